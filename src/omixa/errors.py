@@ -1,0 +1,322 @@
+"""Every error Omixa raises on purpose, on one page.
+
+OmixaError
+├─ CallerError            the caller must act or wait; never fails over, never charged
+│  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
+│  ├─ Unauthenticated 401 · InsufficientFunds 402 · Forbidden 403 · NotFound 404 · Conflict 409 · Gone 410
+│  └─ RateLimited 429
+├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
+│  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy · UpstreamRateLimited · UpstreamCredentials · UpstreamQuota
+│  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may have worked and may charge
+│  └─ final               UpstreamRefused · UpstreamRejected: told to the caller, never tried elsewhere
+└─ ServiceError           Omixa itself cannot serve now
+   ├─ NoHealthyRoute 503 · Overloaded 503 · LedgerUnavailable 503 · StorageUnavailable 503 · SettlementUnavailable 503
+   └─ InternalError 500   a bug or a broken invariant; details go to the log, an id to the caller
+
+Facts live on the class, so that code asks the error rather than its name.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OmixaError(Exception):
+    """Base of all errors; an instance carries what an API answer may show.
+
+    `status` is the HTTP status the caller sees, `type` and `code` are stable words of the public error shape, `param` names the request
+    field, `retry_after_s` is set where waiting helps, `caller_may_retry` becomes the header `x-should-retry`.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    default_code: ClassVar[str] = "internal_error"
+    caller_may_retry: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+# ---------------------------------------------------------------------------------------------------------------- the caller
+
+
+class CallerError(OmixaError):
+    """The caller must act or wait. Never fails over, never charged."""
+
+    status = 400
+    type = "invalid_request_error"
+    default_code = "invalid_request"
+
+
+class InvalidRequest(CallerError):
+    """The request breaks the model's schema; `param` names the field."""
+
+    default_code = "invalid_value"
+
+
+class ContentRejected(CallerError):
+    """A provider's safety filter refused the prompt or the picture."""
+
+    type = "content_policy_violation"
+    default_code = "content_policy_violation"
+
+
+class RequestTimeout(CallerError):
+    """The client sent its request too slowly."""
+
+    status = 408
+    default_code = "request_timeout"
+    caller_may_retry = True
+
+
+class TooLarge(CallerError):
+    """The body is over the limit."""
+
+    status = 413
+    default_code = "request_too_large"
+
+
+class UnsupportedMediaType(CallerError):
+    """The body is not JSON."""
+
+    status = 415
+    default_code = "unsupported_media_type"
+
+
+class Unauthenticated(CallerError):
+    """No key, a malformed, unknown or revoked one."""
+
+    status = 401
+    type = "authentication_error"
+    default_code = "invalid_api_key"
+
+
+class InsufficientFunds(CallerError):
+    """The balance does not cover the highest price this request can reach."""
+
+    status = 402
+    type = "billing_error"
+    default_code = "insufficient_balance"
+
+
+class Forbidden(CallerError):
+    """The key is good and may not do this."""
+
+    status = 403
+    type = "permission_error"
+    default_code = "model_not_allowed"
+
+
+class NotFound(CallerError):
+    """There is no such model, request or path."""
+
+    status = 404
+    default_code = "not_found"
+
+
+class MethodNotAllowed(CallerError):
+    """The path exists, the method does not."""
+
+    status = 405
+    default_code = "method_not_allowed"
+
+
+class Conflict(CallerError):
+    """What is asked for cannot be given in the present state, for example a result that is still being made."""
+
+    status = 409
+    default_code = "conflict"
+    caller_may_retry = True
+
+
+class Gone(CallerError):
+    """The result was deleted by the retention rule."""
+
+    status = 410
+    default_code = "result_expired"
+
+
+class RateLimited(CallerError):
+    """Too many requests; `retry_after_s` says how long to wait."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+    caller_may_retry = True
+
+
+# ---------------------------------------------------------------------------------------------------------------- a provider
+
+
+class UpstreamError(OmixaError):
+    """One attempt at one deployment failed.
+
+    `fails_over`: another deployment may be tried. `ambiguous`: the provider may have done the work and may charge for it, so at most one
+    further attempt follows. `upstream_status`, `upstream_code` and `diagnostics` are kept for the operator and never shown to the caller.
+    """
+
+    status = 502
+    type = "provider_error"
+    default_code = "provider_error"
+    fails_over: ClassVar[bool] = True
+    ambiguous: ClassVar[bool] = False
+    caller_may_retry = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        upstream_status: int | None = None,
+        upstream_code: str | None = None,
+        provider_request_id: str | None = None,
+        diagnostics: str = "",
+    ) -> None:
+        super().__init__(message, code=code, param=param, retry_after_s=retry_after_s)
+        self.upstream_status = upstream_status
+        self.upstream_code = upstream_code
+        self.provider_request_id = provider_request_id
+        self.diagnostics = diagnostics
+
+
+class UpstreamUnreachable(UpstreamError):
+    """Connection refused, name not found or TLS failed: nothing was sent."""
+
+    default_code = "provider_unreachable"
+
+
+class UpstreamConnectTimeout(UpstreamUnreachable):
+    """No connection within the connect timeout: nothing was sent."""
+
+    status = 504
+    default_code = "provider_timeout"
+
+
+class UpstreamBusy(UpstreamError):
+    """The provider answered 503 before it worked."""
+
+    status = 503
+    default_code = "provider_unavailable"
+
+
+class UpstreamRateLimited(UpstreamError):
+    """The provider answered 429."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "provider_rate_limited"
+
+
+class UpstreamCredentials(UpstreamError):
+    """The provider refused Omixa's credential or does not know the deployment: the operator's fault, not the caller's."""
+
+    status = 503
+    default_code = "provider_unavailable"
+
+
+class UpstreamQuota(UpstreamError):
+    """The operator's account at the provider is exhausted."""
+
+    status = 503
+    default_code = "provider_unavailable"
+
+
+class UpstreamTimeout(UpstreamError):
+    """The request was sent and no answer came in time. The provider may have charged for it."""
+
+    status = 504
+    default_code = "provider_timeout"
+    ambiguous = True
+    caller_may_retry = False
+
+
+class UpstreamFailed(UpstreamError):
+    """The provider answered 500, 502 or 504, or broke the connection after the request was sent."""
+
+    ambiguous = True
+
+
+class UpstreamProtocol(UpstreamError):
+    """The provider answered 200 with something that is not a picture."""
+
+    default_code = "bad_provider_response"
+    ambiguous = True
+
+
+class UpstreamRefused(UpstreamError):
+    """The provider's safety filter refused. Never tried elsewhere."""
+
+    status = 400
+    type = "content_policy_violation"
+    default_code = "content_policy_violation"
+    fails_over = False
+    caller_may_retry = False
+
+
+class UpstreamRejected(UpstreamError):
+    """The provider says that the request itself is wrong."""
+
+    status = 400
+    type = "invalid_request_error"
+    default_code = "provider_rejected_request"
+    fails_over = False
+    caller_may_retry = False
+
+
+# --------------------------------------------------------------------------------------------------------------------- Omixa
+
+
+class ServiceError(OmixaError):
+    """Omixa itself cannot serve this now. Nothing was charged."""
+
+    status = 503
+    default_code = "service_unavailable"
+    caller_may_retry = True
+
+
+class NoHealthyRoute(ServiceError):
+    """No configured deployment can serve the model for this key."""
+
+    default_code = "no_healthy_route"
+    caller_may_retry = False
+
+
+class Overloaded(ServiceError):
+    """A named limit on requests or bytes in flight is reached."""
+
+    default_code = "overloaded"
+
+
+class LedgerUnavailable(ServiceError):
+    """The ledger cannot be written; no provider was called."""
+
+    default_code = "ledger_unavailable"
+
+
+class StorageUnavailable(ServiceError):
+    """Results cannot be made durable; the process stops admitting requests."""
+
+    default_code = "storage_unavailable"
+
+
+class SettlementUnavailable(ServiceError):
+    """The picture was made but the charge could not be recorded, so neither is given."""
+
+    default_code = "settlement_unavailable"
+
+
+class InternalError(OmixaError):
+    """A bug or a broken invariant."""
