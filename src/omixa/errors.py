@@ -7,7 +7,7 @@ OmixaError
 │  └─ RateLimited 429
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy · UpstreamRateLimited · UpstreamCredentials · UpstreamQuota
-│  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may have worked and may charge
+│  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may charge
 │  └─ final               UpstreamRefused · UpstreamRejected: told to the caller, never tried elsewhere
 └─ ServiceError           Omixa itself cannot serve now
    ├─ NoHealthyRoute 503 · Overloaded 503 · LedgerUnavailable 503 · StorageUnavailable 503 · SettlementUnavailable 503
@@ -24,8 +24,8 @@ from typing import ClassVar
 class OmixaError(Exception):
     """Base of all errors; an instance carries what an API answer may show.
 
-    `status` is the HTTP status the caller sees, `type` and `code` are stable words of the public error shape, `param` names the request
-    field, `retry_after_s` is set where waiting helps, `caller_may_retry` becomes the header `x-should-retry`.
+    `status` is the HTTP status the caller sees, `type` and `code` are stable words of the public error shape, `param`
+    names the request field, `retry_after_s` is set where waiting helps, `caller_may_retry` becomes `x-should-retry`.
     """
 
     status: ClassVar[int] = 500
@@ -48,7 +48,7 @@ class OmixaError(Exception):
         self.retry_after_s = retry_after_s
 
 
-# ---------------------------------------------------------------------------------------------------------------- the caller
+# --------------------------------------------------------------------------------------------------------- the caller
 
 
 class CallerError(OmixaError):
@@ -156,14 +156,15 @@ class RateLimited(CallerError):
     caller_may_retry = True
 
 
-# ---------------------------------------------------------------------------------------------------------------- a provider
+# --------------------------------------------------------------------------------------------------------- a provider
 
 
 class UpstreamError(OmixaError):
     """One attempt at one deployment failed.
 
-    `fails_over`: another deployment may be tried. `ambiguous`: the provider may have done the work and may charge for it, so at most one
-    further attempt follows. `upstream_status`, `upstream_code` and `diagnostics` are kept for the operator and never shown to the caller.
+    `fails_over`: another deployment may be tried. `ambiguous`: the provider may have done the work and may charge for
+    it, so at most one further attempt follows. `upstream_status`, `upstream_code` and `diagnostics` are kept for the
+    operator and never shown to the caller.
     """
 
     status = 502
@@ -221,7 +222,7 @@ class UpstreamRateLimited(UpstreamError):
 
 
 class UpstreamCredentials(UpstreamError):
-    """The provider refused Omixa's credential or does not know the deployment: the operator's fault, not the caller's."""
+    """The provider refused Omixa's credential or does not know the deployment: the operator's fault."""
 
     status = 503
     default_code = "provider_unavailable"
@@ -276,7 +277,7 @@ class UpstreamRejected(UpstreamError):
     caller_may_retry = False
 
 
-# --------------------------------------------------------------------------------------------------------------------- Omixa
+# -------------------------------------------------------------------------------------------------------------- Omixa
 
 
 class ServiceError(OmixaError):

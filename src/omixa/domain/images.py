@@ -39,8 +39,8 @@ class Image:
 class Usage:
     """What one or several provider calls used. Counts are tokens of the model.
 
-    `images` counts pictures that arrived. `estimated` says that the provider reported nothing usable and the counts come from the model's
-    formulas.
+    `images` counts pictures that arrived. `estimated` says that the provider reported nothing usable and the counts
+    come from the model's formulas.
     """
 
     input_text_tokens: int = 0

@@ -41,7 +41,7 @@ def format_usd(micro: int) -> str:
 
 
 def parse_unit_price(text: str, per: int) -> int:
-    """Return the pico-USD of one unit for a decimal USD price of `per` units, for example ("5.00", per=1_000_000) for tokens.
+    """Return the pico-USD of one unit for a decimal USD price of `per` units, such as ("5.00", per=1_000_000).
 
     Raises ValueError when the price is not a plain decimal or one unit is not a whole number of pico-USD.
     """
