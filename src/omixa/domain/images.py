@@ -67,3 +67,30 @@ class Usage:
             self.images + other.images,
             self.estimated or other.estimated,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """A complete, checked request: every field has its value, `given` names those the caller wrote.
+
+    `size` is "auto" or WIDTHxHEIGHT. `prompt_tokens` is the gateway's own count. `output_compression` is the encoder's
+    quality from 0 to 100, None for the default.
+    """
+
+    model: str
+    prompt: str
+    prompt_tokens: int
+    n: int
+    size: str
+    quality: str
+    background: str
+    output_format: ImageFormat
+    output_compression: int | None
+    input_images: tuple[Image, ...]
+    stream: bool
+    given: frozenset[str]
+
+    @property
+    def operation(self) -> Literal["generation", "edit"]:
+        """Return what the provider is asked to do: a reference picture makes it an edit."""
+        return "edit" if self.input_images else "generation"

@@ -1,0 +1,40 @@
+"""Who is asking, and secrets that never show themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["live", "test"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A credential. Printing or formatting it gives stars; `reveal` is called only where it is sent or compared."""
+
+    value: str
+
+    def reveal(self) -> str:
+        """Return the secret itself."""
+        return self.value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated key: whose money it spends, in which mode, and which models it may call (None: every model)."""
+
+    workspace_id: str
+    workspace: str
+    account_id: str
+    key_id: str
+    mode: Mode
+    models: frozenset[str] | None
+
+    def may_call(self, model_id: str) -> bool:
+        """Tell whether the key is allowed to call a model. Names compare without case."""
+        return self.models is None or model_id.lower() in self.models

@@ -1,0 +1,52 @@
+"""The contract between the gateway and a provider: one call for one picture in, events out, the last event is the result."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from omixa.domain.images import Image, ImageRequest, Usage
+from omixa.domain.models import Deployment, Offer
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCall:
+    """One picture wanted from one deployment. `index` counts the pictures of the request from 0."""
+
+    request: ImageRequest
+    offer: Offer
+    deployment: Deployment
+    request_id: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartialImage:
+    """A preview that the provider really made."""
+
+    image: Image
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderResult:
+    """The picture as the provider made it. `usage` is None when the provider reported nothing usable."""
+
+    image: Image
+    usage: Usage | None
+    provider_request_id: str | None
+
+
+ProviderEvent = PartialImage | ProviderResult
+
+
+class Provider(Protocol):
+    """Speaks one provider's wire format."""
+
+    def generate(self, call: ProviderCall) -> AsyncIterator[ProviderEvent]:
+        """Make one picture: any number of previews, then one result.
+
+        Raises an UpstreamError, and nothing else, when the attempt fails. Closing the iterator cancels the call.
+        """
+        ...
