@@ -1,0 +1,321 @@
+"""The database as the rest of Omixa sees it: `write` and `read` take a function of a transaction.
+
+All writes of a process go through one thread. It takes whatever is queued, runs each operation inside its own savepoint and
+commits once for the group, so that many requests share one wait for the disk and an operation that fails leaves its
+neighbours alone. `write` returns only after the commit is durable. Reads run beside it on connections of their own.
+
+Statements are SQLAlchemy Core expressions, compiled once per database to the driver's SQL: the same rooms run on every
+backend, and the hot path pays only for the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar, cast
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import ClauseElement
+
+from omixa.errors import LedgerUnavailable, OmixaError, Overloaded
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
+# Operations that may wait for the writer; past it new work is refused instead of queued.
+MAX_QUEUED_WRITES = 10_000
+# Operations that share one commit.
+MAX_GROUP = 256
+READ_THREADS = 4
+
+
+class Cursor(Protocol):
+    """The part of a DB-API cursor that is used here."""
+
+    rowcount: int
+
+    def fetchall(self) -> Sequence[Row]: ...
+    def fetchone(self) -> Row | None: ...
+
+
+class Connection(Protocol):
+    """The part of a driver's connection that is used here. Rows answer by column name."""
+
+    def execute(self, sql: str, parameters: Mapping[str, object] = ..., /) -> Cursor: ...
+    def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    """What differs between databases."""
+
+    dialect: Dialect
+    begin_write: str
+
+    def migrate(self) -> None:
+        """Create or upgrade the tables."""
+        ...
+
+    def connect(self, *, read_only: bool) -> Connection:
+        """Open a connection whose settings keep the promise of durability, or raise."""
+        ...
+
+    def now_ms(self, connection: Connection) -> int:
+        """Return the database's clock in Unix milliseconds."""
+        ...
+
+    def execute_many(self, connection: Connection, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Run one statement for each row."""
+        ...
+
+    def is_database_error(self, error: BaseException) -> bool:
+        """Tell whether the driver raised this."""
+        ...
+
+    def is_fatal(self, error: BaseException) -> bool:
+        """Tell whether the disk or the file is in doubt, so that the process must stop and recover."""
+        ...
+
+
+class Transaction:
+    """One open transaction. Statements take their parameters by name."""
+
+    def __init__(self, connection: Connection, database: Database) -> None:
+        self._connection = connection
+        self._database = database
+        self._now_ms: int | None = None
+
+    def now_ms(self) -> int:
+        """Return the database's time of this transaction in Unix milliseconds; the same for all operations of a group."""
+        if self._now_ms is None:
+            self._now_ms = self._database.backend.now_ms(self._connection)
+        return self._now_ms
+
+    def execute(self, statement: ClauseElement, **parameters: object) -> int:
+        """Run a statement and return the number of rows it changed."""
+        return self._run(statement, parameters).rowcount
+
+    def execute_many(self, statement: ClauseElement, rows: Sequence[Mapping[str, object]]) -> None:
+        """Run one statement for each row of parameters."""
+        if rows:
+            sql, constants = self._database.compiled(statement)
+            merged = [{**constants, **row} for row in rows] if constants else rows
+            self._database.backend.execute_many(self._connection, sql, merged)
+
+    def all(self, statement: ClauseElement, **parameters: object) -> Sequence[Row]:
+        """Return every row of a query."""
+        return self._run(statement, parameters).fetchall()
+
+    def first(self, statement: ClauseElement, **parameters: object) -> Row | None:
+        """Return the first row of a query, or None."""
+        return self._run(statement, parameters).fetchone()
+
+    def _run(self, statement: ClauseElement, parameters: Mapping[str, object]) -> Cursor:
+        sql, constants = self._database.compiled(statement)
+        return self._connection.execute(sql, {**constants, **parameters})
+
+    def savepoint(self, name: str) -> None:
+        """Mark where a failing operation goes back to."""
+        self._connection.execute(f"SAVEPOINT {name}")
+
+    def rollback_to(self, name: str) -> None:
+        """Undo what happened since the savepoint."""
+        self._connection.execute(f"ROLLBACK TO SAVEPOINT {name}")
+
+    def release(self, name: str) -> None:
+        """Keep what happened since the savepoint."""
+        self._connection.execute(f"RELEASE SAVEPOINT {name}")
+
+
+Operation = Callable[[Transaction], T]
+
+
+class _Write:
+    """One queued operation and where its outcome goes."""
+
+    __slots__ = ("error", "future", "loop", "operation", "result")
+
+    def __init__(self, operation: Operation[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.operation = operation
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Database:
+    """Open a database with `open`, use `write` and `read`, close it with `close`.
+
+    `on_fatal` is called once, from the writer's thread, when the database can no longer be trusted; every later write
+    raises LedgerUnavailable.
+    """
+
+    def __init__(self, backend: Backend, *, on_fatal: Callable[[str], None]) -> None:
+        self.backend = backend
+        self._on_fatal = on_fatal
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._compiled: dict[ClauseElement, tuple[str, Mapping[str, object]]] = {}
+        self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="omixa-read")
+        self._local = threading.local()
+        self._reader_connections: list[Connection] = []
+        self._writer: threading.Thread | None = None
+        self._failed = False
+
+    def open(self) -> None:
+        """Bring the tables up to date, check the settings and start the writer. Blocking; raises on unsafe settings."""
+        self.backend.migrate()
+        connection = self.backend.connect(read_only=False)
+        self._writer = threading.Thread(target=self._write_loop, args=(connection,), name="omixa-write", daemon=True)
+        self._writer.start()
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run an operation in a write transaction and return its result once that is durable.
+
+        The operation runs in the writer's thread and may be run again if its group has to be repeated, so it must do
+        nothing but work on the transaction. An exception from it undoes only that operation. Raises LedgerUnavailable
+        when the database cannot be written, Overloaded when too many operations wait.
+        """
+        if self._failed or self._writer is None:
+            raise LedgerUnavailable("The ledger cannot be written at the moment. Nothing was charged.", retry_after_s=5)
+        if self._queue.qsize() >= MAX_QUEUED_WRITES:
+            raise Overloaded("Too many requests wait for the ledger. Try again shortly.", retry_after_s=1)
+        item = _Write(operation, asyncio.get_running_loop())
+        self._queue.put(item)
+        return cast("T", await item.future)
+
+    async def read(self, operation: Operation[T]) -> T:
+        """Run an operation on one consistent snapshot, without waiting for writers."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, operation)
+
+    def close(self) -> None:
+        """Finish what is queued, then close every connection. Blocking."""
+        if self._writer is not None:
+            self._queue.put(None)
+            self._writer.join()
+            self._writer = None
+        self._readers.shutdown(wait=True)
+        for connection in self._reader_connections:
+            connection.close()
+        self._reader_connections.clear()
+
+    def compiled(self, statement: ClauseElement) -> tuple[str, Mapping[str, object]]:
+        """Return the driver's SQL of a statement and the parameters that are constants in it."""
+        found = self._compiled.get(statement)
+        if found is None:
+            compiled = statement.compile(dialect=self.backend.dialect)
+            constants = {name: value for name, value in compiled.params.items() if value is not None}
+            found = self._compiled[statement] = (str(compiled), constants)
+        return found
+
+    # ------------------------------------------------------------------------------------------------------- reading
+
+    def _read(self, operation: Operation[T]) -> T:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self.backend.connect(read_only=True)
+            self._reader_connections.append(connection)
+        connection.execute("BEGIN")
+        try:
+            return operation(Transaction(connection, self))
+        except BaseException as error:
+            raise self._translated(error) from error
+        finally:
+            connection.execute("ROLLBACK")
+
+    def _translated(self, error: BaseException) -> BaseException:
+        if not self.backend.is_database_error(error):
+            return error
+        return LedgerUnavailable("The ledger cannot be read at the moment.", retry_after_s=5)
+
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    def _write_loop(self, connection: Connection) -> None:
+        try:
+            while (group := self._next_group()) is not None:
+                self._write_group(connection, group)
+                _deliver(group)
+                # A group holds requests and pictures; it must not live on while the thread waits.
+                del group
+        finally:
+            connection.close()
+
+    def _next_group(self) -> list[_Write] | None:
+        first = self._queue.get()
+        if first is None:
+            return None
+        group = [first]
+        while len(group) < MAX_GROUP and not self._queue.empty():
+            item = self._queue.get()
+            if item is None:
+                self._queue.put(None)
+                break
+            group.append(item)
+        return group
+
+    def _write_group(self, connection: Connection, group: Sequence[_Write]) -> None:
+        if self._failed:
+            self._fail_group(group, None)
+            return
+        try:
+            connection.execute(self.backend.begin_write)
+            transaction = Transaction(connection, self)
+            for item in group:
+                self._run_one(transaction, item)
+            connection.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - whatever happened, nobody in the group may be told that it worked
+            self._abandon(connection)
+            self._fail_group(group, error)
+
+    def _run_one(self, transaction: Transaction, item: _Write) -> None:
+        transaction.savepoint("operation")
+        try:
+            item.result = item.operation(transaction)
+        except BaseException as error:
+            if self.backend.is_fatal(error):
+                raise
+            item.error = error
+            transaction.rollback_to("operation")
+        transaction.release("operation")
+
+    def _abandon(self, connection: Connection) -> None:
+        try:
+            connection.execute("ROLLBACK")
+        except Exception as error:
+            if not self.backend.is_database_error(error):
+                raise
+
+    def _fail_group(self, group: Iterable[_Write], error: BaseException | None) -> None:
+        if error is not None:
+            log.error("database.write_failed", extra={"reason": repr(error)})
+            if not self.backend.is_database_error(error) or self.backend.is_fatal(error):
+                self._failed = True
+                self._on_fatal(f"the database failed: {error!r}")
+        for item in group:
+            item.error = LedgerUnavailable(
+                "The ledger cannot be written at the moment. Nothing was charged.", retry_after_s=5
+            )
+
+
+def _deliver(group: Sequence[_Write]) -> None:
+    """Hand the outcomes to the event loops that wait for them: one wake-up for each loop."""
+    for loop in {item.loop for item in group}:
+        items = [item for item in group if item.loop is loop]
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle, items)
+
+
+def _settle(items: Sequence[_Write]) -> None:
+    for item in items:
+        if item.future.done():
+            continue
+        if item.error is None:
+            item.future.set_result(item.result)
+        elif isinstance(item.error, OmixaError | Exception):
+            item.future.set_exception(item.error)
+        else:
+            item.future.set_exception(LedgerUnavailable(repr(item.error)))

@@ -1,0 +1,267 @@
+"""The whole data model on one page.
+
+The same definitions serve SQLite and PostgreSQL. Amounts are micro-USD or pico-USD in 64-bit integers, times are Unix
+milliseconds of the database's clock and end in `_ms`, identifiers are text that sorts by time. Rules that money depends on
+are constraints or triggers, so that no code path can break them. docs/money.md explains them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+
+def _id() -> Column[str]:
+    return Column("id", Text, primary_key=True)
+
+
+def _mode() -> Column[str]:
+    return Column("mode", Text, nullable=False)
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_is_known")
+
+
+def _amount(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+workspace = Table(
+    "workspace",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    _time("created_at_ms"),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    _id(),
+    Column("workspace_id", Text, ForeignKey("workspace.id"), nullable=False),
+    _mode(),
+    Column("name", Text, nullable=False),
+    # HMAC-SHA-256 of the key under the server's pepper, hexadecimal. The key itself is stored nowhere.
+    Column("digest", Text, nullable=False, unique=True),
+    Column("last4", Text, nullable=False),
+    Column("models_json", Text),
+    _time("created_at_ms"),
+    _time("revoked_at_ms", nullable=True),
+    _one_of("mode", "live", "test"),
+)
+
+# One account per workspace and mode holds its money. The system's own accounts (workspace_id NULL) carry no balance:
+# theirs is the sum of their transfers, so that no row is hot.
+account = Table(
+    "account",
+    metadata,
+    _id(),
+    Column("workspace_id", Text, ForeignKey("workspace.id")),
+    _mode(),
+    Column("kind", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    _amount("posted", nullable=True),
+    _amount("held", nullable=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("head_hash", Text, nullable=False),
+    CheckConstraint(
+        "(workspace_id IS NULL AND posted IS NULL AND held IS NULL)"
+        " OR (workspace_id IS NOT NULL AND held >= 0 AND posted - held >= 0)",
+        name="account_never_overdrawn",
+    ),
+    _one_of("mode", "live", "test"),
+    UniqueConstraint("workspace_id", "mode", "kind"),
+)
+
+# A transfer is both legs, so it always balances. It is never changed: mistakes are corrected by further transfers.
+transfer = Table(
+    "transfer",
+    metadata,
+    _id(),
+    Column("debit_account_id", Text, ForeignKey("account.id"), nullable=False),
+    Column("credit_account_id", Text, ForeignKey("account.id"), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("request_id", Text, ForeignKey("request.id")),
+    Column("reverses_id", Text, ForeignKey("transfer.id")),
+    Column("external_ref", Text, unique=True),
+    Column("reason", Text, nullable=False),
+    # The workspace account whose history this row continues, its place there and the chain of hashes over it.
+    Column("chain_account_id", Text, ForeignKey("account.id"), nullable=False),
+    Column("chain_seq", BigInteger, nullable=False),
+    Column("prev_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    _time("at_ms"),
+    CheckConstraint("amount > 0", name="amount_is_positive"),
+    CheckConstraint("debit_account_id <> credit_account_id", name="two_different_accounts"),
+    UniqueConstraint("chain_account_id", "chain_seq"),
+    Index(
+        "one_charge_per_request",
+        "request_id",
+        unique=True,
+        sqlite_where=text("kind = 'charge'"),
+        postgresql_where=text("kind = 'charge'"),
+    ),
+)
+
+price_version = Table(
+    "price_version",
+    metadata,
+    _id(),
+    Column("model", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("effective_from", Text, nullable=False),
+    Column("components_json", Text, nullable=False),
+    _time("created_at_ms"),
+)
+
+# One row per admitted request. It is inserted as 'held' and moves once, to 'captured' or to 'released'.
+request = Table(
+    "request",
+    metadata,
+    _id(),
+    Column("workspace_id", Text, ForeignKey("workspace.id"), nullable=False),
+    Column("account_id", Text, ForeignKey("account.id"), nullable=False),
+    Column("key_id", Text, ForeignKey("api_key.id"), nullable=False),
+    _mode(),
+    Column("model", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    # What was asked for, without the prompt and without pictures.
+    Column("parameters_json", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("hold_amount", BigInteger, nullable=False),
+    _amount("charge_amount", nullable=True),
+    Column("price_version_id", Text, ForeignKey("price_version.id"), nullable=False),
+    Column("owner_node", Text, nullable=False),
+    Column("owner_epoch", BigInteger, nullable=False),
+    # 'ok', or the code of the error that the caller was told.
+    Column("outcome", Text),
+    Column("result_ref", Text),
+    Column("result_digest", Text),
+    _time("result_expires_at_ms", nullable=True),
+    _time("created_at_ms"),
+    _time("expires_at_ms"),
+    _time("ended_at_ms", nullable=True),
+    _one_of("mode", "live", "test"),
+    _one_of("state", "held", "captured", "released"),
+    CheckConstraint("hold_amount >= 0", name="hold_is_not_negative"),
+    CheckConstraint(
+        "charge_amount IS NULL OR (charge_amount >= 0 AND charge_amount <= hold_amount)", name="charge_within_hold"
+    ),
+    CheckConstraint("(state = 'captured') = (charge_amount IS NOT NULL)", name="captured_has_charge"),
+    CheckConstraint("(state = 'held') = (ended_at_ms IS NULL)", name="held_has_not_ended"),
+    Index("request_by_workspace", "workspace_id", "mode", "id"),
+    Index(
+        "request_held", "expires_at_ms", sqlite_where=text("state = 'held'"), postgresql_where=text("state = 'held'")
+    ),
+    Index(
+        "request_with_result",
+        "result_expires_at_ms",
+        sqlite_where=text("result_ref IS NOT NULL"),
+        postgresql_where=text("result_ref IS NOT NULL"),
+    ),
+)
+
+# One row per call to a provider, inserted before its bytes leave the house.
+attempt = Table(
+    "attempt",
+    metadata,
+    _id(),
+    Column("request_id", Text, ForeignKey("request.id"), nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("image_index", Integer, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("deployment", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("provider_request_id", Text),
+    Column("upstream_status", Integer),
+    Column("error_code", Text),
+    Column("diagnostics", Text),
+    Column("usage_json", Text),
+    # What the provider charges the operator for this call, and where the figure comes from.
+    _amount("cost_pico_usd", nullable=True),
+    Column("cost_basis", Text),
+    _time("sent_at_ms"),
+    _time("ended_at_ms", nullable=True),
+    UniqueConstraint("request_id", "n"),
+    _one_of("state", "sent", "ok", "failed_free", "failed_billed", "unknown", "superseded"),
+    _one_of("cost_basis", "reported", "estimated", "none"),
+    CheckConstraint("(state = 'sent') = (ended_at_ms IS NULL)", name="sent_has_not_ended"),
+)
+
+# Enough to compute every charge again, for ever.
+usage_record = Table(
+    "usage_record",
+    metadata,
+    Column("request_id", Text, ForeignKey("request.id"), primary_key=True),
+    Column("workspace_id", Text, ForeignKey("workspace.id"), nullable=False),
+    _mode(),
+    Column("key_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("usage_json", Text, nullable=False),
+    Column("exact_pico_usd", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("markup_ppm", BigInteger, nullable=False),
+    Column("price_version_id", Text, ForeignKey("price_version.id"), nullable=False),
+    _time("at_ms"),
+)
+
+# Sums per day, kept in the settling transaction, so that reports do not read the whole history.
+usage_day = Table(
+    "usage_day",
+    metadata,
+    Column("workspace_id", Text, ForeignKey("workspace.id"), primary_key=True),
+    Column("mode", Text, primary_key=True),
+    Column("day", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+)
+
+# A serving process. Its epoch grows at each start; a request belongs to one epoch, so that a predecessor can be fenced off.
+node = Table(
+    "node",
+    metadata,
+    _id(),
+    Column("epoch", BigInteger, nullable=False),
+    _time("heartbeat_at_ms"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("details_json", Text, nullable=False),
+    Column("prev_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    _time("at_ms"),
+)
+
+# Tables whose rows may never be changed or deleted; triggers enforce it on both databases.
+IMMUTABLE = (transfer, price_version, usage_record, audit_log)
