@@ -1,0 +1,328 @@
+"""Accounts, holds and transfers: every decision about money, each as a function of one open transaction.
+
+A request first holds the highest price it can reach, then captures what it really costs or releases the hold. No balance is
+read first and written later: each step is one guarded UPDATE, and the tables' constraints refuse whatever a bug would
+break. A transfer row is both legs, is never changed, and continues a chain of hashes for each workspace account.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import bindparam, select, update
+
+from omixa.domain.access import Mode
+from omixa.domain.ids import new_id
+from omixa.domain.money import format_usd
+from omixa.errors import InsufficientFunds, InternalError, SettlementUnavailable
+from omixa.storage.database import Row, Transaction
+from omixa.storage.statements import insert_into
+from omixa.storage.tables import account, request, transfer
+
+CURRENCY = "USD"
+GENESIS_HASH = "0" * 64
+
+# A hold outlives the last moment at which its owner may still answer by this much.
+HOLD_MARGIN_MS = 120_000
+
+SystemAccount = Literal["cash", "revenue", "absorbed_cost", "provider_payable", "breakage", "tax"]
+SYSTEM_ACCOUNTS: tuple[SystemAccount, ...] = ("cash", "revenue", "absorbed_cost", "provider_payable", "breakage", "tax")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Everything that is known of a request when its money is held. `deadline_ms` counts from now."""
+
+    request_id: str
+    workspace_id: str
+    account_id: str
+    key_id: str
+    mode: Mode
+    model: str
+    operation: str
+    parameters_json: str
+    amount_micro_usd: int
+    price_version_id: str
+    owner_node: str
+    owner_epoch: int
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """Where a captured request's pictures are and until when they are kept, in milliseconds from the capture."""
+
+    ref: str
+    digest: str
+    retention_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An account's money in micro-USD."""
+
+    posted: int
+    held: int
+
+    @property
+    def available(self) -> int:
+        """Return what a new request may hold."""
+        return self.posted - self.held
+
+
+# --------------------------------------------------------------------------------------------------------------- accounts
+
+_insert_account = insert_into(account)
+_account_by_id = select(account).where(account.c.id == bindparam("id"))
+
+
+def system_account(mode: Mode, kind: SystemAccount) -> str:
+    """Return the id of one of the system's own accounts. Play money and real money never meet."""
+    return f"system_{mode}_{kind}"
+
+
+def open_system_accounts(tx: Transaction) -> None:
+    """Create the system's accounts where they are missing."""
+    modes: tuple[Mode, ...] = ("live", "test")
+    for mode in modes:
+        for kind in SYSTEM_ACCOUNTS:
+            identifier = system_account(mode, kind)
+            if tx.first(_account_by_id, id=identifier) is None:
+                _open_account(tx, identifier, None, mode, kind, None)
+
+
+def open_workspace_account(tx: Transaction, workspace_id: str, mode: Mode) -> str:
+    """Create the account that holds a workspace's money in one mode and return its id."""
+    identifier = new_id("acc")
+    _open_account(tx, identifier, workspace_id, mode, "workspace", 0)
+    return identifier
+
+
+def _open_account(
+    tx: Transaction, identifier: str, workspace_id: str | None, mode: Mode, kind: str, opening: int | None
+) -> None:
+    tx.execute(
+        _insert_account,
+        id=identifier,
+        workspace_id=workspace_id,
+        mode=mode,
+        kind=kind,
+        currency=CURRENCY,
+        posted=opening,
+        held=opening,
+        seq=0,
+        head_hash=GENESIS_HASH,
+    )
+
+
+def balance(tx: Transaction, account_id: str) -> Balance:
+    """Return an account's balance as of this transaction."""
+    row = tx.first(_account_by_id, id=account_id)
+    if row is None:
+        raise InternalError(f"there is no account {account_id}")
+    return Balance(row["posted"], row["held"])
+
+
+# ------------------------------------------------------------------------------------------------------------------ holds
+
+_take = (
+    update(account)
+    .where(account.c.id == bindparam("account_id"), account.c.posted - account.c.held >= bindparam("amount"))
+    .values(held=account.c.held + bindparam("amount"))
+)
+_give_back = (
+    update(account).where(account.c.id == bindparam("account_id")).values(held=account.c.held - bindparam("amount"))
+)
+_insert_request = insert_into(
+    request,
+    *("id", "workspace_id", "account_id", "key_id", "mode", "model", "operation", "parameters_json", "state"),
+    *("hold_amount", "price_version_id", "owner_node", "owner_epoch", "created_at_ms", "expires_at_ms"),
+)
+_owned = (
+    request.c.id == bindparam("request_id"),
+    request.c.state == "held",
+    request.c.owner_epoch == bindparam("epoch"),
+)
+_capture = (
+    update(request)
+    .where(*_owned)
+    .values(
+        state="captured",
+        outcome="ok",
+        charge_amount=bindparam("charge"),
+        result_ref=bindparam("ref"),
+        result_digest=bindparam("digest"),
+        result_expires_at_ms=bindparam("result_expires"),
+        ended_at_ms=bindparam("now"),
+    )
+    .returning(request.c.account_id, request.c.hold_amount, request.c.mode)
+)
+_release = (
+    update(request)
+    .where(*_owned)
+    .values(state="released", outcome=bindparam("code"), ended_at_ms=bindparam("now"))
+    .returning(request.c.account_id, request.c.hold_amount)
+)
+_is_owned = select(request.c.id).where(*_owned)
+
+
+def hold(tx: Transaction, wanted: Hold) -> None:
+    """Set aside the highest price of a request and record the request. Raises InsufficientFunds."""
+    if not tx.execute(_take, account_id=wanted.account_id, amount=wanted.amount_micro_usd):
+        available = balance(tx, wanted.account_id).available
+        raise InsufficientFunds(
+            f"This request can cost up to ${format_usd(wanted.amount_micro_usd)} and the workspace has "
+            f"${format_usd(available)} available in {wanted.mode} mode. Add credit, or ask for less."
+        )
+    now = tx.now_ms()
+    tx.execute(
+        _insert_request,
+        id=wanted.request_id,
+        workspace_id=wanted.workspace_id,
+        account_id=wanted.account_id,
+        key_id=wanted.key_id,
+        mode=wanted.mode,
+        model=wanted.model,
+        operation=wanted.operation,
+        parameters_json=wanted.parameters_json,
+        state="held",
+        hold_amount=wanted.amount_micro_usd,
+        price_version_id=wanted.price_version_id,
+        owner_node=wanted.owner_node,
+        owner_epoch=wanted.owner_epoch,
+        created_at_ms=now,
+        expires_at_ms=now + wanted.deadline_ms + HOLD_MARGIN_MS,
+    )
+
+
+def require_owned(tx: Transaction, request_id: str, epoch: int) -> None:
+    """Raise SettlementUnavailable when a request is no longer held by this epoch: a sweeper took it away."""
+    if tx.first(_is_owned, request_id=request_id, epoch=epoch) is None:
+        raise _lost(request_id)
+
+
+def capture(tx: Transaction, request_id: str, epoch: int, charge_micro_usd: int, result: StoredResult) -> None:
+    """Turn a hold into a charge, or into nothing for a free request. Raises SettlementUnavailable when the hold is gone.
+
+    The charge must not exceed the hold; a constraint of the table refuses it.
+    """
+    now = tx.now_ms()
+    row = tx.first(
+        _capture,
+        request_id=request_id,
+        epoch=epoch,
+        charge=charge_micro_usd,
+        ref=result.ref,
+        digest=result.digest,
+        result_expires=now + result.retention_ms,
+        now=now,
+    )
+    if row is None:
+        raise _lost(request_id)
+    tx.execute(_give_back, account_id=row["account_id"], amount=row["hold_amount"])
+    if charge_micro_usd:
+        post(
+            tx,
+            debit=row["account_id"],
+            credit=system_account(row["mode"], "revenue"),
+            chain=row["account_id"],
+            amount_micro_usd=charge_micro_usd,
+            kind="charge",
+            reason="",
+            request_id=request_id,
+        )
+
+
+def release(tx: Transaction, request_id: str, epoch: int, outcome: str) -> bool:
+    """Give a hold back in full. `outcome` is the error's code. Returns False when somebody else has ended the request."""
+    row = tx.first(_release, request_id=request_id, epoch=epoch, code=outcome, now=tx.now_ms())
+    if row is None:
+        return False
+    tx.execute(_give_back, account_id=row["account_id"], amount=row["hold_amount"])
+    return True
+
+
+def _lost(request_id: str) -> SettlementUnavailable:
+    return SettlementUnavailable(
+        f"Request {request_id} took longer than its hold lasts and was released. Nothing was charged. Try again.",
+        retry_after_s=1,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- transfers
+
+_advance_chain = (
+    update(account)
+    .where(account.c.id == bindparam("account_id"))
+    .values(posted=account.c.posted + bindparam("delta"), seq=account.c.seq + 1)
+    .returning(account.c.seq, account.c.head_hash)
+)
+_set_head = update(account).where(account.c.id == bindparam("account_id")).values(head_hash=bindparam("head"))
+_insert_transfer = insert_into(transfer)
+
+
+def post(
+    tx: Transaction,
+    *,
+    debit: str,
+    credit: str,
+    chain: str,
+    amount_micro_usd: int,
+    kind: str,
+    reason: str,
+    request_id: str | None = None,
+    external_ref: str | None = None,
+) -> str:
+    """Move money from one account to another and return the transfer's id.
+
+    `chain` is the workspace account among the two; its balance and its chain of hashes advance. An overdraft is refused by a
+    constraint of the table.
+    """
+    delta = amount_micro_usd if chain == credit else -amount_micro_usd
+    head = tx.first(_advance_chain, account_id=chain, delta=delta)
+    if head is None:
+        raise InternalError(f"there is no account {chain}")
+    row: dict[str, object] = {
+        "id": new_id("tr"),
+        "debit_account_id": debit,
+        "credit_account_id": credit,
+        "amount": amount_micro_usd,
+        "kind": kind,
+        "request_id": request_id,
+        "reverses_id": None,
+        "external_ref": external_ref,
+        "reason": reason,
+        "chain_account_id": chain,
+        "chain_seq": head["seq"],
+        "prev_hash": head["head_hash"],
+        "at_ms": tx.now_ms(),
+    }
+    row["hash"] = chain_hash(row)
+    tx.execute(_insert_transfer, **row)
+    tx.execute(_set_head, account_id=chain, head=row["hash"])
+    return str(row["id"])
+
+
+_HASHED = tuple(column.name for column in transfer.columns if column.name != "hash")
+
+
+def chain_hash(row: Row) -> str:
+    """Return the SHA-256 over everything a transfer says, including the hash before it, in hexadecimal."""
+    fields = [row[name] for name in _HASHED]
+    return hashlib.sha256(json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def grant(tx: Transaction, *, account_id: str, mode: Mode, amount_micro_usd: int, reason: str) -> str:
+    """Credit a workspace account from the operator's cash account and return the transfer's id."""
+    return post(
+        tx,
+        debit=system_account(mode, "cash"),
+        credit=account_id,
+        chain=account_id,
+        amount_micro_usd=amount_micro_usd,
+        kind="topup",
+        reason=reason,
+    )

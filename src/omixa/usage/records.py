@@ -1,0 +1,215 @@
+"""What happened: one row per call to a provider, one usage record per charge, sums per day.
+
+Functions of an open transaction, so that they commit together with the money they describe.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+from sqlalchemy import bindparam, update
+
+from omixa.domain.access import Mode
+from omixa.domain.ids import new_id
+from omixa.domain.images import Usage
+from omixa.storage.database import Transaction
+from omixa.storage.statements import insert_into
+from omixa.storage.tables import attempt, usage_day, usage_record
+
+AttemptState = Literal["ok", "failed_free", "failed_billed", "unknown", "superseded"]
+CostBasis = Literal["reported", "estimated", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class StartedAttempt:
+    """A call that is about to be sent. `n` counts the calls of a request from 1, `image_index` its pictures from 0."""
+
+    id: str
+    request_id: str
+    n: int
+    image_index: int
+    provider: str
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndedAttempt:
+    """How a call ended and what it costs the operator, in pico-USD."""
+
+    id: str
+    state: AttemptState
+    provider_request_id: str | None
+    upstream_status: int | None
+    error_code: str | None
+    diagnostics: str | None
+    usage: Usage | None
+    cost_pico_usd: int
+    cost_basis: CostBasis
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """Enough to compute a charge again: usage, price version, markup, the exact price and the charge."""
+
+    request_id: str
+    workspace_id: str
+    key_id: str
+    mode: Mode
+    model: str
+    usage: Usage
+    exact_pico_usd: int
+    amount_micro_usd: int
+    markup_ppm: int
+    price_version_id: str
+
+
+def new_attempt_id() -> str:
+    """Return an id for a call."""
+    return new_id("att")
+
+
+_insert_attempt = insert_into(
+    attempt, "id", "request_id", "n", "image_index", "provider", "deployment", "state", "sent_at_ms"
+)
+_end_attempt = (
+    update(attempt)
+    .where(attempt.c.id == bindparam("attempt_id"), attempt.c.state == "sent")
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "state",
+                "provider_request_id",
+                "upstream_status",
+                "error_code",
+                "diagnostics",
+                "usage_json",
+                "cost_pico_usd",
+                "cost_basis",
+                "ended_at_ms",
+            )
+        }
+    )
+)
+
+
+def start_attempts(tx: Transaction, attempts: Sequence[StartedAttempt]) -> None:
+    """Record calls before their bytes leave the house."""
+    now = tx.now_ms()
+    tx.execute_many(
+        _insert_attempt,
+        [
+            {
+                "id": started.id,
+                "request_id": started.request_id,
+                "n": started.n,
+                "image_index": started.image_index,
+                "provider": started.provider,
+                "deployment": started.deployment,
+                "state": "sent",
+                "sent_at_ms": now,
+            }
+            for started in attempts
+        ],
+    )
+
+
+def end_attempts(tx: Transaction, attempts: Sequence[EndedAttempt]) -> None:
+    """Record how calls ended; one that has ended before stays as it is."""
+    now = tx.now_ms()
+    tx.execute_many(
+        _end_attempt,
+        [
+            {
+                "attempt_id": ended.id,
+                "state": ended.state,
+                "provider_request_id": ended.provider_request_id,
+                "upstream_status": ended.upstream_status,
+                "error_code": ended.error_code,
+                "diagnostics": ended.diagnostics,
+                "usage_json": None if ended.usage is None else encode_usage(ended.usage),
+                "cost_pico_usd": ended.cost_pico_usd,
+                "cost_basis": ended.cost_basis,
+                "ended_at_ms": now,
+            }
+            for ended in attempts
+        ],
+    )
+
+
+_insert_usage = insert_into(usage_record)
+_day = (
+    usage_day.c.workspace_id == bindparam("key_workspace"),
+    usage_day.c.mode == bindparam("key_mode"),
+    usage_day.c.day == bindparam("key_day"),
+    usage_day.c.model == bindparam("key_model"),
+    usage_day.c.key_id == bindparam("key_key"),
+)
+_SUMS = ("requests", "images", "input_tokens", "output_tokens", "amount")
+_add_to_day = update(usage_day).where(*_day).values({name: usage_day.c[name] + bindparam(name) for name in _SUMS})
+_insert_day = insert_into(usage_day)
+
+
+def record_usage(tx: Transaction, record: UsageRecord) -> None:
+    """Keep a charge's usage and add it to its day. The caller's transaction holds the workspace's account row."""
+    now = tx.now_ms()
+    tx.execute(
+        _insert_usage,
+        request_id=record.request_id,
+        workspace_id=record.workspace_id,
+        mode=record.mode,
+        key_id=record.key_id,
+        model=record.model,
+        usage_json=encode_usage(record.usage),
+        exact_pico_usd=record.exact_pico_usd,
+        amount=record.amount_micro_usd,
+        markup_ppm=record.markup_ppm,
+        price_version_id=record.price_version_id,
+        at_ms=now,
+    )
+    day = day_of(now)
+    sums = {
+        "requests": 1,
+        "images": record.usage.images,
+        "input_tokens": record.usage.input_tokens,
+        "output_tokens": record.usage.output_image_tokens,
+        "amount": record.amount_micro_usd,
+    }
+    changed = tx.execute(
+        _add_to_day,
+        key_workspace=record.workspace_id,
+        key_mode=record.mode,
+        key_day=day,
+        key_model=record.model,
+        key_key=record.key_id,
+        **sums,
+    )
+    if not changed:
+        tx.execute(
+            _insert_day,
+            workspace_id=record.workspace_id,
+            mode=record.mode,
+            day=day,
+            model=record.model,
+            key_id=record.key_id,
+            **sums,
+        )
+
+
+def encode_usage(usage: Usage) -> str:
+    """Return usage as it is stored."""
+    return msgspec.json.encode(usage).decode()
+
+
+def decode_usage(text: str) -> Usage:
+    """Return usage from what is stored."""
+    return msgspec.json.decode(text, type=Usage)
+
+
+def day_of(at_ms: int) -> str:
+    """Return the UTC day of a time, as 2026-11-23."""
+    return datetime.datetime.fromtimestamp(at_ms // 1000, datetime.UTC).strftime("%Y-%m-%d")
