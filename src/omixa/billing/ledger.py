@@ -77,6 +77,9 @@ class Balance:
 
 _insert_account = insert_into(account)
 _account_by_id = select(account).where(account.c.id == bindparam("id"))
+_account_of_workspace = select(account.c.id).where(
+    account.c.workspace_id == bindparam("workspace_id"), account.c.mode == bindparam("mode")
+)
 
 
 def system_account(mode: Mode, kind: SystemAccount) -> str:
@@ -116,6 +119,14 @@ def _open_account(
         seq=0,
         head_hash=GENESIS_HASH,
     )
+
+
+def workspace_account(tx: Transaction, workspace_id: str, mode: Mode) -> str:
+    """Return the id of a workspace's account in one mode."""
+    row = tx.first(_account_of_workspace, workspace_id=workspace_id, mode=mode)
+    if row is None:
+        raise InternalError(f"workspace {workspace_id} has no {mode} account")
+    return str(row["id"])
 
 
 def balance(tx: Transaction, account_id: str) -> Balance:

@@ -1,0 +1,167 @@
+"""Workspaces, keys and the audit log in the database: functions of an open transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+
+from omixa.domain.access import Mode, Principal
+from omixa.domain.ids import new_id
+from omixa.storage.database import Row, Transaction
+from omixa.storage.statements import insert_into
+from omixa.storage.tables import account, api_key, audit_log, workspace
+
+GENESIS_HASH = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as its owner may see it: everything but the secret. Times are Unix milliseconds."""
+
+    id: str
+    workspace: str
+    mode: Mode
+    name: str
+    last4: str
+    models: tuple[str, ...] | None
+    created_at_ms: int
+    revoked_at_ms: int | None
+
+
+_workspace_by_name = select(workspace.c.id).where(workspace.c.name == bindparam("name"))
+_insert_workspace = insert_into(workspace)
+
+
+def find_workspace(tx: Transaction, name: str) -> str | None:
+    """Return a workspace's id."""
+    row = tx.first(_workspace_by_name, name=name)
+    return None if row is None else str(row["id"])
+
+
+def insert_workspace(tx: Transaction, name: str) -> str:
+    """Create a workspace and return its id."""
+    identifier = new_id("ws")
+    tx.execute(_insert_workspace, id=identifier, name=name, created_at_ms=tx.now_ms())
+    return identifier
+
+
+_insert_key = insert_into(
+    api_key, "id", "workspace_id", "mode", "name", "digest", "last4", "models_json", "created_at_ms"
+)
+_key_columns = (
+    api_key.c.id,
+    workspace.c.name.label("workspace"),
+    api_key.c.mode,
+    api_key.c.name,
+    api_key.c.last4,
+    api_key.c.models_json,
+    api_key.c.created_at_ms,
+    api_key.c.revoked_at_ms,
+)
+_keys = select(*_key_columns).join(workspace, workspace.c.id == api_key.c.workspace_id).order_by(api_key.c.id)
+_keys_of_workspace = _keys.where(workspace.c.name == bindparam("workspace"))
+_revoke = (
+    update(api_key)
+    .where(api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None))
+    .values(revoked_at_ms=bindparam("now"))
+)
+_principal = (
+    select(
+        api_key.c.id,
+        api_key.c.workspace_id,
+        workspace.c.name.label("workspace"),
+        account.c.id.label("account_id"),
+        api_key.c.mode,
+        api_key.c.models_json,
+    )
+    .join(workspace, workspace.c.id == api_key.c.workspace_id)
+    .join(account, (account.c.workspace_id == api_key.c.workspace_id) & (account.c.mode == api_key.c.mode))
+    .where(api_key.c.digest == bindparam("digest"), api_key.c.revoked_at_ms.is_(None))
+)
+
+
+def insert_key(
+    tx: Transaction, *, workspace_id: str, mode: Mode, name: str, digest: str, last4: str, models: Sequence[str] | None
+) -> str:
+    """Store a new key's digest and return the key's id."""
+    identifier = new_id("key")
+    tx.execute(
+        _insert_key,
+        id=identifier,
+        workspace_id=workspace_id,
+        mode=mode,
+        name=name,
+        digest=digest,
+        last4=last4,
+        models_json=None if models is None else msgspec.json.encode(models).decode(),
+        created_at_ms=tx.now_ms(),
+    )
+    return identifier
+
+
+def find_principal(tx: Transaction, digest: str) -> Principal | None:
+    """Return who a key belongs to, or None when it is unknown or revoked."""
+    row = tx.first(_principal, digest=digest)
+    if row is None:
+        return None
+    models = _models(row)
+    return Principal(
+        workspace_id=row["workspace_id"],
+        workspace=row["workspace"],
+        account_id=row["account_id"],
+        key_id=row["id"],
+        mode=row["mode"],
+        models=None if models is None else frozenset(model.lower() for model in models),
+    )
+
+
+def list_keys(tx: Transaction, workspace_name: str | None) -> list[KeyRow]:
+    """Return the keys of one workspace, or of all, oldest first."""
+    rows = tx.all(_keys) if workspace_name is None else tx.all(_keys_of_workspace, workspace=workspace_name)
+    return [
+        KeyRow(
+            id=row["id"],
+            workspace=row["workspace"],
+            mode=row["mode"],
+            name=row["name"],
+            last4=row["last4"],
+            models=_models(row),
+            created_at_ms=row["created_at_ms"],
+            revoked_at_ms=row["revoked_at_ms"],
+        )
+        for row in rows
+    ]
+
+
+def revoke_key(tx: Transaction, key_id: str) -> bool:
+    """Revoke a key from this transaction on. Returns False when there is no such key or it is revoked already."""
+    return bool(tx.execute(_revoke, key_id=key_id, now=tx.now_ms()))
+
+
+def _models(row: Row) -> tuple[str, ...] | None:
+    text = row["models_json"]
+    return None if text is None else msgspec.json.decode(text, type=tuple[str, ...])
+
+
+_audit_head = select(audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
+_insert_audit = insert_into(audit_log, "actor", "action", "target", "details_json", "prev_hash", "hash", "at_ms")
+
+
+def audit(tx: Transaction, *, actor: str, action: str, target: str, details: Row) -> None:
+    """Write down who did what, in the transaction that does it. Details must hold no secret."""
+    head = tx.first(_audit_head)
+    entry: dict[str, object] = {
+        "actor": actor,
+        "action": action,
+        "target": target,
+        "details_json": json.dumps(details, sort_keys=True),
+        "prev_hash": GENESIS_HASH if head is None else head["hash"],
+        "at_ms": tx.now_ms(),
+    }
+    entry["hash"] = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
+    tx.execute(_insert_audit, **entry)

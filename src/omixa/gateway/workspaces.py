@@ -1,0 +1,137 @@
+"""What operators do with workspaces: open them, hand out and revoke keys, grant credit. Each is one transaction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from omixa.access import keys, store
+from omixa.access.store import KeyRow
+from omixa.billing import ledger
+from omixa.billing.ledger import Balance
+from omixa.domain.access import Mode, Principal, Secret
+from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
+from omixa.errors import InvalidRequest, NotFound, Unauthenticated
+from omixa.storage.database import Database, Transaction
+
+DEFAULT_WORKSPACE = "default"
+
+# Play money that every new workspace starts with, so that a test key works at once.
+PLAY_MONEY_MICRO_USD = 1_000_000_000
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_MAX_REASON = 500
+
+
+class Workspaces:
+    """Keys and credit. `actor` in the methods is who the audit log names."""
+
+    def __init__(self, database: Database, pepper: Secret) -> None:
+        self._database = database
+        self._pepper = pepper
+
+    async def prepare(self) -> None:
+        """Create the system's accounts and the default workspace where they are missing."""
+
+        def operation(tx: Transaction) -> None:
+            ledger.open_system_accounts(tx)
+            _workspace(tx, DEFAULT_WORKSPACE)
+
+        await self._database.write(operation)
+
+    async def authenticate(self, text: str) -> Principal:
+        """Return who a key belongs to. Raises Unauthenticated; malformed keys are refused without asking the database."""
+        digest = keys.parse_key(text).digest(self._pepper)
+        principal = await self._database.read(lambda tx: store.find_principal(tx, digest))
+        if principal is None:
+            raise Unauthenticated("The API key is unknown or revoked.")
+        return principal
+
+    async def create_key(
+        self, *, workspace: str, mode: Mode, name: str, models: Sequence[str] | None, actor: str
+    ) -> tuple[str, Secret]:
+        """Create a key, and its workspace where that is missing. Returns the key's id and, this once, the key."""
+        key = keys.generate_key(mode)
+
+        def operation(tx: Transaction) -> str:
+            workspace_id = _workspace(tx, workspace)
+            key_id = store.insert_key(
+                tx,
+                workspace_id=workspace_id,
+                mode=mode,
+                name=name,
+                digest=key.digest(self._pepper),
+                last4=key.last4,
+                models=models,
+            )
+            details = {
+                "workspace": workspace,
+                "mode": mode,
+                "name": name,
+                "models": None if models is None else list(models),
+            }
+            store.audit(tx, actor=actor, action="key.created", target=key_id, details=details)
+            return key_id
+
+        return await self._database.write(operation), key.secret
+
+    async def list_keys(self, workspace: str | None) -> list[KeyRow]:
+        """Return the keys of a workspace, or all."""
+        return await self._database.read(lambda tx: store.list_keys(tx, workspace))
+
+    async def revoke_key(self, key_id: str, *, actor: str) -> None:
+        """Revoke a key at once. Raises NotFound."""
+
+        def operation(tx: Transaction) -> None:
+            if not store.revoke_key(tx, key_id):
+                raise NotFound(f"There is no active key {key_id}.", code="key_not_found")
+            store.audit(tx, actor=actor, action="key.revoked", target=key_id, details={})
+
+        await self._database.write(operation)
+
+    async def grant(self, *, workspace: str, mode: Mode, amount_micro_usd: int, reason: str, actor: str) -> Balance:
+        """Credit a workspace and return its new balance. Raises InvalidRequest for an amount or reason out of range."""
+        if not 0 < amount_micro_usd <= MAX_AMOUNT_MICRO_USD:
+            raise InvalidRequest(
+                f"The amount must be above 0 and at most {format_usd(MAX_AMOUNT_MICRO_USD)}.", param="amount"
+            )
+        if not reason.strip() or len(reason) > _MAX_REASON:
+            raise InvalidRequest(f"Give a reason of 1 to {_MAX_REASON} characters.", param="reason")
+
+        def operation(tx: Transaction) -> Balance:
+            account_id = ledger.workspace_account(tx, _workspace(tx, workspace), mode)
+            transfer_id = ledger.grant(
+                tx, account_id=account_id, mode=mode, amount_micro_usd=amount_micro_usd, reason=reason
+            )
+            details = {"workspace": workspace, "mode": mode, "amount": format_usd(amount_micro_usd), "reason": reason}
+            store.audit(tx, actor=actor, action="credit.granted", target=transfer_id, details=details)
+            return ledger.balance(tx, account_id)
+
+        return await self._database.write(operation)
+
+    async def balance(self, principal: Principal) -> Balance:
+        """Return the balance that a key spends from."""
+        return await self._database.read(lambda tx: ledger.balance(tx, principal.account_id))
+
+
+def _workspace(tx: Transaction, name: str) -> str:
+    """Return a workspace's id, and create it with its two accounts and play money when it does not exist."""
+    found = store.find_workspace(tx, name)
+    if found is not None:
+        return found
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f'"{name[:80]}" is not a workspace name: use 1 to 63 letters, digits, dots, dashes or underscores.',
+            param="workspace",
+        )
+    workspace_id = store.insert_workspace(tx, name)
+    ledger.open_workspace_account(tx, workspace_id, "live")
+    test_account = ledger.open_workspace_account(tx, workspace_id, "test")
+    ledger.grant(
+        tx,
+        account_id=test_account,
+        mode="test",
+        amount_micro_usd=PLAY_MONEY_MICRO_USD,
+        reason="play money to start with",
+    )
+    return workspace_id
