@@ -1,0 +1,1 @@
+"""Providers to rehearse with: they speak the wire format of a live service, as strictly, and fail on demand."""

@@ -1,0 +1,195 @@
+"""What goes over the wire when a picture was made: the ordinary answer, and every way in which it can be spoilt."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import pybase64
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from omixa.simulator.scenarios import Step
+from omixa.simulator.wire import json_response
+
+HUGE_BODY_BYTES = 72 * 1024 * 1024
+HUGE_CHUNK_BYTES = 256 * 1024
+DRIP_BYTES_PER_S = 200.0
+DRIP_INTERVAL_S = 0.1
+MISSING_BYTES = 1000
+BOMB_SIDE = 60_000
+BIG_USAGE_FACTOR = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished picture: base64 of a PNG, what it is called, and what it used under the service's own names."""
+
+    request_id: str
+    created: int
+    model: str
+    size: str
+    encoded: bytes
+    usage: Mapping[str, int]
+
+    @property
+    def png(self) -> bytes:
+        """Return the picture itself."""
+        return pybase64.b64decode(self.encoded)
+
+    def document(self, *, encoded: bytes | None = None) -> dict[str, Any]:
+        """Return the fields of the answer, with other base64 when given."""
+        picture = msgspec.Raw(b'"' + (self.encoded if encoded is None else encoded) + b'"')
+        return {
+            "created": self.created,
+            "model": self.model,
+            "size": self.size,
+            "data": [{"b64_json": picture}],
+            "usage": dict(self.usage),
+        }
+
+    def response(self, document: Mapping[str, Any] | None = None) -> Response:
+        """Return the answer, or another document in its place."""
+        return json_response(self.document() if document is None else document, self.request_id)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the ordinary answer."""
+        return {"content-type": "application/json", "x-ms-request-id": self.request_id}
+
+
+class ConnectionCut(Exception):
+    """Raised after part of a body was sent, so that the server cuts the connection."""
+
+
+class HangingResponse(Response):
+    """Says nothing until the client has left."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait for the client to leave."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+class CutResponse(Response):
+    """Sends the first half of its body, then cuts the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send half of the body. Raises ConnectionCut."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        half = bytes(self.body[: len(self.body) // 2])
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        raise ConnectionCut("the scenario cuts this connection in the middle of the body")
+
+
+def reply(answer: Answer, step: Step) -> Response:
+    """Return the answer in the mood of the step; steps without a mood of their own give the ordinary answer."""
+    mood = _MOODS.get(step.name)
+    return answer.response() if mood is None else mood(answer, step)
+
+
+def _with_picture(picture: Callable[[Answer], bytes]) -> Callable[[Answer, Step], Response]:
+    """Return a mood that puts other bytes in the picture's place."""
+    return lambda answer, _: answer.response(answer.document(encoded=pybase64.b64encode(picture(answer))))
+
+
+def _with_fields(**fields: object) -> Callable[[Answer, Step], Response]:
+    """Return a mood that replaces fields; None removes one."""
+
+    def mood(answer: Answer, _: Step) -> Response:
+        document = answer.document() | fields
+        return answer.response({name: value for name, value in document.items() if value is not None})
+
+    return mood
+
+
+def _drip(answer: Answer, step: Step) -> Response:
+    body = bytes(answer.response().body)
+    headers = answer.headers | {"content-length": str(len(body))}
+    return StreamingResponse(_drops(body, step.number or DRIP_BYTES_PER_S), headers=headers)
+
+
+async def _drops(body: bytes, bytes_per_s: float) -> AsyncIterator[bytes]:
+    size = max(1, round(bytes_per_s * DRIP_INTERVAL_S))
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+        await asyncio.sleep(size / bytes_per_s)
+
+
+def _short(answer: Answer, _: Step) -> Response:
+    body = bytes(answer.response().body)
+    return Response(body, headers=answer.headers | {"content-length": str(len(body) + MISSING_BYTES)})
+
+
+def _huge(answer: Answer, _: Step) -> Response:
+    return StreamingResponse(_huge_body(), headers=answer.headers)
+
+
+async def _huge_body() -> AsyncIterator[bytes]:
+    yield b'{"data":[{"b64_json":"'
+    for _ in range(HUGE_BODY_BYTES // HUGE_CHUNK_BYTES):
+        yield b"A" * HUGE_CHUNK_BYTES
+    yield b'"}]}'
+
+
+def _jpeg(answer: Answer) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(answer.png)) as picture:
+        picture.convert("RGB").save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _bomb(_: Answer) -> bytes:
+    header = struct.pack(">IIBBBBB", BOMB_SIDE, BOMB_SIDE, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(64 * 1024), 9)
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+_BAD_USAGE = {"num_output_tokens": -1, "num_input_text_tokens": "many", "num_input_image_tokens": 10**15}
+
+_MOODS: Mapping[str, Callable[[Answer, Step], Response]] = MappingProxyType(
+    {
+        "drip": _drip,
+        "hang": lambda answer, _: HangingResponse(),
+        "reset": lambda answer, _: CutResponse(answer.response().body, headers=answer.headers),
+        "short": _short,
+        "html": lambda answer, _: HTMLResponse("<h1>Our services are busy</h1>", headers=_named(answer)),
+        "badjson": lambda answer, _: Response(answer.response().body[:-2], headers=answer.headers),
+        "badbase64": lambda answer, _: answer.response(answer.document(encoded=b"!" + answer.encoded[1:])),
+        "notpng": _with_picture(lambda _: b"This is a text and not a picture."),
+        "jpeg": _with_picture(_jpeg),
+        "bomb": _with_picture(_bomb),
+        "truncated": _with_picture(lambda answer: answer.png[: len(answer.png) // 2]),
+        "empty": _with_fields(data=[]),
+        "nodata": _with_fields(data=None),
+        "nousage": _with_fields(usage=None),
+        "badusage": _with_fields(usage=_BAD_USAGE),
+        "bigusage": lambda answer, _: answer.response(answer.document() | {"usage": _big(answer.usage)}),
+        "topusage": lambda answer, step: _with_fields(usage=None, num_output_tokens=answer.usage["num_output_tokens"])(
+            answer, step
+        ),
+        "huge": _huge,
+    }
+)
+
+
+def _named(answer: Answer) -> dict[str, str]:
+    return {"x-ms-request-id": answer.request_id}
+
+
+def _big(usage: Mapping[str, int]) -> dict[str, int]:
+    return {name: count * BIG_USAGE_FACTOR for name, count in usage.items()}

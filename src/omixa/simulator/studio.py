@@ -1,0 +1,80 @@
+"""Paint in worker threads, each picture once: a few are kept, and requests for one that is in the making wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import pybase64
+
+from omixa.engines.illustrator import Illustrator
+
+PAINTERS = 2
+PICTURES_KEPT_MAX_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """All that decides a picture; the same sketch gives the same bytes."""
+
+    prompt: str
+    width: int
+    height: int
+    variant: int
+    references: tuple[bytes, ...] = ()
+
+    @property
+    def key(self) -> bytes:
+        """Return a digest that stands for the sketch."""
+        digest = hashlib.sha256(f"{self.width} {self.height} {self.variant} ".encode() + self.prompt.encode())
+        for reference in self.references:
+            digest.update(hashlib.sha256(reference).digest())
+        return digest.digest()
+
+
+class Studio:
+    """Gives pictures as base64; at most `PAINTERS` are painted at once."""
+
+    def __init__(self, illustrator: Illustrator) -> None:
+        self._illustrator = illustrator
+        self._slots = asyncio.Semaphore(PAINTERS)
+        self._kept: OrderedDict[bytes, bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._painting: dict[bytes, asyncio.Task[bytes]] = {}
+
+    async def picture(self, sketch: Sketch) -> bytes:
+        """Return the PNG in base64. Raises ValueError when a reference cannot be decoded."""
+        key = sketch.key
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        task = self._painting.get(key)
+        if task is None:
+            task = self._painting[key] = asyncio.create_task(self._paint(key, sketch))
+        # Shielded, because somebody else may be waiting for the same picture.
+        return await asyncio.shield(task)
+
+    async def _paint(self, key: bytes, sketch: Sketch) -> bytes:
+        try:
+            async with self._slots:
+                encoded = await asyncio.to_thread(self._draw, sketch)
+        finally:
+            del self._painting[key]
+        self._keep(key, encoded)
+        return encoded
+
+    def _draw(self, sketch: Sketch) -> bytes:
+        size = {"width": sketch.width, "height": sketch.height}
+        if sketch.references:
+            png = self._illustrator.edit(sketch.prompt, sketch.references[0], **size, variant=sketch.variant)
+        else:
+            png = self._illustrator.paint(sketch.prompt, **size, variant=sketch.variant)
+        return pybase64.b64encode(png)
+
+    def _keep(self, key: bytes, encoded: bytes) -> None:
+        self._kept[key] = encoded
+        self._kept_bytes += len(encoded)
+        while self._kept_bytes > PICTURES_KEPT_MAX_BYTES:
+            self._kept_bytes -= len(self._kept.popitem(last=False)[1])
