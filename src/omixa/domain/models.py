@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from omixa.domain.access import Mode, Secret
@@ -21,6 +21,7 @@ class Parameter:
     `accepted` are the values of an enumeration. `unsupported` maps values that exist in the API but that this model cannot
     honour to the reason given in the refusal; "*" stands for every value. `foreign` are harmless words of other services
     that count as the default. `minimum` and `maximum` bound integers, string lengths (characters) and list lengths.
+    `description` is Markdown for the documentation page.
     """
 
     name: str
@@ -29,10 +30,16 @@ class Parameter:
     required: bool = False
     accepted: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
-    unsupported: Mapping[str, str] | None = None
+    unsupported: Mapping[str, str] = field(default_factory=dict)
     minimum: int | None = None
     maximum: int | None = None
     default: str | int | bool | None = None
+    example: str | int | bool | None = None
+
+    @property
+    def refusal(self) -> str | None:
+        """Return why the model takes no value at all here, if that is so."""
+        return self.unsupported.get("*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,11 @@ class PriceComponent:
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
-    """A selling price or a provider's cost. `fallback` is used alone when a provider reports no usable usage."""
+    """A selling price or a provider's cost. `fallback` is used alone when a provider reports no usable usage.
+
+    `version` names the content for ever: the owner, the date and the first hex digits of a SHA-256 over everything else, for
+    example mai-image-2.5@2026-11-01#1f0c9a3b.
+    """
 
     version: str
     currency: str
@@ -60,11 +71,11 @@ class PriceList:
 
 @dataclass(frozen=True, slots=True)
 class UsageBounds:
-    """Proven upper bounds of what one picture can use, from which the amount to hold follows.
+    """Upper bounds of what one picture can use, from which the amount to hold follows.
 
-    A text token is at least one byte, and no more than the context window fits. An input picture costs one token for each
-    32 x 32 pixels, at least `input_image_tokens_min`, and no more than `input_image_tokens_max` because larger ones are
-    scaled down by the provider.
+    A text token is at least one byte, and no more than the context window fits. A reference picture costs one token for each
+    tile of 32 x 32 pixels after the provider has scaled it, so between `input_image_tokens_min` and
+    `input_image_tokens_max`, whatever its own size is.
     """
 
     output_image_tokens_max: int
@@ -74,7 +85,11 @@ class UsageBounds:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as a customer names it."""
+    """A model as a customer names it.
+
+    `released` is the day the model came out. `example` is a complete request body. `edits_follow_reference` says that an edit
+    has the shape of its reference picture and no other. Descriptions are Markdown.
+    """
 
     id: str
     name: str
@@ -85,6 +100,8 @@ class Model:
     parameters: tuple[Parameter, ...]
     prices: PriceList
     bounds: UsageBounds
+    example: Mapping[str, str | int | bool]
+    edits_follow_reference: bool
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, if the model has it."""
@@ -105,6 +122,7 @@ class Offer:
 
     `ignored` names parameters for which the provider has no knob. `sizes` maps the API's sizes to native ones. Timeouts are
     in seconds: `first_byte_timeout_s` from the end of sending to the first byte of the answer, `total_timeout_s` for the call.
+    `max_output_pixels` is the largest picture that may be asked for, `max_edited_pixels` the largest that an edit may bring.
     """
 
     provider: str
@@ -113,6 +131,7 @@ class Offer:
     sizes: Mapping[str, NativeSize]
     input_formats: frozenset[str]
     max_output_pixels: int
+    max_edited_pixels: int
     first_byte_timeout_s: float
     total_timeout_s: float
     on_disconnect: Literal["finish", "cancel"]

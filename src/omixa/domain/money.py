@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MICRO_PER_USD = 10**6
+PPM = 10**6
 PICO_PER_MICRO = 10**6
 PICO_PER_USD = 10**12
 
@@ -61,13 +62,18 @@ class Rounding:
     unit_micro_usd: int
     direction: Literal["up", "half_up"]
 
-    def charge(self, exact_pico_usd: int) -> int:
-        """Return the charge in micro-USD. A price above zero is at least one unit: nothing becomes free by rounding."""
-        if exact_pico_usd < 0:
+    def charge(self, exact_pico_usd: int, *, markup_ppm: int = 0) -> int:
+        """Return the charge in micro-USD for a price and a markup (a discount below zero) in parts per million.
+
+        The marked-up price need not be a whole number of pico-USD, so it is kept in millionths of one and rounded once. A
+        price above zero is at least one unit: nothing becomes free by rounding. Raises ValueError below zero.
+        """
+        exact = exact_pico_usd * (PPM + markup_ppm)
+        if exact_pico_usd < 0 or exact < 0:
             raise ValueError("a price cannot be negative")
-        unit_pico = self.unit_micro_usd * PICO_PER_MICRO
-        bias = unit_pico - 1 if self.direction == "up" else unit_pico // 2
-        units = (exact_pico_usd + bias) // unit_pico
-        if exact_pico_usd and not units:
+        unit = self.unit_micro_usd * PICO_PER_MICRO * PPM
+        bias = unit - 1 if self.direction == "up" else unit // 2
+        units = (exact + bias) // unit
+        if exact and not units:
             units = 1
         return units * self.unit_micro_usd

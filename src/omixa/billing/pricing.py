@@ -1,0 +1,126 @@
+"""From usage to money: pure functions on integers, exact until one rounding at the end.
+
+Line items are exact pico-USD at list price and add up to `Charge.exact_pico_usd`, also an integer. A markup is kept beside
+that sum instead of being folded into it, because a sum times parts per million need not be whole; the charge is the exact
+product, rounded once by the rule of the price list. So usage, price list and markup give the same charge for ever.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from omixa.domain.images import ImageInfo, ImageRequest, Usage
+from omixa.domain.models import Offer, PriceComponent, PriceList, UsageBounds
+from omixa.domain.money import MAX_AMOUNT_MICRO_USD, PPM
+
+# A count above this is not usage but a mistake: three hundred times what ten pictures with sixteen references can use.
+MAX_COUNT = 10**8
+# Exact prices are stored as signed 64-bit integers.
+MAX_EXACT_PICO_USD = 2**63 - 1
+# A discount cannot take more than the whole price; a markup above a hundredfold is a slip of the pen.
+MIN_MARKUP_PPM = -PPM
+MAX_MARKUP_PPM = 100 * PPM
+# One output or input token of an image is a tile of 32 x 32 pixels.
+PIXELS_PER_TOKEN = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LineItem:
+    """One line of a receipt: `quantity` units at a price that reads `usd` for each `per` units, before any markup."""
+
+    component: str
+    quantity: int
+    unit_price_pico_usd: int
+    usd: str
+    per: int
+    amount_pico_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A rated usage. `exact_pico_usd` is the sum of the items, `amount_micro_usd` that sum with the markup, rounded once.
+
+    `fallback` says that the price list's flat price was used because the usage was only estimated.
+    """
+
+    items: tuple[LineItem, ...]
+    exact_pico_usd: int
+    markup_ppm: int
+    amount_micro_usd: int
+    fallback: bool
+
+
+def rate(usage: Usage, prices: PriceList, *, markup_ppm: int = 0) -> Charge:
+    """Return the price of a usage; of an estimated one the fallback price alone, for each picture that arrived.
+
+    `markup_ppm` is in parts per million, a discount below zero. Raises ValueError for counts below zero or above MAX_COUNT,
+    for a markup outside -100 % to 10,000 %, and for a price that does not fit in 64 bits.
+    """
+    components = (prices.fallback,) if usage.estimated else prices.components
+    return _charge(tuple(_line_item(component, usage) for component in components), prices, markup_ppm, usage.estimated)
+
+
+def price_ceiling(
+    prices: PriceList,
+    bounds: UsageBounds,
+    *,
+    prompt_bytes: int,
+    context_window_tokens: int,
+    input_images: Sequence[ImageInfo],
+    n: int,
+    markup_ppm: int = 0,
+) -> Charge:
+    """Return the highest charge that `rate` can give for up to n pictures within the bounds, estimated or not.
+
+    Prices are not negative, so a price list is monotone in every count and its highest price is that of the highest counts.
+    A text token is at least one byte of UTF-8, and each picture reads the prompt and all references anew.
+    """
+    worst = Usage(
+        input_text_tokens=n * min(prompt_bytes, context_window_tokens),
+        input_image_tokens=n * len(input_images) * bounds.input_image_tokens_max,
+        output_image_tokens=n * bounds.output_image_tokens_max,
+        images=n,
+    )
+    flat = Usage(images=n, estimated=True)
+    charges = (rate(usage, prices, markup_ppm=markup_ppm) for usage in (worst, flat))
+    return max(charges, key=lambda charge: charge.amount_micro_usd)
+
+
+def estimate_usage(request: ImageRequest, bounds: UsageBounds, offer: Offer) -> Usage:
+    """Return what one picture of a request presumably used, for a provider that reports nothing.
+
+    Text is the gateway's own count, a reference one token for each 32 x 32 pixels within the bounds, the picture the same for
+    the size that the provider paints.
+    """
+    native = offer.sizes[request.size]
+    references = (image.info.width * image.info.height // PIXELS_PER_TOKEN for image in request.input_images)
+    return Usage(
+        input_text_tokens=request.prompt_tokens,
+        input_image_tokens=sum(
+            min(max(tokens, bounds.input_image_tokens_min), bounds.input_image_tokens_max) for tokens in references
+        ),
+        output_image_tokens=native.width * native.height // PIXELS_PER_TOKEN,
+        images=1,
+        estimated=True,
+    )
+
+
+def _line_item(component: PriceComponent, usage: Usage) -> LineItem:
+    # index() refuses a float that slipped in from a provider's answer.
+    quantity = operator.index(getattr(usage, component.counts))
+    if not 0 <= quantity <= MAX_COUNT:
+        raise ValueError(f"{component.counts} is {quantity}: a count is from 0 to {MAX_COUNT}")
+    price = component.unit_price_pico_usd
+    return LineItem(component.name, quantity, price, component.usd, component.per, quantity * price)
+
+
+def _charge(items: tuple[LineItem, ...], prices: PriceList, markup_ppm: int, fallback: bool) -> Charge:
+    if not MIN_MARKUP_PPM <= markup_ppm <= MAX_MARKUP_PPM:
+        raise ValueError(f"a markup of {markup_ppm} ppm is outside {MIN_MARKUP_PPM} to {MAX_MARKUP_PPM}")
+    exact_pico_usd = sum(item.amount_pico_usd for item in items)
+    amount_micro_usd = prices.rounding.charge(exact_pico_usd, markup_ppm=markup_ppm)
+    if exact_pico_usd > MAX_EXACT_PICO_USD or amount_micro_usd > MAX_AMOUNT_MICRO_USD:
+        raise ValueError("the price is too large to be stored")
+    return Charge(items, exact_pico_usd, markup_ppm, amount_micro_usd, fallback)

@@ -1,0 +1,101 @@
+"""What must add up in a catalogue beyond the shape of its files."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from omixa.domain.images import ImageRequest
+from omixa.domain.models import Model, NativeSize, Offer, Parameter, PriceList
+
+# No model may take more reference pictures than this, whatever its file says.
+MAX_INPUT_IMAGES = 16
+# A token of these models is a tile of 32 x 32 pixels.
+PIXELS_PER_TOKEN = 1024
+
+# Every model describes these, if only to refuse them, because a request carries them to the provider.
+CARRIED = frozenset(field.name for field in fields(ImageRequest)) - {"prompt_tokens", "given"}
+_WITHOUT_DEFAULT = frozenset({"model", "prompt", "output_compression", "input_images"})
+
+
+def positive(number: int) -> int:
+    """Return a number above zero. Raises ValueError otherwise."""
+    if number <= 0:
+        raise ValueError("must be above zero")
+    return number
+
+
+def check_parameter(parameter: Parameter) -> None:
+    """Raise ValueError unless the limits, the default and the values of a parameter agree."""
+    if parameter.type == "images" and not (parameter.refusal or 1 <= (parameter.maximum or 0) <= MAX_INPUT_IMAGES):
+        raise ValueError(f"needs a maximum from 1 to {MAX_INPUT_IMAGES}")
+    if parameter.type == "image" and not parameter.refusal:
+        raise ValueError("no request carries a single picture yet, so it must be refused for every value")
+    if parameter.minimum is not None and parameter.maximum is not None and parameter.minimum > parameter.maximum:
+        raise ValueError("the minimum is above the maximum")
+    for value in (parameter.default, parameter.example):
+        _check_value(parameter, value)
+    if repeated := set(parameter.accepted) & {*parameter.foreign, *parameter.unsupported}:
+        raise ValueError(f"accepted and not accepted at once: {', '.join(sorted(repeated))}")
+
+
+def _check_value(parameter: Parameter, value: str | int | bool | None) -> None:
+    expected = {"string": str, "integer": int, "boolean": bool}.get(parameter.type)
+    if value is None:
+        return
+    if type(value) is not expected:
+        raise ValueError(f"{value!r} is not a value of type {parameter.type}")
+    if isinstance(value, str) and parameter.accepted and value not in parameter.accepted:
+        raise ValueError(f'"{value}" is not among the accepted values')
+    if expected is int and not (parameter.minimum or 0) <= int(value) <= (parameter.maximum or int(value)):
+        raise ValueError(f"{value} is not within the limits")
+
+
+def check_model(model: Model) -> None:
+    """Raise ValueError unless a model describes every field that a request carries, and its prices are usable."""
+    names = {parameter.name for parameter in model.parameters}
+    if missing := CARRIED - names:
+        raise ValueError(f"parameters: missing {', '.join(sorted(missing))}")
+    for parameter in model.parameters:
+        if parameter.name in CARRIED - _WITHOUT_DEFAULT and parameter.default is None:
+            raise ValueError(f"parameters.{parameter.name}: needs a default")
+    if unknown := set(model.example) - names:
+        raise ValueError(f"example: unknown parameters {', '.join(sorted(unknown))}")
+    if model.bounds.input_image_tokens_min > model.bounds.input_image_tokens_max:
+        raise ValueError("bounds: the minimum is above the maximum")
+    _check_prices(model.prices, "prices")
+
+
+def _check_prices(prices: PriceList, place: str) -> None:
+    names = [component.name for component in prices.components]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{place}: two components have the same name")
+    if prices.fallback.counts != "images":
+        raise ValueError(f"{place}: the fallback must count images, because it is used when nothing else is known")
+
+
+def check_offer(offer: Offer, model: Model | None) -> None:
+    """Raise ValueError unless an offer fits the model that customers see: no accepted value may get lost on the way."""
+    if model is None:
+        raise ValueError("no model file describes it")
+    size = model.parameter("size")
+    if size is None or set(offer.sizes) != set(size.accepted):
+        raise ValueError("sizes: must name exactly the sizes that the model accepts")
+    if unknown := offer.ignored - {parameter.name for parameter in model.parameters}:
+        raise ValueError(f"ignored: unknown parameters {', '.join(sorted(unknown))}")
+    for parameter in model.parameters:
+        if not (parameter.name in CARRIED | offer.ignored or parameter.refusal or len(parameter.accepted) == 1):
+            raise ValueError(f"{parameter.name}: accepted from callers, but neither carried nor named in ignored")
+    _check_pixels(offer, model)
+    _check_prices(offer.cost, "cost")
+
+
+def _check_pixels(offer: Offer, model: Model) -> None:
+    largest = max(offer.sizes.values(), key=_pixels)
+    if _pixels(largest) > offer.max_output_pixels:
+        raise ValueError(f"sizes: {largest.width}x{largest.height} is over max_output_pixels")
+    if max(offer.max_output_pixels, offer.max_edited_pixels) > model.bounds.output_image_tokens_max * PIXELS_PER_TOKEN:
+        raise ValueError("a picture at the pixel limits would use more than the model's output_image_tokens_max")
+
+
+def _pixels(size: NativeSize) -> int:
+    return size.width * size.height

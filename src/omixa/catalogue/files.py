@@ -1,0 +1,106 @@
+"""What a catalogue file may say, key by key: an unknown key, a missing one or a wrong type is an error."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from omixa.domain.models import ParameterType, UsageField
+
+Text = Annotated[str, Meta(min_length=1)]
+Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Strict(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A table of a catalogue file."""
+
+
+class ParameterTable(Strict):
+    """`[parameters.NAME]`, see `domain.models.Parameter`."""
+
+    type: ParameterType
+    description: Text
+    required: bool = False
+    accepted: tuple[Text, ...] = ()
+    foreign: tuple[Text, ...] = ()
+    unsupported: dict[Text, Text] = field(default_factory=dict)
+    minimum: Count | None = None
+    maximum: Count | None = None
+    default: str | int | bool | None = None
+    example: str | int | bool | None = None
+
+
+class ComponentTable(Strict):
+    """One line of a price list: `usd`, a decimal string, for `per` units of what `counts` counts."""
+
+    name: Text
+    counts: UsageField
+    usd: str
+    per: Positive
+
+
+class RoundingTable(Strict):
+    """To a multiple of `unit_usd`, a decimal string of at least a millionth."""
+
+    unit_usd: str
+    direction: Literal["up", "half_up"]
+
+
+class PriceTable(Strict):
+    """`[prices]` of a model and `[offers.cost]` of a provider."""
+
+    currency: Literal["USD"]
+    effective_from: datetime.date
+    rounding: RoundingTable
+    components: Annotated[tuple[ComponentTable, ...], Meta(min_length=1)]
+    fallback: ComponentTable
+
+
+class BoundsTable(Strict):
+    """`[bounds]`, see `domain.models.UsageBounds`."""
+
+    output_image_tokens_max: Positive
+    input_image_tokens_min: Count
+    input_image_tokens_max: Count
+
+
+class ModelFile(Strict):
+    """A file of `models/`. The tables of `parameters` are read one by one, so that an error names its parameter."""
+
+    id: Text
+    name: Text
+    summary: Text
+    description: Text
+    released: datetime.date
+    context_window_tokens: Positive
+    edits_follow_reference: bool
+    example: dict[str, str | int | bool]
+    bounds: BoundsTable
+    prices: PriceTable
+    parameters: dict[Text, dict[str, object]]
+
+
+class OfferTable(Strict):
+    """`[[offers]]` of a provider, see `domain.models.Offer`. Sizes are written 832x1248."""
+
+    model: Text
+    ignored: tuple[Text, ...]
+    input_formats: tuple[Literal["png", "jpeg", "webp"], ...]
+    max_output_pixels: Positive
+    max_edited_pixels: Positive
+    first_byte_timeout_s: Seconds
+    total_timeout_s: Seconds
+    on_disconnect: Literal["finish", "cancel"]
+    sizes: dict[Text, Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]]
+    cost: PriceTable
+
+
+class ProviderFile(Strict):
+    """A file of `providers/`."""
+
+    id: Text
+    offers: tuple[OfferTable, ...]

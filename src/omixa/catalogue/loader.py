@@ -1,0 +1,189 @@
+"""Read the catalogue: TOML files in, domain values out, and nothing that does not add up."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import TypeVar
+
+import msgspec
+
+from omixa.catalogue import checks
+from omixa.catalogue.files import ComponentTable, ModelFile, OfferTable, ParameterTable, PriceTable, ProviderFile
+from omixa.domain.models import Model, NativeSize, Offer, Parameter, PriceComponent, PriceList, UsageBounds
+from omixa.domain.money import Rounding, parse_unit_price, parse_usd
+from omixa.errors import NotFound
+
+# Enough hex digits to tell the few versions of one price list apart.
+VERSION_DIGITS = 8
+# An unknown name is shown up to this many characters.
+MAX_SHOWN_CHARS = 80
+
+T = TypeVar("T")
+
+
+class CatalogueError(ValueError):
+    """A catalogue file is wrong. The message names the file, the place and the fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All models and offers. Keys are in lower case: names compare without case."""
+
+    models: Mapping[str, Model]
+    offers: Mapping[tuple[str, str], Offer]
+
+    @property
+    def model_ids(self) -> tuple[str, ...]:
+        """Return the ids of all models, as they are written, in the order of the alphabet."""
+        return tuple(model.id for _, model in sorted(self.models.items()))
+
+    def resolve(self, name: str) -> Model:
+        """Return the model of that name, compared without case. Raises NotFound with the names that exist."""
+        model = self.models.get(name.lower())
+        if model is None:
+            shown = name if len(name) <= MAX_SHOWN_CHARS else name[:MAX_SHOWN_CHARS] + "…"
+            raise NotFound(
+                f'the model "{shown}" does not exist; models here: {", ".join(self.model_ids)}',
+                code="model_not_found",
+                param="model",
+            )
+        return model
+
+    def offer(self, provider: str, model: str) -> Offer:
+        """Return a model as a provider sells it. Raises CatalogueError with the offers that exist."""
+        offer = self.offers.get((provider, model.lower()))
+        if offer is None:
+            known = ", ".join(f"{offer.provider} sells {offer.model}" for offer in self.offers.values())
+            raise CatalogueError(f'no provider file says that "{provider}" sells "{model}"; known: {known}')
+        return offer
+
+
+def load_catalogue(directory: Traversable | None = None) -> Catalogue:
+    """Read `models/*.toml` and `providers/*.toml` of a directory, by default of the catalogue that comes with Omixa.
+
+    Raises CatalogueError for a key that is unknown, missing or of the wrong type, and for values that contradict each other.
+    """
+    directory = files("omixa.catalogue") / "data" if directory is None else directory
+    models: dict[str, Model] = {}
+    for place, text in _texts(directory, "models"):
+        with _at(place):
+            model = _model(_read(text, ModelFile))
+            if models.setdefault(model.id.lower(), model) is not model:
+                raise CatalogueError(f'the model "{model.id}" is described twice')
+    offers: dict[tuple[str, str], Offer] = {}
+    for place, text in _texts(directory, "providers"):
+        with _at(place):
+            _add_offers(_read(text, ProviderFile), models, offers)
+    if not models:
+        raise CatalogueError("the catalogue has no models: put at least one TOML file into models/")
+    return Catalogue(models, offers)
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise CatalogueError(f"{place}: {error}") from error
+
+
+def _texts(directory: Traversable, folder: str) -> Iterator[tuple[str, bytes]]:
+    here = directory / folder
+    if here.is_dir():
+        for file in sorted(here.iterdir(), key=lambda entry: entry.name):
+            if file.name.endswith(".toml"):
+                yield f"{folder}/{file.name}", file.read_bytes()
+
+
+def _read(text: bytes, shape: type[T]) -> T:
+    return msgspec.convert(tomllib.loads(text.decode()), shape)
+
+
+def _model(file: ModelFile) -> Model:
+    parameters = tuple(_parameter(name, table) for name, table in file.parameters.items())
+    with _at("prices"):
+        prices = _price_list(file.prices, owner=file.id.lower())
+    model = Model(
+        id=file.id,
+        name=file.name,
+        summary=file.summary,
+        description=_unwrap(file.description),
+        released=file.released,
+        context_window_tokens=file.context_window_tokens,
+        parameters=parameters,
+        prices=prices,
+        bounds=UsageBounds(**msgspec.structs.asdict(file.bounds)),
+        example=file.example,
+        edits_follow_reference=file.edits_follow_reference,
+    )
+    checks.check_model(model)
+    return model
+
+
+def _parameter(name: str, table: Mapping[str, object]) -> Parameter:
+    with _at(f"parameters.{name}"):
+        fields = msgspec.structs.asdict(msgspec.convert(table, ParameterTable))
+        parameter = Parameter(name=name, **fields | {"description": _unwrap(fields["description"])})
+        checks.check_parameter(parameter)
+    return parameter
+
+
+def _price_list(table: PriceTable, *, owner: str) -> PriceList:
+    digest = hashlib.sha256(msgspec.json.encode(table, order="sorted")).hexdigest()
+    return PriceList(
+        version=f"{owner}@{table.effective_from.isoformat()}#{digest[:VERSION_DIGITS]}",
+        currency=table.currency,
+        effective_from=table.effective_from,
+        components=tuple(_component(component) for component in table.components),
+        fallback=_component(table.fallback),
+        rounding=Rounding(checks.positive(parse_usd(table.rounding.unit_usd)), table.rounding.direction),
+    )
+
+
+def _component(table: ComponentTable) -> PriceComponent:
+    with _at(table.name):
+        price_pico_usd = parse_unit_price(table.usd, table.per)
+    return PriceComponent(table.name, table.counts, price_pico_usd, table.usd, table.per)
+
+
+def _add_offers(file: ProviderFile, models: Mapping[str, Model], offers: dict[tuple[str, str], Offer]) -> None:
+    for table in file.offers:
+        with _at(f"offers, {table.model}"):
+            offer = _offer(file.id, table)
+            if offers.setdefault((offer.provider, offer.model.lower()), offer) is not offer:
+                raise CatalogueError("the model is offered twice")
+            checks.check_offer(offer, models.get(offer.model.lower()))
+
+
+def _offer(provider: str, table: OfferTable) -> Offer:
+    with _at("cost"):
+        cost = _price_list(table.cost, owner=f"{provider}/{table.model.lower()}")
+    return Offer(
+        provider=provider,
+        model=table.model,
+        ignored=frozenset(table.ignored),
+        sizes={name: _native_size(size) for name, size in table.sizes.items()},
+        input_formats=frozenset(table.input_formats),
+        max_output_pixels=table.max_output_pixels,
+        max_edited_pixels=table.max_edited_pixels,
+        first_byte_timeout_s=table.first_byte_timeout_s,
+        total_timeout_s=table.total_timeout_s,
+        on_disconnect=table.on_disconnect,
+        cost=cost,
+    )
+
+
+def _native_size(text: str) -> NativeSize:
+    width, height = map(int, text.split("x"))
+    return NativeSize(width, height)
+
+
+def _unwrap(text: str) -> str:
+    """Return text with one line for each paragraph: line breaks in a file are for people who edit it."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
