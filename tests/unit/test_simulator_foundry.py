@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import httpx2
 import pytest
 import uvicorn
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -40,10 +41,16 @@ PROMPT = "A red kite over a stubble field at dusk"
 Start = Callable[..., httpx2.Client]
 
 
+@cache
+def tokenizer() -> Tokenizer:
+    return Tokenizer()
+
+
 @contextmanager
 def serving(**options: Any) -> Iterator[httpx2.Client]:
     """Serve a simulator on an ephemeral loopback port and give a client that holds its key."""
-    app = create_app(FoundrySimulatorOptions(**({"api_key": KEY, "deployments": DEPLOYMENTS} | options)))
+    options = {"api_key": KEY, "deployments": DEPLOYMENTS} | options
+    app = create_app(FoundrySimulatorOptions(**options), tokenizer=tokenizer())
     config = uvicorn.Config(app, lifespan="off", log_level="critical", access_log=False, timeout_graceful_shutdown=0)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -125,7 +132,7 @@ def test_a_generation_answers_in_the_service_s_shape(shared: httpx2.Client) -> N
     assert (body["model"], body["size"], len(body["data"])) == ("MAI-Image-2.5", "832x1248", 1)
     assert body["usage"] == {
         "num_output_tokens": 1014,
-        "num_input_text_tokens": Tokenizer().count(PROMPT).tokens,
+        "num_input_text_tokens": tokenizer().count(PROMPT).tokens,
         "num_input_image_tokens": 0,
     }
     assert response.headers["content-type"] == "application/json"
@@ -294,7 +301,7 @@ def test_a_prompt_is_required(shared: httpx2.Client, prompt: Any) -> None:
 
 def test_a_prompt_fills_the_context_and_no_more(shared: httpx2.Client) -> None:
     text = " cat" * 32_000
-    assert Tokenizer().count(text).tokens == 32_000
+    assert tokenizer().count(text).tokens == 32_000
     assert generate(shared, text).json()["usage"]["num_input_text_tokens"] == 32_000
     assert code(generate(shared, text + " cat"), 400) == "unsupported_request_value"
 
@@ -316,7 +323,7 @@ def test_trigger_words_meet_the_content_filter(shared: httpx2.Client, prompt: st
 
 
 def test_a_body_must_be_a_json_object(shared: httpx2.Client) -> None:
-    for body in (b"", b"[]", b"{", b'"text"', b'{"model": "\xff"}'):
+    for body in (b"", b"[]", b"{", b'"text"', b'{"model": "\xff"}', b'{"n":' + b"[" * 100_000, b'{"n": "\\ud800"}'):
         answer = shared.post(GENERATIONS, content=body, headers={"content-type": "application/json; charset=utf-8"})
         assert code(answer, 400) == "invalid_request"
     assert code(shared.post(GENERATIONS, content=b"{}", headers={"content-type": "text/plain"}), 415)
@@ -325,6 +332,7 @@ def test_a_body_must_be_a_json_object(shared: httpx2.Client) -> None:
 
 def test_bodies_have_limits(shared: httpx2.Client) -> None:
     assert code(generate(shared, "a" * JSON_BODY_MAX_BYTES), 413) == "RequestEntityTooLarge"
+    assert code(generate(shared, "a" * (JSON_BODY_MAX_BYTES - 100)), 400) == "unsupported_request_value"
     chunks = (b" " * 65536 for _ in range(JSON_BODY_MAX_BYTES // 65536 + 1))
     streamed = shared.post(GENERATIONS, content=chunks, headers={"content-type": "application/json"})
     assert code(streamed, 413) == "RequestEntityTooLarge"
@@ -391,6 +399,30 @@ def test_an_edit_needs_a_file_part(shared: httpx2.Client) -> None:
 
 def test_a_prompt_in_a_form_stays_a_text(shared: httpx2.Client) -> None:
     assert edit(shared, picture(768, 768), prompt="true").status_code == 200
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+optional = st.dictionaries(st.sampled_from(["height", "n", "auto_aspect_ratio", "web_grounding"]), anything)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(width=anything, fields=optional, prompt=anything)
+def test_no_document_breaks_the_service(shared: httpx2.Client, width: Any, fields: Any, prompt: Any) -> None:
+    fields = fields | {"model": "grounded", "width": width, "height": 1000}
+    assert code(generate(shared, prompt, **fields), 400) in {"unsupported_request_value", "invalid_request"}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(body=st.binary(max_size=200), path=st.sampled_from([GENERATIONS, EDITS]))
+def test_no_bytes_break_the_service(shared: httpx2.Client, body: bytes, path: str) -> None:
+    media_type = "application/json" if path == GENERATIONS else "multipart/form-data; boundary=b"
+    framed = body if path == GENERATIONS else b"--b\r\n" + body + b"\r\n--b--"
+    answer = shared.post(path, content=framed, headers={"content-type": media_type})
+    assert code(answer, 400) == "invalid_request"
 
 
 def test_requests_per_minute_count_for_each_deployment(start: Start) -> None:

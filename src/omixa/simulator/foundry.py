@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import hmac
 import math
+import re
 import time
 import uuid
 from collections import deque
@@ -118,12 +119,12 @@ class RateWindow:
 class FoundrySimulator:
     """The handlers and what they remember."""
 
-    def __init__(self, options: FoundrySimulatorOptions) -> None:
+    def __init__(self, options: FoundrySimulatorOptions, tokenizer: Tokenizer, illustrator: Illustrator) -> None:
         self._options = options
         self._moods = Moods(options.scenario)
         self._rates = RateWindow(options.requests_per_minute)
-        self._tokenizer = Tokenizer()
-        self._studio = Studio(Illustrator())
+        self._tokenizer = tokenizer
+        self._studio = Studio(illustrator)
         self._log: deque[LogEntry] = deque(maxlen=LOG_ENTRIES_MAX)
 
     async def generations(self, request: Request) -> Response:
@@ -170,7 +171,8 @@ class FoundrySimulator:
         self._authenticate(request.headers)
         form = await read_form(request)
         spec = self._admit(form, entry)
-        order = take_order(form, spec, self._tokenizer)
+        # In a thread, because the vocabulary is read on first use and a long prompt takes its time.
+        order = await asyncio.to_thread(take_order, form, spec, self._tokenizer)
         check_content(order.prompt)
         variant = _variant(request.headers)
         step = self._moods.step_for(order.prompt)
@@ -210,9 +212,11 @@ class FoundrySimulator:
             raise bad_key()
 
 
-def create_app(options: FoundrySimulatorOptions) -> ASGIApp:
-    """Return the simulator as an ASGI application."""
-    simulator = FoundrySimulator(options)
+def create_app(
+    options: FoundrySimulatorOptions, *, tokenizer: Tokenizer | None = None, illustrator: Illustrator | None = None
+) -> ASGIApp:
+    """Return the simulator as an ASGI application. A tokenizer and an illustrator can be shared with others."""
+    simulator = FoundrySimulator(options, tokenizer or Tokenizer(), illustrator or Illustrator())
     return Starlette(
         routes=[
             Route("/mai/v1/images/generations", simulator.generations, methods=["POST"]),
@@ -232,7 +236,7 @@ def _check_custom_headers(headers: Headers) -> None:
 
 def _variant(headers: Headers) -> int:
     given = headers.get("x-omixa-variant", "0")
-    if not (given.isascii() and given.isdecimal()):
+    if not re.fullmatch(r"[0-9]{1,9}", given):
         raise invalid("'x-omixa-variant' must be an integer.")
     return int(given) % VARIANTS
 

@@ -106,10 +106,10 @@ def _prompt(fields: Mapping[str, object], tokenizer: Tokenizer) -> tuple[str, in
     prompt = fields.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise invalid("'prompt' is required and must be a text that is not blank.")
-    tokens = tokenizer.count(prompt).tokens
-    if tokens > CONTEXT_WINDOW_TOKENS:
-        raise unsupported(f"'prompt' has {tokens} tokens; the limit is {CONTEXT_WINDOW_TOKENS}.")
-    return prompt, tokens
+    count = tokenizer.count(prompt, limit=CONTEXT_WINDOW_TOKENS)
+    if count.tokens > CONTEXT_WINDOW_TOKENS or not count.exact:
+        raise unsupported(f"'prompt' has at least {count.tokens} tokens; the limit is {CONTEXT_WINDOW_TOKENS}.")
+    return prompt, count.tokens
 
 
 def _size(fields: Mapping[str, object], spec: ModelSpec) -> tuple[int, int] | None:

@@ -78,7 +78,7 @@ async def read_json(request: Request) -> Form:
     body = await read_body(request, JSON_BODY_MAX_BYTES)
     try:
         return Form(msgspec.json.decode(body, type=dict[str, object]))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(f"The body is not a JSON object: {error}.") from error
 
 
