@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["live", "test"]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Secret:
     """A credential. Printing or formatting it gives stars; `reveal` is called only where it is sent or compared."""
 
-    value: str
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
 
     def reveal(self) -> str:
         """Return the secret itself."""
-        return self.value
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
 
     def __repr__(self) -> str:
         return "Secret(***)"

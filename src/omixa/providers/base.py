@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,7 +44,7 @@ ProviderEvent = PartialImage | ProviderResult
 class Provider(Protocol):
     """Speaks one provider's wire format."""
 
-    def generate(self, call: ProviderCall) -> AsyncIterator[ProviderEvent]:
+    def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
         """Make one picture: any number of previews, then one result.
 
         Raises an UpstreamError, and nothing else, when the attempt fails. Closing the iterator cancels the call.

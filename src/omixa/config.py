@@ -1,0 +1,213 @@
+"""Every option of Omixa with its unit and default, on one page.
+
+A value comes from the first of: command line, environment, omixa.toml, default. Options of a section such as [foundry] are
+OMIXA_FOUNDRY_… in the environment, all others OMIXA_….  Unknown names are errors, so that a typing error never passes for a
+setting. Secrets are read like everything else and never printed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from omixa.domain.access import Secret
+
+CONFIG_FILE = "omixa.toml"
+ENVIRONMENT_PREFIX = "OMIXA_"
+
+# Names that start like options and belong to clients and to the command line.
+_NOT_OPTIONS = frozenset({"OMIXA_API_KEY", "OMIXA_BASE_URL", "OMIXA_CONFIG"})
+
+_MIB = 1 << 20
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+PositiveFloat = Annotated[float, Meta(gt=0)]
+
+
+class ConfigError(Exception):
+    """An option is unknown or has a value that cannot be used. The message names it and its source."""
+
+
+class FoundrySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[foundry]: Microsoft Foundry, for live keys."""
+
+    endpoint: Annotated[str, Meta(description="address of the resource, https://NAME.services.ai.azure.com")] = ""
+    api_key: Annotated[Secret | None, Meta(description="the resource's key")] = None
+    bearer_token: Annotated[Secret | None, Meta(description="an Entra access token, instead of a key")] = None
+    deployment: Annotated[str, Meta(description="name of the deployment, where it is not the model's")] = ""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """All options. Sizes are in bytes, times in the unit that ends the name."""
+
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 takes a free one")] = 8787
+    data_dir: Annotated[str, Meta(description="directory of the ledger, the results and the pepper")] = "omixa-data"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="how much is logged to standard error")
+    ] = "info"
+    key_pepper: Annotated[Secret | None, Meta(description="64 hexadecimal digits; default: a file in data_dir")] = None
+    max_requests_in_flight: Annotated[PositiveInt, Meta(description="image requests at a time")] = 2000
+    max_body_bytes: Annotated[PositiveInt, Meta(description="largest request body")] = 64 * _MIB
+    max_body_bytes_in_flight: Annotated[PositiveInt, Meta(description="bodies of all requests together")] = 1024 * _MIB
+    header_timeout_s: Annotated[PositiveFloat, Meta(description="until a request's headers are complete")] = 10.0
+    body_timeout_s: Annotated[PositiveFloat, Meta(description="until a request's body is complete")] = 120.0
+    run_deadline_s: Annotated[PositiveFloat, Meta(description="for all attempts of a request together")] = 580.0
+    shutdown_grace_s: Annotated[PositiveFloat, Meta(description="for running requests when the server stops")] = 30.0
+    result_retention_hours: Annotated[PositiveInt, Meta(description="how long results can be fetched again")] = 72
+    codec_threads: Annotated[PositiveInt, Meta(description="pictures converted at a time")] = 2
+    simulator_latency_s: Annotated[float, Meta(ge=0, description="how long the simulator waits before it paints")] = 0.0
+    foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()
+
+    @property
+    def data_path(self) -> Path:
+        """Return the data directory."""
+        return Path(self.data_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option with the value it has and where that comes from. Secrets show as stars."""
+
+    name: str
+    variable: str
+    value: str
+    source: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Settings together with the source of each option."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+    def options(self) -> list[Option]:
+        """Return every option with its value and source."""
+        return [
+            Option(
+                name,
+                _variable(name),
+                _shown(_lookup(self.settings, name)),
+                self.sources.get(name, "default"),
+                description,
+            )
+            for name, description in _names(Settings)
+        ]
+
+
+def load(
+    environment: Mapping[str, str], *, file: Path | None = None, flags: Mapping[str, object] | None = None
+) -> Configuration:
+    """Return the settings. `file` must exist when given; otherwise OMIXA_CONFIG or ./omixa.toml is read if it exists.
+
+    `flags` are options from the command line; None among them means not given. Raises ConfigError.
+    """
+    known = dict(_names(Settings))
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    for source, found in (
+        _from_file(environment, file),
+        ("environment", _from_environment(environment, known)),
+        ("command line", {name: value for name, value in (flags or {}).items() if value is not None}),
+    ):
+        for name, value in found.items():
+            if name not in known:
+                raise ConfigError(f"{source}: unknown option {name}{_suggestion(name, known)}")
+            values[name] = value
+            sources[name] = f"{source} ({_variable(name)})" if source == "environment" else source
+    return Configuration(_convert(values, sources), sources)
+
+
+def _from_file(environment: Mapping[str, str], file: Path | None) -> tuple[str, dict[str, object]]:
+    named = file or (Path(environment["OMIXA_CONFIG"]) if "OMIXA_CONFIG" in environment else None)
+    path = named or Path(CONFIG_FILE)
+    if named is None and not path.is_file():
+        return str(path), {}
+    try:
+        return str(path), dict(_flatten(tomllib.loads(path.read_text())))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _from_environment(environment: Mapping[str, str], known: Mapping[str, str]) -> dict[str, object]:
+    by_variable = {_variable(name): name for name in known}
+    found: dict[str, object] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _NOT_OPTIONS:
+            continue
+        if variable not in by_variable:
+            raise ConfigError(f"environment: unknown option {variable}{_suggestion(variable, by_variable)}")
+        found[by_variable[variable]] = value
+    return found
+
+
+def _convert(values: Mapping[str, object], sources: Mapping[str, str]) -> Settings:
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        *path, last = name.split(".")
+        table = tree
+        for step in path:
+            table = table.setdefault(step, {})
+        table[last] = value
+    try:
+        return msgspec.convert(tree, Settings, strict=False, dec_hook=_secret)
+    except msgspec.ValidationError as error:
+        name = str(error).rpartition("`$.")[2].rstrip("`")
+        raise ConfigError(f"{sources.get(name, 'configuration')}: {error}") from error
+
+
+def _secret(kind: type, value: object) -> object:
+    if kind is Secret and isinstance(value, str) and value:
+        return Secret(value)
+    raise ValueError("expected text that is not empty")
+
+
+def _names(kind: type[Struct], prefix: str = "") -> Iterator[tuple[str, str]]:
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, msgspec.inspect.StructType)
+    for field in info.fields:
+        inner, description = field.type, ""
+        while isinstance(inner, msgspec.inspect.Metadata):
+            description = description or str((inner.extra_json_schema or {}).get("description", ""))
+            inner = inner.type
+        if isinstance(inner, msgspec.inspect.StructType):
+            yield from _names(inner.cls, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, description
+
+
+def _lookup(settings: Settings, name: str) -> object:
+    value: object = settings
+    for step in name.split("."):
+        value = getattr(value, step)
+    return value
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.replace(".", "_").upper()
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else "***" if isinstance(value, Secret) else str(value)
+
+
+def _suggestion(name: str, known: Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known options: {', '.join(known)}"

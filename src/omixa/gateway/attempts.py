@@ -1,0 +1,184 @@
+"""One picture from the first deployment that gives one. The only place that decides "again?"."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from omixa.billing.pricing import rate
+from omixa.catalogue.loader import Catalogue
+from omixa.domain.images import Image, ImageRequest, Usage
+from omixa.domain.models import Deployment, Offer
+from omixa.errors import UpstreamError, UpstreamProtocol, UpstreamTimeout
+from omixa.gateway.run import Run
+from omixa.gateway.settlement import Settlement
+from omixa.providers.base import PartialImage, Provider, ProviderCall, ProviderResult
+from omixa.usage.records import EndedAttempt, StartedAttempt, new_attempt_id
+
+log = logging.getLogger(__name__)
+
+# Calls for one picture. After a failure for which the provider may charge, at most one more.
+MAX_ATTEMPTS = 3
+MAX_DIAGNOSTICS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A picture as the caller gets it, what it used, and what the gateway had to do to it."""
+
+    image: Image
+    usage: Usage
+    deployment: Deployment
+    offer: Offer
+    emulated: tuple[Mapping[str, str], ...]
+
+
+@dataclass(slots=True)
+class AttemptLog:
+    """All calls of a run: numbers them and keeps how they ended until the run settles."""
+
+    request_id: str
+    _count: int = 0
+    _open: dict[str, StartedAttempt] = field(default_factory=dict)
+    ended: list[EndedAttempt] = field(default_factory=list)
+    history: list[Mapping[str, object]] = field(default_factory=list)
+
+    def start(self, deployment: Deployment, image_index: int) -> StartedAttempt:
+        """Give a new call its number."""
+        self._count += 1
+        started = StartedAttempt(
+            new_attempt_id(), self.request_id, self._count, image_index, deployment.provider, deployment.id
+        )
+        self._open[started.id] = started
+        return started
+
+    def end(self, ended: EndedAttempt) -> None:
+        """Keep how a call ended."""
+        started = self._open.pop(ended.id)
+        self.ended.append(ended)
+        self.history.append(
+            {
+                "attempt": started.n,
+                "image": started.image_index,
+                "route": started.deployment,
+                "outcome": ended.error_code or "ok",
+            }
+        )
+
+    def abandon(self, outcome: str) -> None:
+        """End the calls that are still open, when a run breaks in the middle."""
+        for started in list(self._open.values()):
+            self.end(EndedAttempt(started.id, "unknown", None, None, outcome, None, None, 0, "none"))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Calls providers for a run.
+
+    `finish` turns what a provider made into what was asked for; a picture that cannot be decoded there counts as a bad
+    answer of the provider.
+    """
+
+    catalogue: Catalogue
+    providers: Mapping[str, Provider]
+    settlement: Settlement
+    finish: Callable[[Image, ImageRequest], Awaitable[tuple[Image, tuple[Mapping[str, str], ...]]]]
+    estimate: Callable[[ImageRequest, Offer, Image | None], Usage]
+
+    async def first_success(
+        self, run: Run, calls: AttemptLog, first: StartedAttempt, plan: Sequence[Deployment], deadline: float
+    ) -> Delivery:
+        """Return the first picture that any deployment of the plan delivers. `deadline` is a time of the event loop.
+
+        Raises the last attempt's UpstreamError, or at once one that must not be tried elsewhere.
+        """
+        started, ambiguous_failures = first, 0
+        tried = plan[:MAX_ATTEMPTS]
+        for position, deployment in enumerate(tried):
+            try:
+                return await self._attempt(run, calls, started, deployment, deadline)
+            except UpstreamError as error:
+                ended = self._failure(run, started, deployment, error)
+                calls.end(ended)
+                ambiguous_failures += error.ambiguous
+                exhausted = position + 1 == len(tried) or asyncio.get_running_loop().time() >= deadline
+                if exhausted or not error.fails_over or ambiguous_failures > 1:
+                    raise
+                started = calls.start(tried[position + 1], started.image_index)
+                await self.settlement.next_attempt(ended, started)
+        raise AssertionError("a plan is never empty")
+
+    async def _attempt(
+        self, run: Run, calls: AttemptLog, started: StartedAttempt, deployment: Deployment, deadline: float
+    ) -> Delivery:
+        offer = self.catalogue.offer(deployment.provider, run.request.model)
+        call = ProviderCall(run.request, offer, deployment, run.id, started.image_index)
+        result = await self._result(run, call, deadline)
+        usage = result.usage or self.estimate(run.request, offer, result.image)
+        image, emulated = await self._finished(run, result.image)
+        cost = rate(usage, offer.cost)
+        calls.end(
+            EndedAttempt(
+                id=started.id,
+                state="ok",
+                provider_request_id=result.provider_request_id,
+                upstream_status=200,
+                error_code=None,
+                diagnostics=None,
+                usage=usage,
+                cost_pico_usd=cost.exact_pico_usd,
+                cost_basis="estimated" if usage.estimated else "reported",
+            )
+        )
+        return Delivery(image, usage, deployment, offer, emulated)
+
+    async def _result(self, run: Run, call: ProviderCall, deadline: float) -> ProviderResult:
+        provider = self.providers[call.deployment.provider]
+        try:
+            async with asyncio.timeout_at(deadline), aclosing(provider.generate(call)) as events:
+                async for event in events:
+                    if isinstance(event, PartialImage):
+                        run.emit(event)
+                    else:
+                        return event
+        except TimeoutError as error:
+            raise UpstreamTimeout("The provider did not answer before the request's deadline.") from error
+        raise UpstreamProtocol("The provider gave no picture.")
+
+    async def _finished(self, run: Run, image: Image) -> tuple[Image, tuple[Mapping[str, str], ...]]:
+        try:
+            with run.timed("convert"):
+                return await self.finish(image, run.request)
+        except ValueError as error:
+            raise UpstreamProtocol(
+                "The provider's picture could not be decoded.", diagnostics=str(error)[:MAX_DIAGNOSTICS]
+            ) from error
+
+    def _failure(self, run: Run, started: StartedAttempt, deployment: Deployment, error: UpstreamError) -> EndedAttempt:
+        offer = self.catalogue.offer(deployment.provider, run.request.model)
+        cost = rate(self.estimate(run.request, offer, None), offer.cost).exact_pico_usd if error.ambiguous else 0
+        log.warning(
+            "attempt.failed",
+            extra={
+                "request_id": run.id,
+                "attempt": started.n,
+                "route": deployment.id,
+                "code": error.code,
+                "upstream_status": error.upstream_status,
+                "upstream_code": error.upstream_code,
+            },
+        )
+        return EndedAttempt(
+            id=started.id,
+            state="unknown" if error.ambiguous else "failed_free",
+            provider_request_id=error.provider_request_id,
+            upstream_status=error.upstream_status,
+            error_code=error.upstream_code or error.code,
+            diagnostics=error.diagnostics[:MAX_DIAGNOSTICS] or None,
+            usage=None,
+            cost_pico_usd=cost,
+            cost_basis="estimated" if error.ambiguous else "none",
+        )

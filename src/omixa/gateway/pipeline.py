@@ -1,0 +1,200 @@
+"""The sentence that Omixa is: checked, priced, held, made, stored, captured, recorded.
+
+`Pipeline.execute` is one request from its hold to its answer. What came before (authentication, validation) and what comes
+after (the answer on the wire) is in `api/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from omixa.billing.ledger import Hold, StoredResult
+from omixa.billing.pricing import Charge, price_ceiling, rate
+from omixa.domain.images import Image, Usage
+from omixa.domain.models import Deployment, Model
+from omixa.errors import CallerError, InternalError, OmixaError
+from omixa.gateway import results
+from omixa.gateway.attempts import AttemptLog, Attempts, Delivery
+from omixa.gateway.receipt import Failure, build_envelope
+from omixa.gateway.run import Answer, Run
+from omixa.gateway.settlement import Settlement
+from omixa.routing.router import Router
+from omixa.storage.blobs import BlobStore
+from omixa.usage.records import StartedAttempt, UsageRecord, day_of
+
+log = logging.getLogger(__name__)
+
+
+class ClientGone(CallerError):
+    """The client left before anything was sent to a provider."""
+
+    status = 499
+    default_code = "client_disconnected"
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Executes runs. `deadline_s` bounds all attempts of a run together, `retention_ms` how long a result is kept."""
+
+    router: Router
+    attempts: Attempts
+    settlement: Settlement
+    blobs: BlobStore
+    deadline_s: float
+    retention_ms: int
+
+    async def execute(self, run: Run, model: Model) -> Answer:
+        """Make the pictures and charge for them. Raises an OmixaError after the hold is released."""
+        plan = self.router.plan(model, run.principal.mode)
+        ceiling = _ceiling(run, model)
+        calls = AttemptLog(run.id)
+        first = [calls.start(plan[0], index) for index in range(run.request.n)]
+        with run.timed("hold"):
+            await self.settlement.authorise(self._hold(run, model, ceiling), first)
+        try:
+            if run.client_gone:
+                raise ClientGone("The client left before the request was sent to a provider.")
+            run.admit()
+            with run.timed("provider"):
+                deliveries, failures = await self._make(run, calls, plan, first)
+            return await self._settle(run, model, ceiling, calls, deliveries, failures)
+        except Exception as error:
+            raise await self._released(run, calls, error) from error
+
+    async def _make(
+        self, run: Run, calls: AttemptLog, plan: Sequence[Deployment], first: Sequence[StartedAttempt]
+    ) -> tuple[list[Delivery], list[Failure]]:
+        """Return what arrived, in order, and what did not. Raises the first error when nothing arrived."""
+        deadline = asyncio.get_running_loop().time() + self.deadline_s
+        outcomes = await asyncio.gather(
+            *(self.attempts.first_success(run, calls, started, plan, deadline) for started in first),
+            return_exceptions=True,
+        )
+        deliveries = [outcome for outcome in outcomes if isinstance(outcome, Delivery)]
+        errors = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)]
+        for _, error in errors:
+            if not deliveries or not isinstance(error, OmixaError):
+                raise error
+        return deliveries, [Failure(index, error) for index, error in errors if isinstance(error, OmixaError)]
+
+    async def _settle(
+        self,
+        run: Run,
+        model: Model,
+        ceiling: Charge,
+        calls: AttemptLog,
+        deliveries: Sequence[Delivery],
+        failures: Sequence[Failure],
+    ) -> Answer:
+        usage = sum((delivery.usage for delivery in deliveries), Usage())
+        charge = rate(usage, model.prices)
+        held = ceiling.amount_micro_usd
+        billed = min(charge.amount_micro_usd, held)
+        if billed < charge.amount_micro_usd:
+            # The provider reported more than the model's proven bound: the customer pays the hold, the operator the rest.
+            log.error(
+                "usage.above_bound", extra={"request_id": run.id, "model": model.id, "price": charge.amount_micro_usd}
+            )
+        created = int(time.time())
+        envelope = build_envelope(run, model, created, charge, billed, held, deliveries, failures, calls)
+        images = tuple(delivery.image for delivery in deliveries)
+        with run.timed("store"):
+            result = await self._store(run, envelope, images, created)
+        record = UsageRecord(
+            request_id=run.id,
+            workspace_id=run.principal.workspace_id,
+            key_id=run.principal.key_id,
+            mode=run.principal.mode,
+            model=model.id,
+            usage=usage,
+            exact_pico_usd=charge.exact_pico_usd,
+            amount_micro_usd=billed,
+            markup_ppm=charge.markup_ppm,
+            price_version_id=model.prices.version,
+        )
+        with run.timed("capture"):
+            await self.settlement.capture(record, result, calls.ended)
+        return Answer(run.id, envelope, images)
+
+    async def _store(
+        self, run: Run, envelope: Mapping[str, Any], images: Sequence[Image], created: int
+    ) -> StoredResult:
+        """Make the answer durable; only then may it be charged."""
+        pieces, digest = await asyncio.to_thread(results.pack, run.id, self.settlement.node.epoch, envelope, images)
+        ref = f"{day_of(created * 1000).replace('-', '')}/{run.id}"
+        await self.blobs.put(ref, pieces)
+        return StoredResult(ref, digest, self.retention_ms)
+
+    async def _released(self, run: Run, calls: AttemptLog, error: Exception) -> OmixaError:
+        """Release the hold and return what the caller is told."""
+        if isinstance(error, OmixaError):
+            told: OmixaError = error
+        else:
+            log.error("run.failed", extra={"request_id": run.id}, exc_info=error)
+            told = InternalError(f"Omixa failed on request {run.id}. Nothing was charged.")
+        calls.abandon(told.code)
+        try:
+            await self.settlement.release(run.id, told.code, calls.ended)
+        except OmixaError as failed:
+            # The answer is sent all the same: the sweeper releases the hold when the ledger is back.
+            log.warning("run.release_failed", extra={"request_id": run.id, "code": failed.code})
+        return told
+
+    def _hold(self, run: Run, model: Model, ceiling: Charge) -> Hold:
+        request, principal = run.request, run.principal
+        return Hold(
+            request_id=run.id,
+            workspace_id=principal.workspace_id,
+            account_id=principal.account_id,
+            key_id=principal.key_id,
+            mode=principal.mode,
+            model=model.id,
+            operation=request.operation,
+            parameters_json=_parameters_json(run),
+            amount_micro_usd=ceiling.amount_micro_usd,
+            price_version_id=model.prices.version,
+            owner_node=self.settlement.node.id,
+            owner_epoch=self.settlement.node.epoch,
+            deadline_ms=int(self.deadline_s * 1000),
+        )
+
+
+def _ceiling(run: Run, model: Model) -> Charge:
+    return price_ceiling(
+        model.prices,
+        model.bounds,
+        prompt_bytes=len(run.request.prompt.encode()),
+        context_window_tokens=model.context_window_tokens,
+        input_images=[image.info for image in run.request.input_images],
+        n=run.request.n,
+    )
+
+
+def _parameters_json(run: Run) -> str:
+    """Return what was asked for, without the prompt and without pictures."""
+    request = run.request
+    return msgspec.json.encode(
+        {
+            "requested_model": run.requested_model,
+            "n": request.n,
+            "size": request.size,
+            "quality": request.quality,
+            "background": request.background,
+            "output_format": request.output_format,
+            "output_compression": request.output_compression,
+            "stream": request.stream,
+            "prompt_tokens": request.prompt_tokens,
+            "input_images": [
+                {"format": image.info.format, "size": image.info.size, "size_bytes": image.info.size_bytes}
+                for image in request.input_images
+            ],
+            "given": sorted(request.given),
+        }
+    ).decode()

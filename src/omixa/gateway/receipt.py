@@ -1,0 +1,119 @@
+"""The answer without its pictures: what was delivered, what it used, what it cost and how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omixa.billing.pricing import Charge
+from omixa.domain.images import Image, ImageRequest, Usage
+from omixa.domain.models import Model
+from omixa.domain.money import PICO_PER_USD, format_usd
+from omixa.errors import OmixaError
+from omixa.gateway.attempts import AttemptLog, Delivery
+from omixa.gateway.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A picture of a request that could not be made while others could."""
+
+    image_index: int
+    error: OmixaError
+
+
+def build_envelope(
+    run: Run,
+    model: Model,
+    created: int,
+    charge: Charge,
+    billed_micro_usd: int,
+    held_micro_usd: int,
+    deliveries: Sequence[Delivery],
+    failures: Sequence[Failure],
+    calls: AttemptLog,
+) -> dict[str, Any]:
+    """Return the JSON values of an answer, without `data`. Key order is the order in which people read it.
+
+    `usage_by_image` inside `omixa` is what each picture used, in the order of `data`.
+    """
+    first = deliveries[0]
+    usage = sum((delivery.usage for delivery in deliveries), Usage())
+    return {
+        "created": created,
+        "size": first.image.info.size,
+        "output_format": first.image.info.format,
+        "quality": run.request.quality,
+        "background": "opaque",
+        "usage": usage_json(usage) | {"billed_amount": format_usd(billed_micro_usd)},
+        "omixa": {
+            "request_id": run.id,
+            "mode": run.principal.mode,
+            "operation": run.request.operation,
+            "requested_model": run.requested_model,
+            "model": model.id,
+            "route": first.deployment.id,
+            "provider": first.deployment.provider,
+            "simulated": first.deployment.endpoint.startswith("simulator:"),
+            "price_version": model.prices.version,
+            "currency": model.prices.currency,
+            "line_items": [
+                {
+                    "component": item.component,
+                    "quantity": item.quantity,
+                    "unit_price": item.usd,
+                    "per": item.per,
+                    "amount": format_exact(item.amount_pico_usd),
+                }
+                for item in charge.items
+            ],
+            "exact_amount": format_exact(charge.exact_pico_usd),
+            "rounded_to": format_usd(model.prices.rounding.unit_micro_usd),
+            "rounding": model.prices.rounding.direction,
+            "held_amount": format_usd(held_micro_usd),
+            "billed_amount": format_usd(billed_micro_usd),
+            "usage_by_image": [usage_json(delivery.usage) for delivery in deliveries],
+            "attempts": list(calls.history),
+            "ignored_parameters": sorted(first.offer.ignored & run.request.given),
+            "emulated": _emulated(run.request, deliveries),
+            "failed": [
+                {"image": failure.image_index, "code": failure.error.code, "message": failure.error.message}
+                for failure in failures
+            ],
+        },
+    }
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Return usage under the names of OpenAI's Images API."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {"text_tokens": usage.input_text_tokens, "image_tokens": usage.input_image_tokens},
+        "output_tokens": usage.output_image_tokens,
+        "output_tokens_details": {"text_tokens": 0, "image_tokens": usage.output_image_tokens},
+        "total_tokens": usage.total_tokens,
+        "images": usage.images,
+        "usage_estimated": usage.estimated,
+    }
+
+
+def format_exact(pico_usd: int) -> str:
+    """Return pico-USD as a decimal string with all twelve digits."""
+    whole, rest = divmod(pico_usd, PICO_PER_USD)
+    return f"{whole}.{rest:012d}"
+
+
+def image_facts(image: Image) -> Mapping[str, Any]:
+    """Return what a streamed event says of its picture."""
+    return {"size": image.info.size, "output_format": image.info.format}
+
+
+def _emulated(request: ImageRequest, deliveries: Sequence[Delivery]) -> list[Mapping[str, str]]:
+    seen: dict[str, Mapping[str, str]] = {}
+    for delivery in deliveries:
+        for note in delivery.emulated:
+            seen.setdefault(note["parameter"], note)
+    if request.n > 1:
+        seen["n"] = {"parameter": "n", "how": f"{request.n} calls of the provider, one picture each"}
+    return list(seen.values())

@@ -1,0 +1,143 @@
+"""A run: one admitted request from its hold to its end. It owns the money; connections only watch it.
+
+The task of a run does not belong to the connection that asked for it, so a client that hangs up cannot skip the charge and
+cannot lose a picture that was paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from omixa.domain.access import Principal
+from omixa.domain.images import Image, ImageRequest
+from omixa.errors import Overloaded
+from omixa.providers.base import PartialImage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Previews that wait for a slow watcher; further ones are dropped, since each is replaced by the next.
+MAX_WAITING_PREVIEWS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller gets: the envelope of the answer as JSON values, and the pictures."""
+
+    request_id: str
+    envelope: Mapping[str, Any]
+    images: tuple[Image, ...]
+
+
+@dataclass(slots=True)
+class Run:
+    """One request on its way. `timings_ms` becomes the header Server-Timing."""
+
+    id: str
+    principal: Principal
+    request: ImageRequest
+    requested_model: str
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    client_gone: bool = False
+    _admitted: asyncio.Event = field(default_factory=asyncio.Event)
+    _previews: asyncio.Queue[PartialImage] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING_PREVIEWS))
+    _task: asyncio.Task[Answer] | None = None
+
+    def start(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
+        """Begin the work."""
+        self._task = asyncio.get_running_loop().create_task(work, name=self.id)
+        return self._task
+
+    def admit(self) -> None:
+        """Say that the money is held: from here on an event stream may begin."""
+        self._admitted.set()
+
+    def emit(self, preview: PartialImage) -> None:
+        """Offer a preview to whoever watches."""
+        if not self._previews.full():
+            self._previews.put_nowait(preview)
+
+    async def answer(self) -> Answer:
+        """Wait for the end. A watcher that is cancelled leaves the run alone."""
+        assert self._task is not None
+        return await asyncio.shield(self._task)
+
+    async def admitted(self) -> None:
+        """Wait until the money is held. Raises the run's error when it ends before that."""
+        assert self._task is not None
+        waiting = asyncio.ensure_future(self._admitted.wait())
+        try:
+            await asyncio.wait({waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if not self._admitted.is_set():
+            await self.answer()
+
+    async def next_preview(self, timeout_s: float) -> PartialImage | None:
+        """Return the next preview, or None when the run ends or the time passes first."""
+        assert self._task is not None
+        waiting = asyncio.ensure_future(self._previews.get())
+        try:
+            await asyncio.wait({waiting, self._task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        return waiting.result() if waiting.done() and not waiting.cancelled() else None
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the run is over, well or badly."""
+        return self._task is not None and self._task.done()
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time of a step to `timings_ms`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_ms[name] = self.timings_ms.get(name, 0.0) + (time.perf_counter() - started) * 1000
+
+
+class Runs:
+    """All runs of the process, at most `limit` at a time."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._tasks: set[asyncio.Task[Answer]] = set()
+
+    def start(self, run: Run, work: Coroutine[Any, Any, Answer], on_end: Callable[[], None]) -> None:
+        """Start a run; `on_end` is called when it is over. Raises Overloaded at the limit."""
+        if len(self._tasks) >= self._limit:
+            work.close()
+            raise Overloaded(f"{self._limit} requests are in progress already. Try again shortly.", retry_after_s=1)
+        task = run.start(work)
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._ended(done, on_end))
+
+    def _ended(self, task: asyncio.Task[Answer], on_end: Callable[[], None]) -> None:
+        self._tasks.discard(task)
+        on_end()
+        # A run has recorded its own failure; asking for it here keeps asyncio from calling it forgotten when nobody watches.
+        if not task.cancelled():
+            task.exception()
+
+    @property
+    def count(self) -> int:
+        """Return how many runs are in progress."""
+        return len(self._tasks)
+
+    async def drain(self, timeout_s: float) -> int:
+        """Wait for runs to end, then cancel the rest and return how many; their holds are released at the next start."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+        left = set(self._tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+        return len(left)
