@@ -8,6 +8,7 @@ setting. Secrets are read like everything else and never printed.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -124,7 +125,9 @@ def load(
                 raise ConfigError(f"{source}: unknown option {name}{_suggestion(name, known)}")
             values[name] = value
             sources[name] = f"{source} ({_variable(name)})" if source == "environment" else source
-    return Configuration(_convert(values, sources), sources)
+    settings = _convert(values, sources)
+    _check_foundry(settings.foundry)
+    return Configuration(settings, sources)
 
 
 def _from_file(environment: Mapping[str, str], file: Path | None) -> tuple[str, dict[str, object]]:
@@ -150,7 +153,8 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, str]) 
     by_variable = {_variable(name): name for name in known}
     found: dict[str, object] = {}
     for variable, value in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _NOT_OPTIONS:
+        # An empty variable counts as absent: container files often pass on what is not set.
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _NOT_OPTIONS or not value:
             continue
         if variable not in by_variable:
             raise ConfigError(f"environment: unknown option {variable}{_suggestion(variable, by_variable)}")
@@ -171,6 +175,17 @@ def _convert(values: Mapping[str, object], sources: Mapping[str, str]) -> Settin
     except msgspec.ValidationError as error:
         name = str(error).rpartition("`$.")[2].rstrip("`")
         raise ConfigError(f"{sources.get(name, 'configuration')}: {error}") from error
+
+
+def _check_foundry(foundry: FoundrySettings) -> None:
+    if not foundry.endpoint:
+        if foundry.api_key or foundry.bearer_token:
+            raise ConfigError("foundry.endpoint is missing: a credential alone cannot be used")
+        return
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", foundry.endpoint):
+        raise ConfigError("foundry.endpoint must be an address such as https://NAME.services.ai.azure.com")
+    if (foundry.api_key is None) == (foundry.bearer_token is None):
+        raise ConfigError("give exactly one of foundry.api_key and foundry.bearer_token")
 
 
 def _secret(kind: type, value: object) -> object:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from omixa.billing.pricing import rate
+from omixa.billing.pricing import estimate_usage, rate
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.images import Image, ImageRequest, Usage
 from omixa.domain.models import Deployment, Offer
@@ -86,7 +86,6 @@ class Attempts:
     providers: Mapping[str, Provider]
     settlement: Settlement
     finish: Callable[[Image, ImageRequest], Awaitable[tuple[Image, tuple[Mapping[str, str], ...]]]]
-    estimate: Callable[[ImageRequest, Offer, Image | None], Usage]
 
     async def first_success(
         self, run: Run, calls: AttemptLog, first: StartedAttempt, plan: Sequence[Deployment], deadline: float
@@ -117,7 +116,7 @@ class Attempts:
         offer = self.catalogue.offer(deployment.provider, run.request.model)
         call = ProviderCall(run.request, offer, deployment, run.id, started.image_index)
         result = await self._result(run, call, deadline)
-        usage = result.usage or self.estimate(run.request, offer, result.image)
+        usage = result.usage or self._estimate(run, offer)
         image, emulated = await self._finished(run, result.image)
         cost = rate(usage, offer.cost)
         calls.end(
@@ -134,6 +133,9 @@ class Attempts:
             )
         )
         return Delivery(image, usage, deployment, offer, emulated)
+
+    def _estimate(self, run: Run, offer: Offer) -> Usage:
+        return estimate_usage(run.request, self.catalogue.resolve(run.request.model).bounds, offer)
 
     async def _result(self, run: Run, call: ProviderCall, deadline: float) -> ProviderResult:
         provider = self.providers[call.deployment.provider]
@@ -159,7 +161,7 @@ class Attempts:
 
     def _failure(self, run: Run, started: StartedAttempt, deployment: Deployment, error: UpstreamError) -> EndedAttempt:
         offer = self.catalogue.offer(deployment.provider, run.request.model)
-        cost = rate(self.estimate(run.request, offer, None), offer.cost).exact_pico_usd if error.ambiguous else 0
+        cost = rate(self._estimate(run, offer), offer.cost).exact_pico_usd if error.ambiguous else 0
         log.warning(
             "attempt.failed",
             extra={

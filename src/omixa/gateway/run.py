@@ -46,6 +46,7 @@ class Run:
     client_gone: bool = False
     _admitted: asyncio.Event = field(default_factory=asyncio.Event)
     _previews: asyncio.Queue[PartialImage] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING_PREVIEWS))
+    _made: float = field(default_factory=time.perf_counter)
     _task: asyncio.Task[Answer] | None = None
 
     def start(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
@@ -56,11 +57,6 @@ class Run:
     def admit(self) -> None:
         """Say that the money is held: from here on an event stream may begin."""
         self._admitted.set()
-
-    def emit(self, preview: PartialImage) -> None:
-        """Offer a preview to whoever watches."""
-        if not self._previews.full():
-            self._previews.put_nowait(preview)
 
     async def answer(self) -> Answer:
         """Wait for the end. A watcher that is cancelled leaves the run alone."""
@@ -78,15 +74,24 @@ class Run:
         if not self._admitted.is_set():
             await self.answer()
 
+    def emit(self, preview: PartialImage) -> None:
+        """Offer a preview to whoever watches."""
+        if not self._previews.full():
+            self._previews.put_nowait(preview)
+
     async def next_preview(self, timeout_s: float) -> PartialImage | None:
         """Return the next preview, or None when the run ends or the time passes first."""
         assert self._task is not None
         waiting = asyncio.ensure_future(self._previews.get())
-        try:
-            await asyncio.wait({waiting, self._task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-        return waiting.result() if waiting.done() and not waiting.cancelled() else None
+        await asyncio.wait({waiting, self._task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        waiting.cancel()
+        return None
+
+    def age_ms(self) -> float:
+        """Return the time since the run was made, in milliseconds."""
+        return (time.perf_counter() - self._made) * 1000
 
     @property
     def ended(self) -> bool:

@@ -1,0 +1,57 @@
+"""From a route to its handler: request id, authentication, and errors as HTTP. Every operation passes here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.types import Receive, Scope, Send
+
+from omixa.api.errors import error_body, error_headers
+from omixa.api.exchange import ClientDisconnected, Exchange
+from omixa.api.operation import Operation
+from omixa.domain.ids import new_id
+from omixa.errors import InternalError, OmixaError, Unauthenticated
+from omixa.services import Services
+
+log = logging.getLogger(__name__)
+
+
+class Endpoint:
+    """The ASGI application of one operation."""
+
+    def __init__(self, operation: Operation, services: Services) -> None:
+        self._operation = operation
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        exchange = Exchange(scope, receive, send, new_id("req"))
+        try:
+            if self._operation.authenticated:
+                exchange.principal = await self._services.workspaces.authenticate(_bearer(exchange))
+            await self._operation.handler(exchange, self._services)
+        except ClientDisconnected:
+            return
+        except OmixaError as error:
+            await refuse(exchange, error)
+        except Exception:
+            log.exception("request.failed", extra={"request_id": exchange.id, "operation": self._operation.id})
+            if exchange.started:
+                # A second status line cannot be sent: cutting the connection is the only honest end.
+                raise
+            await refuse(exchange, InternalError(f"Omixa failed on request {exchange.id}. Nothing was charged."))
+
+
+async def refuse(exchange: Exchange, error: OmixaError) -> None:
+    """Answer with an error. The connection closes when the request's body was not read to its end."""
+    headers = error_headers(error)
+    if not exchange.body_complete:
+        headers.append((b"connection", b"close"))
+    await exchange.respond(error.status, b"application/json", error_body(error, exchange.id), headers)
+
+
+def _bearer(exchange: Exchange) -> str:
+    scheme, _, key = (exchange.header(b"authorization") or "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise Unauthenticated("Send your API key in the header Authorization: Bearer omx_…", code="missing_api_key")
+    return key.strip()

@@ -1,0 +1,135 @@
+"""One HTTP exchange in terms of ASGI: read a bounded body in bounded time, send an answer in pieces without joining it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from starlette.types import Message, Receive, Scope, Send
+
+from omixa.api.errors import Headers
+from omixa.domain.access import Principal
+from omixa.errors import CallerError, InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
+from omixa.limits import ByteLease
+
+
+class ClientDisconnected(CallerError):
+    """The client left before its request was complete; nobody is there to be told."""
+
+    status = 499
+    default_code = "client_disconnected"
+
+
+class Exchange:
+    """A request and the answer to it. `id` names both in headers, bodies and logs."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        self.scope = scope
+        self.id = request_id
+        self.started = False
+        # False while bytes of the body may still come, so that the connection cannot carry another request.
+        self.body_complete = scope["method"] in ("GET", "HEAD")
+        self._principal: Principal | None = None
+        self._receive = receive
+        self._send = send
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+
+    def header(self, name: bytes) -> str | None:
+        """Return a request header by its lower-case name; bytes outside Latin-1 cannot occur."""
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def principal(self) -> Principal:
+        """Return who asks; only operations that authenticate have one."""
+        assert self._principal is not None, "this operation does not authenticate"
+        return self._principal
+
+    @principal.setter
+    def principal(self, principal: Principal) -> None:
+        self._principal = principal
+
+    @property
+    def path_parameters(self) -> dict[str, Any]:
+        """Return what the route found in the path."""
+        parameters: dict[str, Any] = self.scope["path_params"]
+        return parameters
+
+    def require_json(self) -> None:
+        """Raise UnsupportedMediaType when the body says that it is something else."""
+        media_type = (self.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise UnsupportedMediaType(f'Send the body as application/json, not as "{media_type[:80]}".')
+
+    async def read_body(self, *, limit: int, timeout_s: float, lease: ByteLease) -> bytes:
+        """Return the whole body. Raises TooLarge, RequestTimeout, Overloaded, or InvalidRequest when it is cut short."""
+        announced = self._content_length()
+        if announced is not None and announced > limit:
+            raise _too_large(limit)
+        try:
+            async with asyncio.timeout(timeout_s):
+                pieces = await self._read_pieces(limit, lease)
+        except TimeoutError as error:
+            raise RequestTimeout(f"The body did not arrive within {timeout_s:g} seconds.") from error
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if announced is not None and len(body) != announced:
+            raise InvalidRequest("The body is shorter than its Content-Length says.", code="truncated_body")
+        return body
+
+    async def _read_pieces(self, limit: int, lease: ByteLease) -> list[bytes]:
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnected("The client left before its request was complete.")
+            piece: bytes = message.get("body", b"")
+            size += len(piece)
+            if size > limit:
+                raise _too_large(limit)
+            lease.take(len(piece))
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                self.body_complete = True
+                return pieces
+
+    def _content_length(self) -> int | None:
+        text = self.header(b"content-length")
+        return int(text) if text is not None and text.isdigit() else None
+
+    async def disconnected(self) -> None:
+        """Wait until the client leaves. Call it only after the body was read."""
+        while True:
+            message: Message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send the status line and headers."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+    async def send(self, piece: bytes | memoryview, *, more: bool) -> None:
+        """Send a piece of the body; waits while the client is slow."""
+        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    async def respond_json(self, value: object) -> None:
+        """Send a value as JSON."""
+        await self.respond(200, b"application/json", msgspec.json.encode(value), [])
+
+    async def respond(self, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
+        """Send a whole answer."""
+        head = [
+            (b"content-type", content_type),
+            (b"content-length", str(len(body)).encode()),
+            (b"x-request-id", self.id.encode()),
+            *headers,
+        ]
+        await self.start(status, head)
+        await self.send(b"" if self.scope["method"] == "HEAD" else body, more=False)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is over {limit} bytes, the largest that is accepted.")

@@ -1,0 +1,142 @@
+"""POST /images/generations: from the bytes of a request to the bytes of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from omixa.api.errors import Headers, error_body
+from omixa.api.exchange import Exchange
+from omixa.api.rendering import answer_length, answer_pieces, completed_event, error_event, preview_event
+from omixa.catalogue.validation import parse_body, requested_model, validate
+from omixa.domain.models import Model
+from omixa.errors import Forbidden, OmixaError
+from omixa.gateway.run import Answer, Run
+from omixa.services import Services
+
+KEEP_ALIVE_S = 10.0
+
+# Bodies over this size are checked in a thread, so that a large picture or a long prompt does not hold up other requests.
+INLINE_BODY_BYTES = 64 * 1024
+
+
+async def create_image(exchange: Exchange, services: Services) -> None:
+    """Check the request, start its run and watch it to the end."""
+    run, model = await _admitted_run(exchange, services)
+    async with _noticing_departure(exchange, run):
+        if run.request.stream:
+            await _stream(exchange, run)
+        else:
+            await send_answer(exchange, await run.answer(), run)
+
+
+async def _admitted_run(exchange: Exchange, services: Services) -> tuple[Run, Model]:
+    settings = services.settings
+    exchange.require_json()
+    with services.body_bytes.lease() as lease:
+        body = await exchange.read_body(limit=settings.max_body_bytes, timeout_s=settings.body_timeout_s, lease=lease)
+        if len(body) <= INLINE_BODY_BYTES:
+            run, model = _checked_run(exchange, services, body)
+        else:
+            run, model = await asyncio.to_thread(_checked_run, exchange, services, body)
+        services.runs.start(run, services.pipeline.execute(run, model), on_end=lease.release)
+        lease.hand_on()
+    return run, model
+
+
+def _checked_run(exchange: Exchange, services: Services, body: bytes) -> tuple[Run, Model]:
+    fields = parse_body(body)
+    name = requested_model(fields)
+    model = services.catalogue.resolve(name)
+    if not exchange.principal.may_call(model.id):
+        raise Forbidden(f"This key may not use {model.id}.", param="model")
+    request = validate(fields, model, services.tokenizer)
+    return Run(exchange.id, exchange.principal, request, requested_model=name), model
+
+
+@asynccontextmanager
+async def _noticing_departure(exchange: Exchange, run: Run) -> AsyncIterator[None]:
+    """Tell the run when its client leaves; only before anything is sent to a provider does that stop it."""
+
+    async def watch() -> None:
+        await exchange.disconnected()
+        run.client_gone = True
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()
+
+
+async def send_answer(exchange: Exchange, answer: Answer, run: Run | None = None) -> None:
+    """Send an answer, fresh from its run or read back from the store."""
+    headers: Headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(answer_length(answer)).encode()),
+        *_answer_headers(answer),
+    ]
+    if run is not None:
+        headers += timing_headers(run)
+    await exchange.start(200, headers)
+    await _send_all(exchange, answer_pieces(answer))
+    await exchange.send(b"", more=False)
+
+
+async def _stream(exchange: Exchange, run: Run) -> None:
+    """Send server-sent events: comments while the picture is made, then one event per picture, or an error."""
+    await run.admitted()
+    await exchange.start(
+        200,
+        [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+            (b"x-request-id", run.id.encode()),
+            (b"omixa-mode", run.principal.mode.encode()),
+        ],
+    )
+    while not run.ended:
+        preview = await run.next_preview(KEEP_ALIVE_S)
+        if preview is not None:
+            await _send_all(exchange, preview_event(run, preview))
+        elif not run.ended:
+            await exchange.send(b": keep-alive\n\n", more=True)
+    try:
+        answer = await run.answer()
+    except OmixaError as error:
+        await exchange.send(error_event(error_body(error, run.id)), more=False)
+        return
+    for index in range(len(answer.images)):
+        await _send_all(exchange, completed_event(answer, index))
+    await exchange.send(b"", more=False)
+
+
+async def _send_all(exchange: Exchange, pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        await exchange.send(piece, more=True)
+
+
+def _answer_headers(answer: Answer) -> Headers:
+    omixa = answer.envelope["omixa"]
+    headers = {
+        "x-request-id": answer.request_id,
+        "omixa-cost": omixa["billed_amount"],
+        "omixa-mode": omixa["mode"],
+        "omixa-route": omixa["route"],
+        "omixa-attempts": str(len(omixa["attempts"])),
+    }
+    if omixa["ignored_parameters"]:
+        headers["omixa-ignored-parameters"] = ", ".join(omixa["ignored_parameters"])
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def timing_headers(run: Run) -> Headers:
+    """Return where the time went, in milliseconds, for browsers' tools and for OpenAI's clients."""
+    timings = {**run.timings_ms, "total": run.age_ms()}
+    server_timing = ", ".join(f"{name};dur={value:.1f}" for name, value in timings.items())
+    return [
+        (b"server-timing", server_timing.encode()),
+        (b"openai-processing-ms", str(round(timings["total"])).encode()),
+    ]
