@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from sqlalchemy import bindparam, select, update
 
 from omixa.domain.access import Mode, Principal
 from omixa.domain.ids import new_id
+from omixa.storage.chain import AUDIT_COLUMNS, GENESIS_HASH, row_hash
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
 from omixa.storage.tables import account, api_key, audit_log, workspace
-
-GENESIS_HASH = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,5 +161,5 @@ def audit(tx: Transaction, *, actor: str, action: str, target: str, details: Row
         "prev_hash": GENESIS_HASH if head is None else head["hash"],
         "at_ms": tx.now_ms(),
     }
-    entry["hash"] = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
+    entry["hash"] = row_hash(entry, AUDIT_COLUMNS)
     tx.execute(_insert_audit, **entry)

@@ -7,8 +7,6 @@ break. A transfer row is both legs, is never changed, and continues a chain of h
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,12 +16,12 @@ from omixa.domain.access import Mode
 from omixa.domain.ids import new_id
 from omixa.domain.money import format_usd
 from omixa.errors import InsufficientFunds, InternalError, SettlementUnavailable
+from omixa.storage.chain import GENESIS_HASH, TRANSFER_COLUMNS, row_hash
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
 from omixa.storage.tables import account, request, transfer
 
 CURRENCY = "USD"
-GENESIS_HASH = "0" * 64
 
 # A hold outlives the last moment at which its owner may still answer by this much.
 HOLD_MARGIN_MS = 120_000
@@ -317,13 +315,9 @@ def post(
     return str(row["id"])
 
 
-_HASHED = tuple(column.name for column in transfer.columns if column.name != "hash")
-
-
 def chain_hash(row: Row) -> str:
     """Return the SHA-256 over everything a transfer says, including the hash before it, in hexadecimal."""
-    fields = [row[name] for name in _HASHED]
-    return hashlib.sha256(json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
+    return row_hash(row, TRANSFER_COLUMNS)
 
 
 def grant(tx: Transaction, *, account_id: str, mode: Mode, amount_micro_usd: int, reason: str) -> str:

@@ -60,6 +60,10 @@ class BlobStore:
         """Tell whether something is stored under a name."""
         return await self._in_thread(self._path(name).is_file)
 
+    def has(self, name: str) -> bool:
+        """Tell whether something is stored under a name. Blocking."""
+        return self._path(name).is_file()
+
     def names(self) -> list[str]:
         """Return every stored name, unsorted. Blocking."""
         return [

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, cast
 
@@ -33,6 +33,8 @@ MAX_QUEUED_WRITES = 10_000
 # Operations that share one commit.
 MAX_GROUP = 256
 READ_THREADS = 4
+# Rows that `Transaction.each` has in memory at a time.
+ROWS_AT_A_TIME = 500
 
 
 class Cursor(Protocol):
@@ -41,6 +43,7 @@ class Cursor(Protocol):
     rowcount: int
 
     def fetchall(self) -> Sequence[Row]: ...
+    def fetchmany(self, size: int, /) -> Sequence[Row]: ...
     def fetchone(self) -> Row | None: ...
 
 
@@ -111,6 +114,12 @@ class Transaction:
         """Return every row of a query."""
         return self._run(statement, parameters).fetchall()
 
+    def each(self, statement: ClauseElement, **parameters: object) -> Iterator[Row]:
+        """Give the rows of a query one by one, however many there are. Use it up before the transaction ends."""
+        cursor = self._run(statement, parameters)
+        while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+            yield from rows
+
     def first(self, statement: ClauseElement, **parameters: object) -> Row | None:
         """Return the first row of a query, or None."""
         return self._run(statement, parameters).fetchone()
@@ -164,6 +173,9 @@ class Database:
         self._local = threading.local()
         self._reader_connections: list[Connection] = []
         self._writer: threading.Thread | None = None
+        # Nothing may be queued behind the end of the queue: it would never be answered.
+        self._queue_lock = threading.Lock()
+        self._accepts = False
         self._failed = False
 
     def open(self) -> None:
@@ -172,6 +184,7 @@ class Database:
         connection = self.backend.connect(read_only=False)
         self._writer = threading.Thread(target=self._write_loop, args=(connection,), name="omixa-write", daemon=True)
         self._writer.start()
+        self._accepts = True
 
     async def write(self, operation: Operation[T]) -> T:
         """Run an operation in a write transaction and return its result once that is durable.
@@ -180,22 +193,27 @@ class Database:
         nothing but work on the transaction. An exception from it undoes only that operation. Raises LedgerUnavailable
         when the database cannot be written, Overloaded when too many operations wait.
         """
-        if self._failed or self._writer is None:
-            raise LedgerUnavailable("The ledger cannot be written at the moment. Nothing was charged.", retry_after_s=5)
-        if self._queue.qsize() >= MAX_QUEUED_WRITES:
-            raise Overloaded("Too many requests wait for the ledger. Try again shortly.", retry_after_s=1)
         item = _Write(operation, asyncio.get_running_loop())
-        self._queue.put(item)
+        with self._queue_lock:
+            if self._failed or not self._accepts:
+                raise _not_writable()
+            if self._queue.qsize() >= MAX_QUEUED_WRITES:
+                raise Overloaded("Too many requests wait for the ledger. Try again shortly.", retry_after_s=1)
+            self._queue.put(item)
         return cast("T", await item.future)
 
     async def read(self, operation: Operation[T]) -> T:
-        """Run an operation on one consistent snapshot, without waiting for writers."""
+        """Run an operation on one consistent snapshot, without waiting for writers. Raises LedgerUnavailable."""
+        if not self._accepts:
+            raise _not_readable()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, operation)
 
     def close(self) -> None:
         """Finish what is queued, then close every connection. Blocking."""
-        if self._writer is not None:
+        with self._queue_lock:
+            self._accepts = False
             self._queue.put(None)
+        if self._writer is not None:
             self._writer.join()
             self._writer = None
         self._readers.shutdown(wait=True)
@@ -215,22 +233,25 @@ class Database:
     # ------------------------------------------------------------------------------------------------------- reading
 
     def _read(self, operation: Operation[T]) -> T:
+        try:
+            connection = self._reader_connection()
+            connection.execute("BEGIN")
+            try:
+                return operation(Transaction(connection, self))
+            finally:
+                connection.execute("ROLLBACK")
+        except Exception as error:
+            if not self.backend.is_database_error(error):
+                raise
+            log.exception("database.read_failed")
+            raise _not_readable() from error
+
+    def _reader_connection(self) -> Connection:
         connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self.backend.connect(read_only=True)
             self._reader_connections.append(connection)
-        connection.execute("BEGIN")
-        try:
-            return operation(Transaction(connection, self))
-        except BaseException as error:
-            raise self._translated(error) from error
-        finally:
-            connection.execute("ROLLBACK")
-
-    def _translated(self, error: BaseException) -> BaseException:
-        if not self.backend.is_database_error(error):
-            return error
-        return LedgerUnavailable("The ledger cannot be read at the moment.", retry_after_s=5)
+        return connection
 
     # ------------------------------------------------------------------------------------------------------- writing
 
@@ -296,9 +317,15 @@ class Database:
                 self._failed = True
                 self._on_fatal(f"the database failed: {error!r}")
         for item in group:
-            item.error = LedgerUnavailable(
-                "The ledger cannot be written at the moment. Nothing was charged.", retry_after_s=5
-            )
+            item.error = _not_writable()
+
+
+def _not_writable() -> LedgerUnavailable:
+    return LedgerUnavailable("The ledger cannot be written at the moment. Nothing was charged.", retry_after_s=5)
+
+
+def _not_readable() -> LedgerUnavailable:
+    return LedgerUnavailable("The ledger cannot be read at the moment.", retry_after_s=5)
 
 
 def _deliver(group: Sequence[_Write]) -> None:

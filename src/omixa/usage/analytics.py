@@ -1,0 +1,314 @@
+"""What a workspace may read about its requests: one in detail, many in a list, sums by day or month.
+
+Everything is scoped to a workspace and a mode. Amounts are micro-USD, times Unix milliseconds. What a call cost the operator
+is none of the customer's business and is not in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Integer, Select, Text, and_, bindparam, func, null, select
+
+from omixa.domain.access import Mode
+from omixa.domain.images import Usage
+from omixa.storage.database import Row, Transaction
+from omixa.storage.tables import attempt, request, usage_day, usage_record
+from omixa.usage.records import decode_usage
+
+RequestState = Literal["held", "captured", "released"]
+PeriodType = Literal["day", "month"]
+Grouping = Literal["model", "key"]
+
+# Bounds for sums without a first or a last day.
+_FIRST_DAY = "0000-01-01"
+_LAST_DAY = "9999-12-31"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSummary:
+    """A request in a list. A request that is not captured has charged nothing and has no usage.
+
+    `outcome` is "ok", an error's code, or None while the request runs. `result_expires_at_ms` is None without a result.
+    """
+
+    id: str
+    key_id: str
+    model: str
+    operation: str
+    state: RequestState
+    outcome: str | None
+    held_micro_usd: int
+    charged_micro_usd: int
+    usage: Usage | None
+    result_expires_at_ms: int | None
+    created_at_ms: int
+    ended_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStep:
+    """One call to a provider: `n` counts from 1 within the request, `image_index` from 0."""
+
+    n: int
+    image_index: int
+    provider: str
+    deployment: str
+    state: str
+    upstream_status: int | None
+    error_code: str | None
+    sent_at_ms: int
+    ended_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDetails:
+    """All that is known of a request. `exact_pico_usd` is None where nothing was charged; attempts are in their order."""
+
+    summary: RequestSummary
+    mode: Mode
+    parameters: Mapping[str, Any]
+    price_version: str
+    exact_pico_usd: int | None
+    markup_ppm: int | None
+    expires_at_ms: int
+    attempts: tuple[AttemptStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPage:
+    """Requests, newest first. `next_after` is the cursor of the following page, None on the last one."""
+
+    requests: tuple[RequestSummary, ...]
+    next_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """Sums of a period: a UTC day as 2026-11-23 or a month as 2026-11. `model` and `key_id` are None where not asked for."""
+
+    period: str
+    model: str | None
+    key_id: str | None
+    requests: int
+    images: int
+    input_tokens: int
+    output_tokens: int
+    amount_micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultPlace:
+    """Where a request's answer is stored. `ref` is None when there never was one or when it has expired."""
+
+    state: RequestState
+    outcome: str | None
+    charged_micro_usd: int
+    ref: str | None
+    digest: str | None
+    expires_at_ms: int | None
+
+
+# --------------------------------------------------------------------------------------------------------------- requests
+
+_of_workspace = (request.c.workspace_id == bindparam("workspace_id"), request.c.mode == bindparam("mode"))
+_with_usage = (
+    select(
+        request,
+        usage_record.c.usage_json,
+        usage_record.c.exact_pico_usd,
+        usage_record.c.markup_ppm,
+    )
+    .outerjoin(usage_record, usage_record.c.request_id == request.c.id)
+    .where(*_of_workspace)
+)
+_one = _with_usage.where(request.c.id == bindparam("request_id"))
+_attempts = select(attempt).where(attempt.c.request_id == bindparam("request_id")).order_by(attempt.c.n)
+
+
+def _filter(name: str) -> Any:
+    """Return a condition that holds for every row when the parameter is None."""
+    value = bindparam(name, type_=Text)
+    return value.is_(None) | (request.c[name] == value)
+
+
+_newest = (
+    _with_usage.where(_filter("model"), _filter("state"), _filter("key_id"))
+    .order_by(request.c.id.desc())
+    .limit(bindparam("limit", type_=Integer))
+)
+_older = _newest.where(request.c.id < bindparam("after"))
+
+
+def find_request(tx: Transaction, workspace_id: str, mode: Mode, request_id: str) -> RequestDetails | None:
+    """Return what happened to a request, or None when the workspace has no such request in this mode."""
+    row = tx.first(_one, workspace_id=workspace_id, mode=mode, request_id=request_id)
+    if row is None:
+        return None
+    return RequestDetails(
+        summary=_summary(row),
+        mode=row["mode"],
+        parameters=msgspec.json.decode(row["parameters_json"]),
+        price_version=row["price_version_id"],
+        exact_pico_usd=row["exact_pico_usd"],
+        markup_ppm=row["markup_ppm"],
+        expires_at_ms=row["expires_at_ms"],
+        attempts=tuple(_step(step) for step in tx.all(_attempts, request_id=request_id)),
+    )
+
+
+def list_requests(
+    tx: Transaction,
+    workspace_id: str,
+    mode: Mode,
+    *,
+    limit: int,
+    after: str | None = None,
+    model: str | None = None,
+    state: RequestState | None = None,
+    key_id: str | None = None,
+) -> RequestPage:
+    """Return up to `limit` requests, newest first, older than the request `after`; None as a filter takes all."""
+    # One more than asked for tells whether there is a next page.
+    filters = {
+        "workspace_id": workspace_id,
+        "mode": mode,
+        "model": model,
+        "state": state,
+        "key_id": key_id,
+        "limit": limit + 1,
+    }
+    rows = tx.all(_newest, **filters) if after is None else tx.all(_older, after=after, **filters)
+    page = tuple(_summary(row) for row in rows[:limit])
+    return RequestPage(page, page[-1].id if page and len(rows) > limit else None)
+
+
+def _summary(row: Row) -> RequestSummary:
+    return RequestSummary(
+        id=row["id"],
+        key_id=row["key_id"],
+        model=row["model"],
+        operation=row["operation"],
+        state=row["state"],
+        outcome=row["outcome"],
+        held_micro_usd=row["hold_amount"],
+        charged_micro_usd=row["charge_amount"] or 0,
+        usage=None if row["usage_json"] is None else decode_usage(row["usage_json"]),
+        result_expires_at_ms=row["result_expires_at_ms"],
+        created_at_ms=row["created_at_ms"],
+        ended_at_ms=row["ended_at_ms"],
+    )
+
+
+def _step(row: Row) -> AttemptStep:
+    return AttemptStep(
+        n=row["n"],
+        image_index=row["image_index"],
+        provider=row["provider"],
+        deployment=row["deployment"],
+        state=row["state"],
+        upstream_status=row["upstream_status"],
+        error_code=row["error_code"],
+        sent_at_ms=row["sent_at_ms"],
+        ended_at_ms=row["ended_at_ms"],
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- results
+
+_result = select(
+    request.c.state,
+    request.c.outcome,
+    request.c.charge_amount,
+    request.c.result_ref,
+    request.c.result_digest,
+    request.c.result_expires_at_ms,
+).where(*_of_workspace, request.c.id == bindparam("request_id"))
+
+
+def find_result(tx: Transaction, workspace_id: str, mode: Mode, request_id: str) -> ResultPlace | None:
+    """Return where a request's answer is, or None when the workspace has no such request in this mode.
+
+    A captured request whose result has passed its time has no `ref`, even before the file is deleted.
+    """
+    row = tx.first(_result, workspace_id=workspace_id, mode=mode, request_id=request_id)
+    if row is None:
+        return None
+    expires_at_ms = row["result_expires_at_ms"]
+    kept = expires_at_ms is not None and expires_at_ms > tx.now_ms()
+    return ResultPlace(
+        state=row["state"],
+        outcome=row["outcome"],
+        charged_micro_usd=row["charge_amount"] or 0,
+        ref=row["result_ref"] if kept else None,
+        digest=row["result_digest"],
+        expires_at_ms=expires_at_ms,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------------- sums
+
+_TOTALS = ("requests", "images", "input_tokens", "output_tokens", "amount")
+# How much of a day's name tells its period.
+_PERIOD_CHARS: Mapping[PeriodType, int] = {"day": len("2026-11-23"), "month": len("2026-11")}
+
+
+def _sums(period_type: PeriodType, by_model: bool, by_key: bool) -> Select[Any]:
+    period = func.substr(usage_day.c.day, 1, _PERIOD_CHARS[period_type]).label("period")
+    groups = [usage_day.c.model] * by_model + [usage_day.c.key_id] * by_key
+    blank = [null().label("model")] * (not by_model) + [null().label("key_id")] * (not by_key)
+    totals = [func.sum(usage_day.c[name]).label(name) for name in _TOTALS]
+    condition = and_(
+        usage_day.c.workspace_id == bindparam("workspace_id"),
+        usage_day.c.mode == bindparam("mode"),
+        usage_day.c.day.between(bindparam("since"), bindparam("until")),
+    )
+    return select(period, *groups, *blank, *totals).where(condition).group_by(period, *groups).order_by(period, *groups)
+
+
+_SUMS: Mapping[tuple[PeriodType, bool, bool], Select[Any]] = {
+    (period_type, by_model, by_key): _sums(period_type, by_model, by_key)
+    for period_type in _PERIOD_CHARS
+    for by_model in (False, True)
+    for by_key in (False, True)
+}
+
+
+def rollups(
+    tx: Transaction,
+    workspace_id: str,
+    mode: Mode,
+    *,
+    period_type: PeriodType,
+    since: str | None = None,
+    until: str | None = None,
+    by: frozenset[Grouping] = frozenset(),
+) -> list[Rollup]:
+    """Return usage summed by UTC day or month, oldest first, and by model or key where asked for.
+
+    `since` and `until` are days such as 2026-11-23; both belong to the range. A month that lies partly outside counts the
+    days inside.
+    """
+    rows = tx.all(
+        _SUMS[period_type, "model" in by, "key" in by],
+        workspace_id=workspace_id,
+        mode=mode,
+        since=since or _FIRST_DAY,
+        until=until or _LAST_DAY,
+    )
+    return [
+        Rollup(
+            period=row["period"],
+            model=row["model"],
+            key_id=row["key_id"],
+            requests=int(row["requests"]),
+            images=int(row["images"]),
+            input_tokens=int(row["input_tokens"]),
+            output_tokens=int(row["output_tokens"]),
+            amount_micro_usd=int(row["amount"]),
+        )
+        for row in rows
+    ]
