@@ -11,11 +11,11 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from omixa.domain.images import ImageInfo, ImageRequest, Usage
-from omixa.domain.models import Offer, PriceComponent, PriceList, UsageBounds
+from omixa.domain.images import Image, ImageInfo, ImageRequest, Usage
+from omixa.domain.models import NativeSize, Offer, PriceComponent, PriceList, UsageBounds
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, PPM
 
-# A count above this is not usage but a mistake: three hundred times what ten pictures with sixteen references can use.
+# A count above this is not usage but a mistake: two hundred times what ten pictures with sixteen references can use.
 MAX_COUNT = 10**8
 # Exact prices are stored as signed 64-bit integers.
 MAX_EXACT_PICO_USD = 2**63 - 1
@@ -88,23 +88,27 @@ def price_ceiling(
     return max(charges, key=lambda charge: charge.amount_micro_usd)
 
 
-def estimate_usage(request: ImageRequest, bounds: UsageBounds, offer: Offer) -> Usage:
+def estimate_usage(request: ImageRequest, bounds: UsageBounds, offer: Offer, picture: Image | None = None) -> Usage:
     """Return what one picture of a request presumably used, for a provider that reports nothing.
 
-    Text is the gateway's own count, a reference one token for each 32 x 32 pixels within the bounds, the picture the same for
-    the size that the provider paints.
+    Text is the gateway's own count, a reference one token for each 32 x 32 pixels within the bounds. The output is the same
+    for `picture` as the provider made it or, when none arrived, for the size that it was asked to paint.
     """
-    native = offer.sizes[request.size]
-    references = (image.info.width * image.info.height // PIXELS_PER_TOKEN for image in request.input_images)
+    native = offer.sizes[request.size] if picture is None else picture.info
+    references = (_tiles(image.info) for image in request.input_images)
     return Usage(
         input_text_tokens=request.prompt_tokens,
         input_image_tokens=sum(
             min(max(tokens, bounds.input_image_tokens_min), bounds.input_image_tokens_max) for tokens in references
         ),
-        output_image_tokens=native.width * native.height // PIXELS_PER_TOKEN,
+        output_image_tokens=_tiles(native),
         images=1,
         estimated=True,
     )
+
+
+def _tiles(picture: ImageInfo | NativeSize) -> int:
+    return picture.width * picture.height // PIXELS_PER_TOKEN
 
 
 def _line_item(component: PriceComponent, usage: Usage) -> LineItem:
