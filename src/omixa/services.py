@@ -14,18 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omixa.access.keys import PEPPER_BYTES, generate_pepper
-from omixa.billing.pricing import estimate_usage
 from omixa.billing.prices import publish_prices
 from omixa.catalogue.loader import Catalogue, load_catalogue
 from omixa.config import ConfigError, Settings
 from omixa.domain.access import Secret
-from omixa.domain.images import Image, ImageRequest, Usage
-from omixa.domain.models import Deployment, Offer
+from omixa.domain.models import Deployment
 from omixa.gateway.attempts import Attempts
 from omixa.gateway.finishing import Finisher
 from omixa.gateway.pipeline import Pipeline
 from omixa.gateway.run import Runs
-from omixa.gateway.settlement import NodeIdentity, Settlement
+from omixa.gateway.settlement import Settlement
 from omixa.gateway.workspaces import Workspaces
 from omixa.jobs.sweeper import Sweeper
 from omixa.limits import ByteBudget

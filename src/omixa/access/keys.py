@@ -11,7 +11,6 @@ import hmac
 import secrets
 import zlib
 from dataclasses import dataclass
-from typing import cast
 
 from omixa.domain.access import Mode, Secret
 from omixa.errors import Unauthenticated
@@ -52,7 +51,7 @@ def parse_key(text: str) -> ApiKey:
         body, checksum = text[:-_CHECKSUM_LENGTH], text[-_CHECKSUM_LENGTH:]
         if text.startswith(prefix) and len(text) == len(prefix) + _RANDOM_LENGTH + _CHECKSUM_LENGTH:
             if text.isascii() and hmac.compare_digest(_checksum(body), checksum):
-                return ApiKey(cast("Mode", mode), Secret(text))
+                return ApiKey(mode, Secret(text))
             raise Unauthenticated("The API key is misspelt: its checksum does not fit. Copy the whole key again.")
     raise Unauthenticated("The API key is malformed: it starts with omx_live_ or omx_test_ and is 47 characters long.")
 

@@ -23,7 +23,7 @@ INLINE_BODY_BYTES = 64 * 1024
 
 async def create_image(exchange: Exchange, services: Services) -> None:
     """Check the request, start its run and watch it to the end."""
-    run, model = await _admitted_run(exchange, services)
+    run = await _started_run(exchange, services)
     async with _noticing_departure(exchange, run):
         if run.request.stream:
             await _stream(exchange, run)
@@ -31,7 +31,7 @@ async def create_image(exchange: Exchange, services: Services) -> None:
             await send_answer(exchange, await run.answer(), run)
 
 
-async def _admitted_run(exchange: Exchange, services: Services) -> tuple[Run, Model]:
+async def _started_run(exchange: Exchange, services: Services) -> Run:
     settings = services.settings
     exchange.require_json()
     with services.body_bytes.lease() as lease:
@@ -42,7 +42,7 @@ async def _admitted_run(exchange: Exchange, services: Services) -> tuple[Run, Mo
             run, model = await asyncio.to_thread(_checked_run, exchange, services, body)
         services.runs.start(run, services.pipeline.execute(run, model), on_end=lease.release)
         lease.hand_on()
-    return run, model
+    return run
 
 
 def _checked_run(exchange: Exchange, services: Services, body: bytes) -> tuple[Run, Model]:

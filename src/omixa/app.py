@@ -1,0 +1,45 @@
+"""The ASGI application: routes from the table of operations, and errors for paths that do not exist."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from omixa.api.endpoint import Endpoint, refuse
+from omixa.api.exchange import Exchange
+from omixa.api.openapi import document_operation
+from omixa.api.operations import OPERATIONS
+from omixa.domain.ids import new_id
+from omixa.errors import MethodNotAllowed, NotFound
+from omixa.services import Services
+
+
+def create_app(services: Services) -> ASGIApp:
+    """Return the application that serves every operation."""
+    operations = (*OPERATIONS, document_operation(OPERATIONS, services.catalogue))
+    return Application(
+        Router([Route(row.path, Endpoint(row, services), methods=[row.method], name=row.id) for row in operations])
+    )
+
+
+class Application:
+    """Routes requests. Starlette's own middleware is left out: `Endpoint` maps errors, and pictures pass untouched."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        scope["app"] = self
+        try:
+            await self._router(scope, receive, send)
+        except HTTPException as error:
+            exchange = Exchange(scope, receive, send, new_id("req"))
+            path = f"{scope['method']} {scope['path']}"[:200]
+            await refuse(
+                exchange,
+                MethodNotAllowed(f"{path} is not offered with this method.")
+                if error.status_code == 405
+                else NotFound(f"There is no {path}. The endpoints are listed in /openapi.json.", code="unknown_path"),
+            )

@@ -1,0 +1,62 @@
+"""Fixtures that most tests share. Servers live for a whole run; tests take workspaces of their own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import httpx2 as httpx
+import pytest
+
+from tests.support.servers import Gateway, Simulator, running_gateway, running_simulator
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def foundry() -> Iterator[Simulator]:
+    """A simulated Foundry, for live keys."""
+    with running_simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="session")
+def gateway(foundry: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway whose live keys use the simulated Foundry."""
+    with running_gateway(tmp_path_factory.mktemp("gateway"), foundry) as running:
+        yield running
+
+
+@pytest.fixture
+def workspace() -> str:
+    """A workspace that no other test uses."""
+    return f"test-{next(_names)}"
+
+
+@pytest.fixture
+def test_client(gateway: Gateway, workspace: str) -> Iterator[httpx.Client]:
+    """A client with a test key: the simulator in the process, play money."""
+    with gateway.client(gateway.key("test", workspace)) as client:
+        yield client
+
+
+@pytest.fixture
+def live_client(gateway: Gateway, foundry: Simulator, workspace: str) -> Iterator[httpx.Client]:
+    """A client with a live key and ten dollars; the provider behaves until a test says otherwise."""
+    foundry.play("")
+    gateway.grant(10_000_000, workspace=workspace)
+    with gateway.client(gateway.key("live", workspace)) as client:
+        yield client
+    foundry.play("")
+
+
+@pytest.fixture
+def example() -> dict[str, object]:
+    """A small valid request."""
+    return {"model": "MAI-Image-2.5", "prompt": "A red kite over a stubble field at dusk"}
+
+
+@pytest.fixture
+def new_key(gateway: Gateway, workspace: str) -> Callable[..., str]:
+    """A maker of keys in the test's workspace."""
+    return lambda mode="test", models=None: gateway.key(mode, workspace, models)
