@@ -17,7 +17,7 @@ PICO_PER_USD = 10**12
 # Amounts are stored as signed 64-bit integers; this bound leaves room to add many of them.
 MAX_AMOUNT_MICRO_USD = 10**15
 
-_DECIMAL = re.compile(r"(\d{1,12})(?:\.(\d{1,12}))?")
+_DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,12}))?")
 
 
 def parse_usd(text: str) -> int:
