@@ -141,6 +141,24 @@ def end_attempts(tx: Transaction, attempts: Sequence[EndedAttempt]) -> None:
     )
 
 
+_abandon_attempts = (
+    update(attempt)
+    .where(attempt.c.request_id == bindparam("of_request"), attempt.c.state == "sent")
+    .values(
+        state="unknown",
+        error_code=bindparam("code"),
+        cost_pico_usd=0,
+        cost_basis="none",
+        ended_at_ms=bindparam("now"),
+    )
+)
+
+
+def abandon_attempts(tx: Transaction, request_id: str, error_code: str) -> int:
+    """End the calls of a request that nobody waits for any more and return how many; what they cost is not known."""
+    return tx.execute(_abandon_attempts, of_request=request_id, code=error_code, now=tx.now_ms())
+
+
 _insert_usage = insert_into(usage_record)
 _day = (
     usage_day.c.workspace_id == bindparam("key_workspace"),

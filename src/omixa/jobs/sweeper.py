@@ -1,0 +1,158 @@
+"""Cleans up after crashes and keeps time: lost holds go back, results past their time go away, the ledger is verified.
+
+What a crash can leave is a request that is still held, or a file of a result that was never charged; nothing else. Every
+release is guarded by the request's state and its owner's epoch, so the sweeper may meet the owner at any moment: one of them
+ends the request, the other finds that it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import threading
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from omixa.billing import ledger, recovery
+from omixa.billing.recovery import OwnedRequest
+from omixa.billing.verify import Verification, verify
+from omixa.gateway.settlement import NodeIdentity
+from omixa.storage.blobs import BlobStore
+from omixa.storage.database import Database, Transaction
+from omixa.usage import records
+
+log = logging.getLogger(__name__)
+
+SWEEP_INTERVAL_S = 30.0
+VERIFY_INTERVAL_S = 3600.0
+# The first verification waits until the rush of a start is over.
+FIRST_VERIFY_S = 10.0
+# A node that is silent for three rounds is dead.
+SILENCE_MS = int(3 * SWEEP_INTERVAL_S * 1000)
+# Requests, results or files in one transaction.
+BATCH = 200
+# Findings in one line of the log.
+MAX_LOGGED_FINDINGS = 20
+# What a request and its calls say when nobody was left to end them.
+INTERRUPTED = "interrupted"
+
+# Files that Omixa named: the day and the request. Nothing else in the directory is touched.
+_RESULT_FILE = re.compile(r"\d{8}/req_[0-9a-z]+")
+
+
+class Sweeper:
+    """Call `recover` once before serving, then keep it entered while serving: `async with sweeper`."""
+
+    def __init__(self, database: Database, blobs: BlobStore, *, node_id: str) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._node_id = node_id
+        self._epoch = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = threading.Event()
+
+    async def recover(self) -> NodeIdentity:
+        """Clean up what the last run of this node left, and return who this process is from now on.
+
+        Requests of earlier epochs are released before this returns, and their processes can no longer settle them.
+        """
+        self._epoch = await self._database.write(lambda tx: recovery.register_node(tx, self._node_id))
+        await asyncio.to_thread(self._blobs.remove_unfinished)
+        await self.sweep()
+        await self.remove_orphans()
+        return NodeIdentity(self._node_id, self._epoch)
+
+    async def __aenter__(self) -> Self:
+        if not self._epoch:
+            raise RuntimeError("recover() comes first: it says who this node is")
+        rounds = (
+            self._every(self.beat, SWEEP_INTERVAL_S, first_s=SWEEP_INTERVAL_S),
+            self._every(self.sweep, SWEEP_INTERVAL_S, first_s=SWEEP_INTERVAL_S),
+            self._every(self.check, VERIFY_INTERVAL_S, first_s=FIRST_VERIFY_S),
+        )
+        self._tasks = [asyncio.create_task(work, name="sweeper") for work in rounds]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def beat(self) -> None:
+        """Say that this node is alive."""
+        alive = await self._database.write(lambda tx: recovery.beat(tx, self._node_id, self._epoch))
+        if not alive:
+            log.critical("node.superseded", extra={"node": self._node_id, "epoch": self._epoch})
+
+    async def sweep(self) -> None:
+        """Release every hold whose owner is gone, and delete results past their time."""
+        await self._release_lost_holds()
+        await self._delete_expired_results()
+
+    async def check(self) -> Verification:
+        """Verify the ledger, log what is wrong, and delete files of results that were never charged."""
+        await self.remove_orphans()
+        found = await self._database.read(
+            lambda tx: verify(tx, result_exists=self._blobs.has, stopping=self._stopping.is_set)
+        )
+        if found.findings:
+            shown = [str(finding) for finding in found.findings[:MAX_LOGGED_FINDINGS]]
+            log.error("ledger.verify_failed", extra={"count": len(found.findings), "findings": shown})
+        return found
+
+    async def remove_orphans(self) -> int:
+        """Delete files of results that no captured request refers to and none in progress can, and return how many."""
+        names = await asyncio.to_thread(self._blobs.names)
+        ours = [name for name in names if _RESULT_FILE.fullmatch(name)]
+        removed = 0
+        for start in range(0, len(ours), BATCH):
+            removed += await self._remove_orphans_among(ours[start : start + BATCH])
+        if removed:
+            log.warning("results.orphans_removed", extra={"count": removed})
+        return removed
+
+    async def _remove_orphans_among(self, names: list[str]) -> int:
+        orphans = await self._database.read(lambda tx: [name for name in names if recovery.is_orphan(tx, name)])
+        for name in orphans:
+            await self._blobs.delete(name)
+        return len(orphans)
+
+    async def _release_lost_holds(self) -> None:
+        while True:
+            lost = await self._database.read(lambda tx: recovery.lost_holds(tx, silence_ms=SILENCE_MS, limit=BATCH))
+            await asyncio.gather(*map(self._release, lost))
+            if len(lost) < BATCH:
+                return
+
+    async def _release(self, lost: OwnedRequest) -> None:
+        def operation(tx: Transaction) -> bool:
+            released = ledger.release(tx, lost.id, lost.owner_epoch, INTERRUPTED)
+            if released:
+                records.abandon_attempts(tx, lost.id, INTERRUPTED)
+            return released
+
+        if await self._database.write(operation):
+            log.warning("request.released", extra={"request_id": lost.id, "owner": lost.owner_node})
+
+    async def _delete_expired_results(self) -> None:
+        while True:
+            names = await self._database.write(lambda tx: recovery.forget_expired_results(tx, limit=BATCH))
+            for name in names:
+                await self._blobs.delete(name)
+            if len(names) < BATCH:
+                return
+
+    async def _every(self, work: Callable[[], Awaitable[object]], interval_s: float, *, first_s: float) -> None:
+        wait_s = first_s
+        while True:
+            await asyncio.sleep(wait_s)
+            wait_s = interval_s
+            try:
+                await work()
+            except Exception:
+                log.exception("sweeper.round_failed", extra={"round": getattr(work, "__name__", "")})
