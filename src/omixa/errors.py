@@ -8,7 +8,7 @@ OmixaError
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy · UpstreamRateLimited · UpstreamCredentials · UpstreamQuota
 │  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may charge
-│  └─ final               UpstreamRefused · UpstreamRejected: told to the caller, never tried elsewhere
+│  └─ final               UpstreamRefused · UpstreamRejected · UpstreamRedirected: told to the caller, never tried elsewhere
 └─ ServiceError           Omixa itself cannot serve now
    ├─ NoHealthyRoute 503 · Overloaded 503 · LedgerUnavailable 503 · StorageUnavailable 503 · SettlementUnavailable 503
    └─ InternalError 500   a bug or a broken invariant; details go to the log, an id to the caller
@@ -273,6 +273,14 @@ class UpstreamRejected(UpstreamError):
     status = 400
     type = "invalid_request_error"
     default_code = "provider_rejected_request"
+    fails_over = False
+    caller_may_retry = False
+
+
+class UpstreamRedirected(UpstreamError):
+    """The provider points to another address. The credential never follows; the operator corrects the endpoint."""
+
+    default_code = "provider_redirected"
     fails_over = False
     caller_may_retry = False
 

@@ -1,0 +1,186 @@
+"""One HTTP exchange with a provider, whoever carries it: what is sent, what comes back, and how long each phase may take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from omixa.errors import (
+    UpstreamConnectTimeout,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamProtocol,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+MAX_DIAGNOSTICS = 500
+MAX_REQUEST_ID = 128
+
+CONNECT_TIMEOUT_S = 5.0
+# An answer must arrive with 1 KiB/s: each further SLOW_STEP_BYTES within SLOW_STEP_S.
+SLOW_STEP_S = 20.0
+SLOW_STEP_BYTES = 20 * 1024
+
+REQUEST_ID_HEADERS = ("x-ms-request-id", "apim-request-id", "x-request-id")
+
+Phase = Literal["connecting", "sending", "waiting", "receiving"]
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """What is posted. The body is its parts, at least one; they are never joined, so megabytes stay where they are."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body_parts: Sequence[bytes] = field(repr=False)
+
+    @property
+    def body_bytes(self) -> int:
+        """Return the length of the body."""
+        return sum(map(len, self.body_parts))
+
+
+@dataclass(frozen=True, slots=True)
+class WireResponse:
+    """A complete answer, whatever its status. Header names are in lower case.
+
+    `first_byte_s` is the time from the end of sending to the head of the answer; 0 when the answer came earlier.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    first_byte_s: float
+
+    @property
+    def media_type(self) -> str:
+        """Return the media type without parameters, in lower case."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def provider_request_id(self) -> str | None:
+        """Return the provider's own name for this request, if it gave one that is fit to be stored."""
+        given = next((self.headers[name] for name in REQUEST_ID_HEADERS if name in self.headers), "")
+        return given if given.isascii() and given.isprintable() and 0 < len(given) <= MAX_REQUEST_ID else None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long the phases of one call may take, in seconds.
+
+    `first_byte_s` runs from the end of sending, `total_s` from the start to the last byte. While the answer arrives, each
+    further `slow_step_bytes` must come within `slow_step_s`.
+    """
+
+    first_byte_s: float
+    total_s: float
+    connect_s: float = CONNECT_TIMEOUT_S
+    slow_step_s: float = SLOW_STEP_S
+    slow_step_bytes: int = SLOW_STEP_BYTES
+
+
+class Transport(Protocol):
+    """Carries one request to a provider and brings the answer."""
+
+    async def post(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
+        """Return the answer, also one with an error status; a redirect is an answer like any other.
+
+        Raises an UpstreamError when there is none: UpstreamUnreachable and UpstreamConnectTimeout mean that not one byte
+        was sent, the others that the provider may have worked.
+        """
+        ...
+
+
+class Exchange:
+    """One call under way: moves its single deadline from phase to phase and collects the answer within its limits.
+
+    The transport enters `deadline`, tells what happens as it happens, and asks `failure` for the right error.
+    """
+
+    def __init__(self, timeouts: Timeouts, max_response_bytes: int) -> None:
+        self._timeouts = timeouts
+        self._max_response_bytes = max_response_bytes
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._end = now + timeouts.total_s
+        self._sent_at: float | None = None
+        self._first_byte_s = 0.0
+        self._declared_bytes: int | None = None
+        self._pieces: list[bytes] = []
+        self._received_bytes = 0
+        self._step_bytes = 0
+        self.phase: Phase = "connecting"
+        self.deadline = asyncio.timeout_at(min(self._end, now + timeouts.connect_s))
+
+    def connected(self) -> None:
+        """Note that from now on the provider may have received something."""
+        self.phase = "sending"
+        self.deadline.reschedule(self._end)
+
+    def sent(self) -> None:
+        """Note that the request left as a whole. An answer that came before is not forgotten."""
+        if self.phase == "sending":
+            self.phase = "waiting"
+            self._sent_at = self._loop.time()
+            self._allow(self._timeouts.first_byte_s)
+
+    def answered(self, content_length: str | None) -> None:
+        """Note the head of the answer. Raises UpstreamProtocol when it announces too large a body."""
+        self.phase = "receiving"
+        if self._sent_at is not None:
+            self._first_byte_s = self._loop.time() - self._sent_at
+        self._allow(self._timeouts.slow_step_s)
+        if content_length is not None and content_length.isdecimal():
+            self._declared_bytes = int(content_length)
+            self._check_size(self._declared_bytes)
+
+    def received(self, piece: bytes) -> None:
+        """Take a piece of the body. Raises UpstreamProtocol when it is too much."""
+        self._received_bytes += len(piece)
+        self._check_size(self._received_bytes)
+        self._pieces.append(piece)
+        self._step_bytes += len(piece)
+        if self._step_bytes >= self._timeouts.slow_step_bytes:
+            self._step_bytes = 0
+            self._allow(self._timeouts.slow_step_s)
+
+    def response(self, status: int, headers: Mapping[str, str]) -> WireResponse:
+        """Return the answer. Raises UpstreamFailed when its length is not the announced one."""
+        if self._declared_bytes not in (None, self._received_bytes):
+            raise UpstreamFailed(
+                "The provider's answer was cut short.",
+                diagnostics=f"content-length {self._declared_bytes}, received {self._received_bytes}",
+            )
+        # One copy of the picture's text, a tenth of a millisecond, and everything behind has one plain value.
+        return WireResponse(status, headers, b"".join(self._pieces), self._first_byte_s)
+
+    def failure(self, error: Exception, *, malformed: bool = False) -> UpstreamError:
+        """Return what a foreign exception means at this point. `malformed` says that the answer was not HTTP."""
+        diagnostics = f"{self.phase}: {type(error).__name__}: {error}"[:MAX_DIAGNOSTICS]
+        if self.deadline.expired():
+            if self.phase == "connecting":
+                return UpstreamConnectTimeout("The provider could not be reached in time.", diagnostics=diagnostics)
+            return UpstreamTimeout(self._timeout_message(), diagnostics=diagnostics)
+        if self.phase == "connecting":
+            return UpstreamUnreachable("The provider could not be reached.", diagnostics=diagnostics)
+        if malformed:
+            return UpstreamProtocol("The provider's answer was not valid HTTP.", diagnostics=diagnostics)
+        return UpstreamFailed("The connection to the provider broke.", diagnostics=diagnostics)
+
+    def _timeout_message(self) -> str:
+        if self.phase == "receiving":
+            return "The provider's answer arrived too slowly."
+        return "The provider did not answer in time."
+
+    def _allow(self, seconds: float) -> None:
+        self.deadline.reschedule(min(self._end, self._loop.time() + seconds))
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._max_response_bytes:
+            raise UpstreamProtocol(
+                "The provider's answer was too large.", diagnostics=f"more than {self._max_response_bytes} bytes"
+            )
