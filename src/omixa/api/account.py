@@ -1,0 +1,274 @@
+"""What a workspace may read: its requests and their answers, its usage, its balance. Everything else does not exist for it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import UnsetType
+
+from omixa.api import shapes
+from omixa.api.exchange import Exchange
+from omixa.api.images import send_answer
+from omixa.api.queries import RequestQuery, RollupQuery, parse_query
+from omixa.billing.ledger import CURRENCY
+from omixa.billing.prices import load_prices
+from omixa.billing.pricing import Charge, rate
+from omixa.domain.money import format_usd
+from omixa.errors import Conflict, Gone, InternalError, NotFound
+from omixa.gateway.receipt import format_exact, line_item_json, usage_json
+from omixa.gateway.results import BrokenResult, unpack
+from omixa.gateway.run import Answer
+from omixa.services import Services
+from omixa.storage.database import Transaction
+from omixa.usage import analytics
+from omixa.usage.analytics import AttemptStep, Grouping, RequestDetails, RequestSummary, ResultPlace, Rollup
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# When to ask again for an answer that is still being made.
+RUNNING_RETRY_AFTER_S = 2
+
+
+# --------------------------------------------------------------------------------------------------------------- requests
+
+
+async def get_request(exchange: Exchange, services: Services) -> None:
+    """Send what happened to a request and how its charge came about. Raises NotFound."""
+    request_id, principal = exchange.path_parameters["request"], exchange.principal
+
+    def read(tx: Transaction) -> tuple[RequestDetails, Charge | None]:
+        details = analytics.find_request(tx, principal.workspace_id, principal.mode, request_id)
+        if details is None:
+            raise NotFound(f"There is no request {request_id}.", code="request_not_found", param="request")
+        return details, _charge(tx, details)
+
+    details, charge = await services.database.read(read)
+    await exchange.respond_json(_details(details, charge))
+
+
+async def list_requests(exchange: Exchange, services: Services) -> None:
+    """Send a page of the request log and, in the header Link, where the next one is."""
+    query, principal = parse_query(exchange, RequestQuery), exchange.principal
+    page = await services.database.read(
+        lambda tx: analytics.list_requests(
+            tx,
+            principal.workspace_id,
+            principal.mode,
+            limit=query.limit,
+            after=_given(query.after),
+            model=_model_id(services, _given(query.model)),
+            state=_given(query.state),
+            key_id=_given(query.key_id),
+        )
+    )
+    data = [shapes.RequestSummary(**_summary(summary)) for summary in page.requests]
+    answer = shapes.RequestList(
+        data=data,
+        first_id=data[0].id if data else None,
+        last_id=data[-1].id if data else None,
+        has_more=page.next_after is not None,
+    )
+    headers = [] if page.next_after is None else [(b"link", _next_page(exchange, query, page.next_after))]
+    await exchange.respond(200, b"application/json", msgspec.json.encode(answer), headers)
+
+
+def _next_page(exchange: Exchange, query: RequestQuery, after: str) -> bytes:
+    parameters = msgspec.to_builtins(msgspec.structs.replace(query, after=after))
+    return f'<{exchange.scope["path"]}?{urlencode(parameters)}>; rel="next"'.encode()
+
+
+def _model_id(services: Services, name: str | None) -> str | None:
+    """Return a model's name as it is written; one that has left the catalogue may still be in the log."""
+    model = None if name is None else services.catalogue.models.get(name.lower())
+    return name if model is None else model.id
+
+
+def _charge(tx: Transaction, details: RequestDetails) -> Charge | None:
+    """Compute a charge again from what is recorded for ever: usage, price version and markup."""
+    usage, markup_ppm = details.summary.usage, details.markup_ppm
+    if usage is None or markup_ppm is None:
+        return None
+    return rate(usage, load_prices(tx, details.price_version), markup_ppm=markup_ppm)
+
+
+def _summary(summary: RequestSummary) -> dict[str, Any]:
+    usage = summary.usage
+    return {
+        "id": summary.id,
+        "created": summary.created_at_ms // 1000,
+        "created_at": _instant(summary.created_at_ms),
+        "ended_at": _instant_or_none(summary.ended_at_ms),
+        "duration_ms": None if summary.ended_at_ms is None else summary.ended_at_ms - summary.created_at_ms,
+        "state": summary.state,
+        "outcome": summary.outcome,
+        "model": summary.model,
+        "operation": summary.operation,
+        "key_id": summary.key_id,
+        "usage": None if usage is None else msgspec.convert(usage_json(usage), shapes.Usage),
+        "held_amount": format_usd(summary.held_micro_usd),
+        "billed_amount": format_usd(summary.charged_micro_usd),
+        "currency": CURRENCY,
+        "result_expires_at": _instant_or_none(summary.result_expires_at_ms),
+    }
+
+
+def _details(details: RequestDetails, charge: Charge | None) -> shapes.RequestDetails:
+    summary = details.summary
+    asked = dict(details.parameters)
+    items = () if charge is None else charge.items
+    return shapes.RequestDetails(
+        **_summary(summary),
+        mode=details.mode,
+        error_code=None if summary.outcome == "ok" else summary.outcome,
+        route=_route(details),
+        requested_model=asked.pop("requested_model"),
+        parameters=asked,
+        price_version=details.price_version,
+        line_items=[msgspec.convert(line_item_json(item), shapes.LineItem) for item in items],
+        exact_amount=None if details.exact_pico_usd is None else format_exact(details.exact_pico_usd),
+        attempts=[_attempt(step, summary.created_at_ms) for step in details.attempts],
+    )
+
+
+def _route(details: RequestDetails) -> str | None:
+    """Return the deployment that made the first picture, as the answer named it."""
+    made = [step for step in details.attempts if step.state == "ok"]
+    return min(made, key=lambda step: step.image_index).deployment if made else None
+
+
+def _attempt(step: AttemptStep, began_at_ms: int) -> shapes.AttemptStep:
+    running = step.ended_at_ms is None
+    return shapes.AttemptStep(
+        attempt=step.n,
+        image=step.image_index,
+        route=step.deployment,
+        outcome=None if running else "ok" if step.state == "ok" else step.error_code or step.state,
+        offset_ms=max(step.sent_at_ms - began_at_ms, 0),
+        duration_ms=None if step.ended_at_ms is None else max(step.ended_at_ms - step.sent_at_ms, 0),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- answers
+
+
+async def get_result(exchange: Exchange, services: Services) -> None:
+    """Send a request's answer once more, equal to the byte. Raises NotFound, Conflict while it is made, or Gone."""
+    request_id, principal = exchange.path_parameters["request"], exchange.principal
+    place = await services.database.read(
+        lambda tx: analytics.find_result(tx, principal.workspace_id, principal.mode, request_id)
+    )
+    ref, digest = _stored(place, request_id)
+    await send_answer(exchange, await _load(services, request_id, ref, digest))
+
+
+def _stored(place: ResultPlace | None, request_id: str) -> tuple[str, str]:
+    """Return the name and the digest of a stored answer, or raise why there is none."""
+    if place is None:
+        raise NotFound(f"There is no request {request_id}.", code="result_not_found", param="request")
+    if place.state == "held":
+        raise Conflict(
+            f"{request_id} is still in progress.", code="request_in_progress", retry_after_s=RUNNING_RETRY_AFTER_S
+        )
+    if place.state == "released":
+        raise NotFound(
+            f"{request_id} has no result: it ended with {place.outcome} and was not charged.",
+            code="result_not_found",
+            param="request",
+        )
+    if place.ref is None or place.digest is None:
+        raise Gone(
+            f"The result of {request_id} is no longer kept. It was billed {format_usd(place.charged_micro_usd)} {CURRENCY}."
+        )
+    return place.ref, place.digest
+
+
+async def _load(services: Services, request_id: str, ref: str, digest: str) -> Answer:
+    data = await services.blobs.get(ref)
+    try:
+        if data is None:
+            raise BrokenResult("the file is missing")
+        # Hashing megabytes takes milliseconds that other requests should not wait for.
+        manifest, images = await asyncio.to_thread(unpack, data, digest)
+    except BrokenResult as error:
+        log.error("result.broken", extra={"request_id": request_id, "ref": ref, "reason": str(error)})
+        raise InternalError(f"The stored result of {request_id} is damaged. The operator has been told.") from error
+    return Answer(manifest.request_id, manifest.envelope, tuple(images))
+
+
+# ------------------------------------------------------------------------------------------------------------------ usage
+
+
+async def list_rollups(exchange: Exchange, services: Services) -> None:
+    """Send usage added up by day or month."""
+    query, principal = parse_query(exchange, RollupQuery), exchange.principal
+    by: frozenset[Grouping] = frozenset() if isinstance(query.group_by, UnsetType) else frozenset({query.group_by})
+    sums = await services.database.read(
+        lambda tx: analytics.rollups(
+            tx,
+            principal.workspace_id,
+            principal.mode,
+            period_type=query.period_type,
+            since=_day(query.since),
+            until=_day(query.until),
+            by=by,
+        )
+    )
+    await exchange.respond_json(
+        shapes.RollupList(period_type=query.period_type, currency=CURRENCY, data=[_rollup(row) for row in sums])
+    )
+
+
+def _rollup(row: Rollup) -> shapes.Rollup:
+    return shapes.Rollup(
+        period=row.period,
+        model=row.model,
+        key_id=row.key_id,
+        requests=row.requests,
+        images=row.images,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        billed_amount=format_usd(row.amount_micro_usd),
+    )
+
+
+async def get_balance(exchange: Exchange, services: Services) -> None:
+    """Send the balance that the key spends from."""
+    principal = exchange.principal
+    balance = await services.workspaces.balance(principal)
+    await exchange.respond_json(
+        shapes.Balance(
+            workspace=principal.workspace,
+            mode=principal.mode,
+            currency=CURRENCY,
+            posted=format_usd(balance.posted),
+            held=format_usd(balance.held),
+            available=format_usd(balance.available),
+        )
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------------ times
+
+
+def _given(value: T | UnsetType) -> T | None:
+    return None if isinstance(value, UnsetType) else value
+
+
+def _day(day: datetime.date | UnsetType) -> str | None:
+    return None if isinstance(day, UnsetType) else day.isoformat()
+
+
+def _instant_or_none(at_ms: int | None) -> str | None:
+    return None if at_ms is None else _instant(at_ms)
+
+
+def _instant(at_ms: int) -> str:
+    at = datetime.datetime.fromtimestamp(at_ms // 1000, datetime.UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"

@@ -1,0 +1,130 @@
+"""GET /models: what a key may call, what it takes and what it costs. All of it is read from the catalogue."""
+
+from __future__ import annotations
+
+import datetime
+
+from omixa.api import shapes
+from omixa.api.exchange import Exchange
+from omixa.catalogue.loader import Catalogue
+from omixa.catalogue.schema import json_schema
+from omixa.domain.models import Model, Parameter, PriceComponent, PriceList
+from omixa.domain.money import format_usd
+from omixa.errors import Forbidden
+from omixa.gateway.receipt import format_exact
+from omixa.services import Services
+
+
+async def list_models(exchange: Exchange, services: Services) -> None:
+    """Send the models that the key may call, in the order of the alphabet."""
+    catalogue = services.catalogue
+    allowed = [model for _, model in sorted(catalogue.models.items()) if exchange.principal.may_call(model.id)]
+    await exchange.respond_json(shapes.ModelList(data=[_summary(model, catalogue) for model in allowed]))
+
+
+async def get_model(exchange: Exchange, services: Services) -> None:
+    """Send all about one model. Raises NotFound, or Forbidden when it is not for this key."""
+    model = _allowed_model(exchange, services)
+    summary = _summary(model, services.catalogue)
+    await exchange.respond_json(
+        shapes.Model(
+            **{name: getattr(summary, name) for name in summary.__struct_fields__},
+            description=model.description,
+            parameters=[_parameter(parameter) for parameter in model.parameters],
+            prices=_prices(model.prices),
+            price_version=model.prices.version,
+            limits=shapes.Limits(
+                max_images=summary.capabilities.max_images,
+                max_input_images=summary.capabilities.max_input_images,
+                context_window_tokens=model.context_window_tokens,
+                max_body_bytes=services.settings.max_body_bytes,
+            ),
+            schema_url=f"{exchange.scope['path']}/schema",
+        )
+    )
+
+
+async def get_schema(exchange: Exchange, services: Services) -> None:
+    """Send the JSON Schema of requests to one model. Raises NotFound or Forbidden."""
+    await exchange.respond_json(json_schema(_allowed_model(exchange, services)))
+
+
+def _allowed_model(exchange: Exchange, services: Services) -> Model:
+    model = services.catalogue.resolve(exchange.path_parameters["model"])
+    if not exchange.principal.may_call(model.id):
+        raise Forbidden(f"This key may not use {model.id}.", param="model")
+    return model
+
+
+def _summary(model: Model, catalogue: Catalogue) -> shapes.ModelSummary:
+    return shapes.ModelSummary(
+        id=model.id,
+        created=int(datetime.datetime.combine(model.released, datetime.time(), datetime.UTC).timestamp()),
+        owned_by=next(offer.provider for offer in catalogue.offers.values() if offer.model == model.id),
+        name=model.name,
+        summary=model.summary,
+        context_window_tokens=model.context_window_tokens,
+        capabilities=_capabilities(model),
+    )
+
+
+def _capabilities(model: Model) -> shapes.Capabilities:
+    usable = {parameter.name: parameter for parameter in model.parameters if parameter.refusal is None}
+    max_input_images = usable["input_images"].maximum or 0 if "input_images" in usable else 0
+    return shapes.Capabilities(
+        edits=max_input_images > 0,
+        masks="mask" in usable,
+        transparency="transparent" in usable["background"].accepted,
+        streaming="stream" in usable,
+        max_images=usable["n"].maximum or 1,
+        max_input_images=max_input_images,
+        sizes=list(usable["size"].accepted),
+        output_formats=list(usable["output_format"].accepted),
+    )
+
+
+def _parameter(parameter: Parameter) -> shapes.ParameterDescription:
+    return shapes.ParameterDescription(
+        name=parameter.name,
+        type=parameter.type,
+        required=parameter.required,
+        description=parameter.description,
+        accepted=list(parameter.accepted),
+        default=parameter.default,
+        minimum=parameter.minimum,
+        maximum=parameter.maximum,
+        example=parameter.example,
+        unsupported=dict(parameter.unsupported),
+    )
+
+
+def _prices(prices: PriceList) -> shapes.Prices:
+    return shapes.Prices(
+        currency="USD",
+        input=_for_a_million(prices, "input_"),
+        output=_for_a_million(prices, "output_"),
+        image=_decimal(prices.fallback.unit_price_pico_usd),
+        components=[_price_line(component) for component in prices.components],
+        fallback=_price_line(prices.fallback),
+        rounding=shapes.PriceRounding(
+            to=format_usd(prices.rounding.unit_micro_usd), direction=prices.rounding.direction
+        ),
+        effective_from=prices.effective_from.isoformat(),
+    )
+
+
+def _for_a_million(prices: PriceList, kind: str) -> str:
+    price_pico_usd = max(
+        (line.unit_price_pico_usd for line in prices.components if line.counts.startswith(kind)), default=0
+    )
+    return _decimal(price_pico_usd * 1_000_000)
+
+
+def _decimal(pico_usd: int) -> str:
+    """Return a price with six digits, and further ones where they are not zero."""
+    exact = format_exact(pico_usd)
+    return exact[:-6] + exact[-6:].rstrip("0")
+
+
+def _price_line(line: PriceComponent) -> shapes.PriceLine:
+    return shapes.PriceLine(component=line.name, counts=line.counts, unit_price=line.usd, per=line.per)

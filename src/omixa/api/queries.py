@@ -1,0 +1,98 @@
+"""Query parameters: what each endpoint takes, said once for the parser and for the API document."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from omixa.api.exchange import Exchange
+from omixa.api.shapes import RequestId
+from omixa.errors import InvalidRequest
+from omixa.usage.analytics import Grouping, PeriodType, RequestState
+
+Q = TypeVar("Q", bound="Query")
+
+MAX_PAGE = 100
+# More than any endpoint has.
+_MAX_PARAMETERS = 20
+_MAX_SHOWN_CHARS = 80
+_PLACE = re.compile(r" - at `\$\.(\w+)`$")
+
+
+class Query(Struct, kw_only=True):
+    """Base of all queries."""
+
+
+class RequestQuery(Query):
+    """Which page of the request log, and of which requests."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many requests a page has.")] = 20
+    after: Annotated[RequestId | UnsetType, Meta(description="The `last_id` of the page before.")] = UNSET
+    model: Annotated[str | UnsetType, Meta(description="Only requests to this model.")] = UNSET
+    state: Annotated[RequestState | UnsetType, Meta(description="Only requests in this state.")] = UNSET
+    key_id: Annotated[str | UnsetType, Meta(description="Only requests of this key.")] = UNSET
+
+
+class RollupQuery(Query):
+    """Which sums."""
+
+    period_type: Annotated[PeriodType, Meta(description="What is added up.")] = "day"
+    since: Annotated[datetime.date | UnsetType, Meta(description="The first UTC day that counts.")] = UNSET
+    until: Annotated[datetime.date | UnsetType, Meta(description="The last UTC day that counts.")] = UNSET
+    group_by: Annotated[Grouping | UnsetType, Meta(description="Keep models or keys apart.")] = UNSET
+
+
+def parse_query(exchange: Exchange, kind: type[Q]) -> Q:
+    """Return a request's query. Raises InvalidRequest for unknown names, repeated ones and values that are not accepted."""
+    given: dict[str, str] = {}
+    for name, value in _pairs(exchange):
+        if name not in kind.__struct_fields__:
+            raise InvalidRequest(
+                f"Unknown query parameter {_shown(name)}; accepted are: {', '.join(kind.__struct_fields__)}.",
+                code="unknown_parameter",
+                param=_shown(name),
+            )
+        if name in given:
+            raise InvalidRequest(f"{name} is given more than once.", param=name)
+        given[name] = value
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        place = _PLACE.search(str(error))
+        assert place is not None, "every known parameter has a place"
+        name = place[1]
+    raise InvalidRequest(f"{name} must be {_expectation(kind, name)}; got {_shown(given[name])}.", param=name)
+
+
+def query_schemas(kind: type[Query]) -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each parameter, by name."""
+    _, components = msgspec.json.schema_components([kind])
+    properties: dict[str, dict[str, Any]] = components[kind.__name__]["properties"]
+    return properties
+
+
+def _pairs(exchange: Exchange) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            exchange.scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS
+        )
+    except ValueError as error:
+        raise InvalidRequest(f"The query has more than {_MAX_PARAMETERS} parameters.") from error
+
+
+def _expectation(kind: type[Query], name: str) -> str:
+    schema = query_schemas(kind)[name]
+    if "enum" in schema:
+        return f"one of {', '.join(schema['enum'])}"
+    if schema["type"] == "integer":
+        return f"an integer from {schema['minimum']} to {schema['maximum']}"
+    return "a day such as 2026-11-23" if schema.get("format") == "date" else "the id of a request"
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN_CHARS else text[:_MAX_SHOWN_CHARS] + "…"

@@ -1,0 +1,421 @@
+"""What answers look like. Handlers build these values, and the API document takes its schemas and descriptions from them.
+
+Names of classes are names of schemas in the document, so they are as stable as the paths. Keys stand in the order in which
+people read an answer. A field whose default is UNSET is left out where it has nothing to say; every other field is present.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from omixa.catalogue.files import Count, Positive
+from omixa.domain.access import Mode
+from omixa.domain.images import ImageFormat
+from omixa.domain.models import ParameterType, UsageField
+from omixa.usage.analytics import PeriodType, RequestState
+
+Amount = Annotated[str, Meta(pattern=r"^-?\d+\.\d{6}$", description="An amount of money: a decimal with six digits.")]
+ExactAmount = Annotated[
+    str, Meta(pattern=r"^\d+\.\d{12}$", description="An amount of money before rounding: a decimal with twelve digits.")
+]
+Price = Annotated[str, Meta(pattern=r"^\d+\.\d{6,12}$", examples=["33.000000"])]
+UnixSeconds = Annotated[int, Meta(ge=0, description="Unix time in seconds.")]
+Instant = Annotated[
+    str,
+    Meta(
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+        description="A time in UTC with milliseconds.",
+        examples=["2026-11-23T14:05:09.250Z"],
+    ),
+]
+RequestId = Annotated[str, Meta(pattern=r"^req_[0-9a-hjkmnp-tv-z]{26}$", description="The id of a request.")]
+Operation = Literal["generation", "edit"]
+Currency = Annotated[str, Meta(description="ISO 4217.", examples=["USD"])]
+
+
+class Shape(Struct, kw_only=True):
+    """Base of all answers."""
+
+
+# ----------------------------------------------------------------------------------------------------------------- errors
+
+
+class ErrorDetails(Shape):
+    """What went wrong and who can do something about it."""
+
+    message: Annotated[str, Meta(description="A sentence for people. It may change; programs look at `code`.")]
+    type: Annotated[str, Meta(description="The family of the error.")]
+    param: Annotated[str | None, Meta(description="The field, query or path parameter at fault, where there is one.")]
+    code: Annotated[str, Meta(description="A stable word for exactly this kind of error.")]
+    request_id: Annotated[str, Meta(description="The same as in the header `x-request-id`.")]
+
+
+class Error(Shape):
+    """An error, in the shape of OpenAI's API."""
+
+    error: ErrorDetails
+
+
+# ----------------------------------------------------------------------------------------------------------------- images
+
+
+class InputTokens(Shape):
+    """Input tokens by kind."""
+
+    text_tokens: Count
+    image_tokens: Count
+
+
+class OutputTokens(Shape):
+    """Output tokens by kind. These models answer with pictures only."""
+
+    text_tokens: Count
+    image_tokens: Count
+
+
+class Usage(Shape):
+    """What was used, under the names of OpenAI's API."""
+
+    input_tokens: Count
+    input_tokens_details: InputTokens
+    output_tokens: Count
+    output_tokens_details: OutputTokens
+    total_tokens: Count
+    images: Annotated[Count, Meta(description="Pictures that arrived.")]
+    usage_estimated: Annotated[
+        bool, Meta(description="True when the provider reported nothing; then the flat price for each picture applies.")
+    ]
+
+
+class BilledUsage(Usage):
+    """What was used and what it cost."""
+
+    billed_amount: Annotated[Amount, Meta(description="What was charged, in US dollars.")]
+
+
+class EventUsage(Usage):
+    """What one picture of a stream used. The last event carries what the whole request cost."""
+
+    billed_amount: Annotated[Amount | UnsetType, Meta(description="What the whole request cost, in US dollars.")] = (
+        UNSET
+    )
+
+
+class LineItem(Shape):
+    """One line of a receipt: `quantity` units at `unit_price` US dollars for each `per` units."""
+
+    component: str
+    quantity: Count
+    unit_price: Annotated[str, Meta(description="As the price list has it.", examples=["33.00"])]
+    per: Positive
+    amount: ExactAmount
+
+
+class AttemptOutcome(Shape):
+    """One call to a provider: `attempt` counts from 1, `image` from 0."""
+
+    attempt: Positive
+    image: Count
+    route: str
+    outcome: Annotated[str, Meta(description='"ok", or a word for what failed.')]
+
+
+class Emulation(Shape):
+    """Something the gateway did because the model cannot."""
+
+    parameter: str
+    how: str
+
+
+class FailedImage(Shape):
+    """A picture that was asked for and could not be made. It is not charged."""
+
+    image: Count
+    code: str
+    message: str
+
+
+class Receipt(Shape):
+    """How an answer came about and what it cost, to the last digit."""
+
+    request_id: RequestId
+    mode: Mode
+    operation: Operation
+    requested_model: str
+    model: str
+    route: Annotated[str, Meta(description="Which deployment made the first picture.")]
+    provider: str
+    simulated: Annotated[bool, Meta(description="True when the simulator painted instead of the model.")]
+    price_version: Annotated[str, Meta(description="Names the price list for ever.")]
+    currency: Currency
+    line_items: list[LineItem]
+    exact_amount: ExactAmount
+    rounded_to: Annotated[Amount, Meta(description="The smallest step of a charge.")]
+    rounding: Literal["up", "half_up"]
+    held_amount: Annotated[Amount, Meta(description="What was reserved before any provider was called.")]
+    billed_amount: Amount
+    usage_by_image: Annotated[list[Usage], Meta(description="What each picture used, in the order of `data`.")]
+    attempts: list[AttemptOutcome]
+    ignored_parameters: Annotated[list[str], Meta(description="Parameters that were given and have no effect here.")]
+    emulated: list[Emulation]
+    failed: list[FailedImage]
+
+
+class Picture(Shape):
+    """A picture."""
+
+    b64_json: Annotated[str, Meta(description="The file in base64.", extra_json_schema={"contentEncoding": "base64"})]
+    url: Annotated[None, Meta(description="Always null: pictures come inside the answer.")]
+
+
+class ImageAnswer(Shape):
+    """Pictures, what they used and what they cost."""
+
+    created: UnixSeconds
+    data: list[Picture]
+    size: Annotated[str, Meta(pattern=r"^\d+x\d+$", description="Width and height of the first picture.")]
+    output_format: ImageFormat
+    quality: str
+    background: str
+    usage: BilledUsage
+    omixa: Receipt
+
+
+class PartOfAnswer(Shape):
+    """Which request and which of its pictures an event belongs to."""
+
+    request_id: RequestId
+    image: Count
+
+
+class ImageEvent(Shape):
+    """The data of a server-sent event with a finished picture; the last one carries the receipt."""
+
+    type: Literal["image_generation.completed", "image_edit.completed"]
+    b64_json: Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
+    created_at: UnixSeconds
+    size: str
+    quality: str
+    background: str
+    output_format: ImageFormat
+    usage: EventUsage
+    omixa: Annotated[
+        dict[str, Any],
+        Meta(
+            extra_json_schema={
+                "anyOf": [{"$ref": "#/components/schemas/Receipt"}, {"$ref": "#/components/schemas/PartOfAnswer"}]
+            }
+        ),
+    ]
+
+
+# ----------------------------------------------------------------------------------------------------------------- models
+
+
+class Capabilities(Shape):
+    """What a model can do, in brief. The schema has it all."""
+
+    edits: Annotated[bool, Meta(description="Takes reference pictures.")]
+    masks: Annotated[bool, Meta(description="Takes a mask that limits where an edit may paint.")]
+    transparency: Annotated[bool, Meta(description="Paints on a transparent background.")]
+    streaming: Annotated[bool, Meta(description="Answers with server-sent events.")]
+    max_images: Annotated[Positive, Meta(description="The largest `n`.")]
+    max_input_images: Count
+    sizes: list[str]
+    output_formats: list[str]
+
+
+class ModelSummary(Shape, tag_field="object", tag="model"):
+    """A model in the list."""
+
+    id: Annotated[str, Meta(description="What `model` in a request names, in upper or lower case.")]
+    created: Annotated[UnixSeconds, Meta(description="When the model came out, Unix time in seconds.")]
+    owned_by: Annotated[str, Meta(description="The provider that makes the pictures.")]
+    name: str
+    summary: str
+    context_window_tokens: Positive
+    capabilities: Capabilities
+
+
+class ModelList(Shape, tag_field="object", tag="list"):
+    """The models that a key may call."""
+
+    data: list[ModelSummary]
+
+
+class ParameterDescription(Shape):
+    """One field of a request: its values, and the reason for each that exists elsewhere and is refused here."""
+
+    name: str
+    type: ParameterType
+    required: bool
+    description: Annotated[str, Meta(description="Markdown.")]
+    accepted: list[str]
+    default: str | int | bool | None
+    minimum: int | None
+    maximum: int | None
+    example: str | int | bool | None
+    unsupported: Annotated[dict[str, str], Meta(description="Refused values and why; `*` stands for every value.")]
+
+
+class PriceLine(Shape):
+    """One line of a price list: `unit_price` US dollars for each `per` units of what `counts` counts."""
+
+    component: str
+    counts: UsageField
+    unit_price: Annotated[str, Meta(examples=["33.00"])]
+    per: Positive
+
+
+class PriceRounding(Shape):
+    """How the sum of a request becomes its charge: once, to a multiple of `to` US dollars."""
+
+    to: Amount
+    direction: Literal["up", "half_up"]
+
+
+class Prices(Shape):
+    """What a model costs, in US dollars. A request is the sum of `components`, or `fallback` where usage is unknown."""
+
+    currency: Currency
+    input: Annotated[Price, Meta(description="For a million input tokens; the highest, where kinds of input differ.")]
+    output: Annotated[Price, Meta(description="For a million output tokens.")]
+    image: Annotated[Price, Meta(description="For a picture whose usage the provider did not report.")]
+    components: list[PriceLine]
+    fallback: PriceLine
+    rounding: PriceRounding
+    effective_from: Annotated[str, Meta(extra_json_schema={"format": "date"})]
+
+
+class Limits(Shape):
+    """The most that one request may ask for."""
+
+    max_images: Positive
+    max_input_images: Count
+    context_window_tokens: Positive
+    max_body_bytes: Positive
+
+
+class Model(ModelSummary, tag_field="object", tag="model"):
+    """All that a caller can know of a model."""
+
+    description: Annotated[str, Meta(description="Markdown.")]
+    parameters: list[ParameterDescription]
+    prices: Prices
+    price_version: Annotated[str, Meta(description="Names the price list for ever.")]
+    limits: Limits
+    schema_url: Annotated[str, Meta(description="Where the JSON Schema of requests is, on this server.")]
+
+
+# --------------------------------------------------------------------------------------------------------------- requests
+
+
+class RequestSummary(Shape, tag_field="object", tag="request"):
+    """A request in the log. One that is not captured has charged nothing."""
+
+    id: RequestId
+    created: UnixSeconds
+    created_at: Instant
+    ended_at: Instant | None
+    duration_ms: Count | None
+    state: Annotated[
+        RequestState, Meta(description="`held` while it runs, then `captured` when charged or `released` when not.")
+    ]
+    outcome: Annotated[
+        str | None, Meta(description='"ok", the code of the error that was told, or null while it runs.')
+    ]
+    model: str
+    operation: Operation
+    key_id: str
+    usage: Usage | None
+    held_amount: Annotated[Amount, Meta(description="What was reserved before any provider was called.")]
+    billed_amount: Annotated[Amount, Meta(description="What was charged.")]
+    currency: Currency
+    result_expires_at: Annotated[Instant | None, Meta(description="Until when the answer can be fetched again.")]
+
+
+class AttemptStep(Shape):
+    """One call to a provider on the request's time line, in milliseconds from the moment of its hold."""
+
+    attempt: Positive
+    image: Count
+    route: str
+    outcome: Annotated[str | None, Meta(description='"ok", a word for what failed, or null while it runs.')]
+    offset_ms: Count
+    duration_ms: Count | None
+
+
+class RequestDetails(RequestSummary, tag_field="object", tag="request"):
+    """What happened to a request, and how its charge follows from its usage. Prompts and pictures are not part of it."""
+
+    mode: Mode
+    error_code: Annotated[str | None, Meta(description="The code of the error that was told, if there was one.")]
+    route: Annotated[str | None, Meta(description="Which deployment made the first picture.")]
+    requested_model: str
+    parameters: Annotated[dict[str, Any], Meta(description="What was asked for, without the prompt and pictures.")]
+    price_version: str
+    line_items: list[LineItem]
+    exact_amount: ExactAmount | None
+    attempts: list[AttemptStep]
+
+
+class RequestList(Shape, tag_field="object", tag="list"):
+    """A page of the request log, newest first."""
+
+    data: list[RequestSummary]
+    first_id: RequestId | None
+    last_id: Annotated[RequestId | None, Meta(description="Give it as `after` for the next page.")]
+    has_more: bool
+
+
+# ------------------------------------------------------------------------------------------------------------------ usage
+
+
+class Rollup(Shape, tag_field="object", tag="rollup"):
+    """Sums of one UTC day or month. `model` and `key_id` say whose, where they were asked for."""
+
+    period: Annotated[str, Meta(pattern=r"^\d{4}-\d\d(-\d\d)?$", examples=["2026-11-23", "2026-11"])]
+    model: str | None
+    key_id: str | None
+    requests: Count
+    images: Count
+    input_tokens: Count
+    output_tokens: Count
+    billed_amount: Amount
+
+
+class RollupList(Shape, tag_field="object", tag="list"):
+    """Sums, oldest first. Periods without a charge are left out."""
+
+    period_type: PeriodType
+    currency: Currency
+    data: list[Rollup]
+
+
+class Balance(Shape, tag_field="object", tag="balance"):
+    """The money of a workspace in the mode of the key."""
+
+    workspace: str
+    mode: Mode
+    currency: Currency
+    posted: Annotated[Amount, Meta(description="Credit less charges.")]
+    held: Annotated[Amount, Meta(description="Reserved by requests in progress.")]
+    available: Annotated[Amount, Meta(description="`posted` less `held`: what new requests can use.")]
+
+
+# ---------------------------------------------------------------------------------------------------------------- service
+
+
+class Health(Shape):
+    """The process is alive."""
+
+    status: Literal["ok"]
+
+
+class Readiness(Shape):
+    """Whether requests are admitted."""
+
+    status: Literal["ready", "failed"]
+    reason: Annotated[str | UnsetType, Meta(description="Why not.")] = UNSET
