@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omixa.billing.pricing import Charge
+from omixa.billing.pricing import Charge, LineItem
 from omixa.domain.images import Image, ImageRequest, Usage
 from omixa.domain.models import Model
 from omixa.domain.money import PICO_PER_USD, format_usd
@@ -58,16 +58,7 @@ def build_envelope(
             "simulated": first.deployment.endpoint.startswith("simulator:"),
             "price_version": model.prices.version,
             "currency": model.prices.currency,
-            "line_items": [
-                {
-                    "component": item.component,
-                    "quantity": item.quantity,
-                    "unit_price": item.usd,
-                    "per": item.per,
-                    "amount": format_exact(item.amount_pico_usd),
-                }
-                for item in charge.items
-            ],
+            "line_items": [line_item_json(item) for item in charge.items],
             "exact_amount": format_exact(charge.exact_pico_usd),
             "rounded_to": format_usd(model.prices.rounding.unit_micro_usd),
             "rounding": model.prices.rounding.direction,
@@ -95,6 +86,17 @@ def usage_json(usage: Usage) -> dict[str, Any]:
         "total_tokens": usage.total_tokens,
         "images": usage.images,
         "usage_estimated": usage.estimated,
+    }
+
+
+def line_item_json(item: LineItem) -> dict[str, Any]:
+    """Return a line of a receipt."""
+    return {
+        "component": item.component,
+        "quantity": item.quantity,
+        "unit_price": item.usd,
+        "per": item.per,
+        "amount": format_exact(item.amount_pico_usd),
     }
 
 
