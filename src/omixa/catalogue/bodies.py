@@ -62,8 +62,10 @@ class Body:
             raise InvalidRequest(f"{name} is not valid UTF-8.", code="invalid_json", param=name) from None
         except RecursionError:
             raise InvalidRequest(f"{name} is nested too deeply.", param=name) from None
-        except msgspec.DecodeError as error:
+        except msgspec.ValidationError as error:
             raise InvalidRequest(f"{name} is not a usable value: {error}.", param=name) from None
+        except msgspec.DecodeError as error:
+            raise InvalidRequest(f"{name} is not valid JSON: {error}.", code="invalid_json", param=name) from None
 
 
 def shortened(text: memoryview | str) -> str:

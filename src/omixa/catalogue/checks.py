@@ -46,7 +46,7 @@ def _check_value(parameter: Parameter, value: str | int | bool | None) -> None:
         raise ValueError(f"{value!r} is not a value of type {parameter.type}")
     if isinstance(value, str) and parameter.accepted and value not in parameter.accepted:
         raise ValueError(f'"{value}" is not among the accepted values')
-    if expected is int and not (parameter.minimum or 0) <= int(value) <= (parameter.maximum or int(value)):
+    if isinstance(value, int) and not parameter.within(value):
         raise ValueError(f"{value} is not within the limits")
 
 

@@ -105,7 +105,7 @@ def _value(parameter: Parameter, body: Body) -> str | int | bool | None:
     if parameter.type == "boolean" and isinstance(value, bool):
         return value
     if parameter.type == "integer" and isinstance(value, int) and not isinstance(value, bool):
-        if _within(parameter, value):
+        if parameter.within(value):
             return value
         raise _unacceptable(parameter, body, "invalid_value")
     raise _unacceptable(parameter, body, "invalid_type")
@@ -118,15 +118,9 @@ def _string(parameter: Parameter, value: str, body: Body) -> str | int | bool | 
         raise _unacceptable(parameter, body, "invalid_value")
     if "\0" in value:
         raise InvalidRequest(f"{parameter.name} must not contain the character NUL (\\u0000).", param=parameter.name)
-    if not parameter.accepted and not _within(parameter, len(value)):
+    if not parameter.accepted and not parameter.within(len(value)):
         raise _unacceptable(parameter, body, "invalid_value")
     return value
-
-
-def _within(parameter: Parameter, number: int) -> bool:
-    return (parameter.minimum is None or number >= parameter.minimum) and (
-        parameter.maximum is None or number <= parameter.maximum
-    )
 
 
 def _unacceptable(parameter: Parameter, body: Body, code: str) -> InvalidRequest:

@@ -41,6 +41,11 @@ class Parameter:
         """Return why the model takes no value at all here, if that is so."""
         return self.unsupported.get("*")
 
+    def within(self, number: int) -> bool:
+        """Tell whether a number, or a length, is neither below the minimum nor above the maximum."""
+        low_enough = self.maximum is None or number <= self.maximum
+        return low_enough and (self.minimum is None or number >= self.minimum)
+
 
 @dataclass(frozen=True, slots=True)
 class PriceComponent:

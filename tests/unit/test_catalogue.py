@@ -1,0 +1,219 @@
+"""The catalogue that ships is what was agreed, and a file with a fault is refused with its place."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
+from omixa.catalogue.schema import json_schema
+from omixa.domain.models import Model, NativeSize
+from omixa.errors import NotFound
+
+MODEL_FILE = "models/mai-image-2.5.toml"
+PROVIDER_FILE = "providers/foundry.toml"
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return load_catalogue()
+
+
+@pytest.fixture(scope="module")
+def model(catalogue: Catalogue) -> Model:
+    return catalogue.resolve("MAI-Image-2.5")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the catalogue that a test may break."""
+    with_data = tmp_path / "catalogue"
+    shutil.copytree(str(files("omixa.catalogue") / "data"), with_data)
+    return with_data
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_names_compare_without_case(catalogue: Catalogue) -> None:
+    assert catalogue.resolve("mai-IMAGE-2.5") is catalogue.resolve("MAI-Image-2.5")
+    assert catalogue.model_ids == ("MAI-Image-2.5",)
+
+
+def test_an_unknown_model_is_not_found_and_the_message_says_what_exists(catalogue: Catalogue) -> None:
+    with pytest.raises(NotFound) as caught:
+        catalogue.resolve("gpt-image-9" * 1000)
+    assert caught.value.code == "model_not_found"
+    assert caught.value.param == "model"
+    assert "MAI-Image-2.5" in caught.value.message
+    assert len(caught.value.message) < 300
+
+
+def test_the_model_is_what_was_agreed(model: Model) -> None:
+    assert model.released == datetime.date(2026, 6, 2)
+    assert model.context_window_tokens == 32_000
+    assert [(c.name, c.usd, c.per, c.unit_price_pico_usd) for c in model.prices.components] == [
+        ("input_text", "5.00", 10**6, 5 * 10**6),
+        ("input_image", "5.00", 10**6, 5 * 10**6),
+        ("output_image", "33.00", 10**6, 33 * 10**6),
+    ]
+    assert (model.prices.fallback.usd, model.prices.fallback.counts) == ("0.033", "images")
+    assert (model.prices.rounding.unit_micro_usd, model.prices.rounding.direction) == (100, "up")
+
+
+def test_the_offer_is_what_the_provider_can_do(catalogue: Catalogue) -> None:
+    offer = catalogue.offer("foundry", "mai-image-2.5")
+    assert offer.sizes["1024x1536"] == NativeSize(832, 1248)
+    assert offer.sizes["1536x1024"] == NativeSize(1248, 832)
+    assert offer.sizes["auto"] == offer.sizes["1024x1024"] == NativeSize(1024, 1024)
+    assert offer.ignored == {"quality", "moderation", "input_fidelity", "style", "user", "partial_images"}
+    assert (offer.max_output_pixels, offer.max_edited_pixels) == (1_048_576, 1_056_768)
+    assert (offer.first_byte_timeout_s, offer.total_timeout_s, offer.on_disconnect) == (300, 330, "finish")
+    assert [component.usd for component in offer.cost.components] == ["5.00", "8.00", "47.00"]
+
+
+def test_an_offer_that_does_not_exist_is_an_error(catalogue: Catalogue) -> None:
+    with pytest.raises(CatalogueError, match=r"foundry sells MAI-Image-2\.5"):
+        catalogue.offer("nobody", "MAI-Image-2.5")
+
+
+def test_every_parameter_is_described_in_one_line_of_its_own(model: Model) -> None:
+    descriptions = [parameter.description for parameter in model.parameters]
+    assert all(len(description) > 40 and "\n" not in description for description in descriptions)
+    assert len(set(descriptions)) == len(descriptions)
+
+
+def test_price_versions_follow_the_content(catalogue: Catalogue, copy: Path) -> None:
+    shipped = catalogue.resolve("MAI-Image-2.5").prices.version
+    assert load_catalogue(copy).resolve("MAI-Image-2.5").prices.version == shipped
+    _replace(copy / MODEL_FILE, 'summary = "', '# a remark\nsummary = "Now ')
+    assert load_catalogue(copy).resolve("MAI-Image-2.5").prices.version == shipped
+    _replace(copy / MODEL_FILE, 'usd = "33.00"', 'usd = "34.00"')
+    changed = load_catalogue(copy).resolve("MAI-Image-2.5").prices.version
+    assert changed != shipped
+    assert changed.partition("#")[0] == shipped.partition("#")[0] == "mai-image-2.5@2026-11-01"
+
+
+def test_the_selling_price_and_the_cost_have_versions_of_their_own(catalogue: Catalogue) -> None:
+    cost = catalogue.offer("foundry", "MAI-Image-2.5").cost.version
+    assert cost.startswith("foundry/mai-image-2.5@2026-06-02#")
+
+
+FAULTS = [
+    (MODEL_FILE, "released = 2026-06-02", "released = ", "line 12"),
+    (MODEL_FILE, "released = 2026-06-02", 'released = "soon"', "released"),
+    (MODEL_FILE, "released = 2026-06-02", "", "released"),
+    (MODEL_FILE, "edits_follow_reference = true", "edits_follow_reference = 1", "edits_follow_reference"),
+    (MODEL_FILE, "[bounds]", "[bounds]\ntypo = 1", "typo"),
+    (MODEL_FILE, "output_image_tokens_max = 1056", "output_image_tokens_max = -1", "output_image_tokens_max"),
+    (MODEL_FILE, "output_image_tokens_max = 1056", "output_image_tokens_max = 1000", "output_image_tokens_max"),
+    (MODEL_FILE, "input_image_tokens_min = 1024", "input_image_tokens_min = 2000", "bounds"),
+    (MODEL_FILE, 'usd = "5.00"', "usd = 5.00", "prices"),
+    (MODEL_FILE, 'usd = "5.00"', 'usd = "5,00"', "prices: input_text"),
+    (MODEL_FILE, 'usd = "5.00"', 'usd = "0.0000001"', "pico-USD"),
+    (MODEL_FILE, 'unit_usd = "0.0001"', 'unit_usd = "0"', "prices"),
+    (MODEL_FILE, 'name = "input_image"', 'name = "input_text"', "same name"),
+    (MODEL_FILE, 'counts = "images"', 'counts = "output_image_tokens"', "fallback"),
+    (MODEL_FILE, 'counts = "input_text_tokens"', 'counts = "words"', "words"),
+    (MODEL_FILE, 'default = "auto"', 'default = "best"', 'parameters.size: "best"'),
+    (MODEL_FILE, "default = 1", "default = 11", "parameters.n"),
+    (MODEL_FILE, "default = 1", 'default = "1"', "parameters.n"),
+    (MODEL_FILE, "default = 1", "", "parameters.n: needs a default"),
+    (MODEL_FILE, "minimum = 1\nmaximum = 10", "minimum = 11\nmaximum = 10", "parameters.n"),
+    (MODEL_FILE, 'foreign = ["standard"]', 'foreign = ["low"]', "parameters.quality"),
+    (MODEL_FILE, "maximum = 1\n", "maximum = 17\n", "parameters.input_images"),
+    (MODEL_FILE, '[parameters.n]\ntype = "integer"', '[parameters.n]\ntype = "float"', "parameters.n"),
+    (MODEL_FILE, "[parameters.stream]", "[parameters.streams]", "stream"),
+    (MODEL_FILE, 'unsupported = { "*" =', "unsupported = { clouds =", "parameters.mask"),
+    (MODEL_FILE, 'size = "1024x1024"', 'sizes = "1024x1024"', "example"),
+    (MODEL_FILE, 'id = "MAI-Image-2.5"', 'id = "MAI-Image-9"', "providers/foundry.toml: offers, MAI-Image-2.5"),
+    (PROVIDER_FILE, 'auto = "1024x1024"', 'auto = "big"', "sizes"),
+    (PROVIDER_FILE, 'auto = "1024x1024"', 'auto = "2048x2048"', "max_output_pixels"),
+    (PROVIDER_FILE, 'auto = "1024x1024"\n', "", "sizes"),
+    (PROVIDER_FILE, '"moderation", ', "", "moderation"),
+    (PROVIDER_FILE, '"moderation"', '"modesty"', "modesty"),
+    (PROVIDER_FILE, 'usd = "47.00"', 'usd = "-1"', "cost"),
+    (PROVIDER_FILE, "total_timeout_s = 330", "total_timeout_s = 0", "total_timeout_s"),
+    (PROVIDER_FILE, 'on_disconnect = "finish"', 'on_disconnect = "hope"', "on_disconnect"),
+]
+
+
+@pytest.mark.parametrize(("file", "old", "new", "named"), FAULTS, ids=[f"{new[:40]}" for _, _, new, _ in FAULTS])
+def test_a_fault_is_refused_with_its_file_and_place(copy: Path, file: str, old: str, new: str, named: str) -> None:
+    _replace(copy / file, old, new)
+    with pytest.raises(CatalogueError) as caught:
+        load_catalogue(copy)
+    assert named in str(caught.value)
+    assert ".toml: " in str(caught.value)
+
+
+def test_bytes_that_are_not_utf_8_are_refused_with_the_file(copy: Path) -> None:
+    (copy / PROVIDER_FILE).write_bytes(b'id = "\xff"')
+    with pytest.raises(CatalogueError, match=PROVIDER_FILE):
+        load_catalogue(copy)
+
+
+def test_a_model_is_described_and_offered_once(copy: Path) -> None:
+    shutil.copy(copy / PROVIDER_FILE, copy / "providers/foundry-again.toml")
+    with pytest.raises(CatalogueError, match="offered twice"):
+        load_catalogue(copy)
+    shutil.copy(copy / MODEL_FILE, copy / "models/again.toml")
+    with pytest.raises(CatalogueError, match="described twice"):
+        load_catalogue(copy)
+
+
+def test_an_empty_directory_is_no_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="no models"):
+        load_catalogue(tmp_path)
+
+
+def test_the_schema_is_a_schema_and_takes_its_own_example(model: Model) -> None:
+    schema = json_schema(model)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for example in schema["examples"]:
+        validator.validate(example)
+    assert set(schema["properties"]) == {parameter.name for parameter in model.parameters}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": ""},
+        {"prompt": " \n"},
+        {"prompt": "a\0b"},
+        {"n": 0},
+        {"n": 11},
+        {"n": "2"},
+        {"n": True},
+        {"size": "512x512"},
+        {"quality": "hd"},
+        {"background": "transparent"},
+        {"mask": "data:image/png;base64,AAAA"},
+        {"response_format": "url"},
+        {"output_compression": 50},
+        {"output_compression": 50, "output_format": "png"},
+        {"input_images": ["https://example.com/a.png"]},
+        {"input_images": ["data:image/png;base64,AAAA"] * 2},
+        {"user": "x" * 513},
+        {"seed": 1},
+    ],
+    ids=str,
+)
+def test_the_schema_refuses_what_the_model_cannot_do(model: Model, change: dict[str, object]) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema(model))
+    assert not validator.is_valid({"model": "MAI-Image-2.5", "prompt": "a cat"} | change)
+
+
+def test_the_schema_says_why_a_value_is_left_out(model: Model) -> None:
+    background = json_schema(model)["properties"]["background"]
+    assert background["enum"] == ["auto", "opaque"]
+    assert "`transparent` is not supported: this model always paints an opaque background." in background["description"]
