@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime
 import shutil
+from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from omixa.catalogue.checks import CARRIED
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.catalogue.schema import json_schema
+from omixa.domain.images import ImageRequest
 from omixa.domain.models import Model, NativeSize
 from omixa.errors import NotFound
 
@@ -91,6 +94,10 @@ def test_every_parameter_is_described_in_one_line_of_its_own(model: Model) -> No
     assert len(set(descriptions)) == len(descriptions)
 
 
+def test_a_model_describes_all_that_a_request_carries() -> None:
+    assert CARRIED.keys() == {field.name for field in fields(ImageRequest)} - {"prompt_tokens", "given"}
+
+
 def test_price_versions_follow_the_content(catalogue: Catalogue, copy: Path) -> None:
     shipped = catalogue.resolve("MAI-Image-2.5").prices.version
     assert load_catalogue(copy).resolve("MAI-Image-2.5").prices.version == shipped
@@ -131,6 +138,16 @@ FAULTS = [
     (MODEL_FILE, 'foreign = ["standard"]', 'foreign = ["low"]', "parameters.quality"),
     (MODEL_FILE, "maximum = 1\n", "maximum = 17\n", "parameters.input_images"),
     (MODEL_FILE, '[parameters.n]\ntype = "integer"', '[parameters.n]\ntype = "float"', "parameters.n"),
+    (MODEL_FILE, '[parameters.n]\ntype = "integer"', '[parameters.n]\ntype = "boolean"', "parameters.n"),
+    (
+        MODEL_FILE,
+        "[parameters.size]\n",
+        "[parameters.size]\nrequired = true\n",
+        "parameters.size: must not be required",
+    ),
+    (MODEL_FILE, 'required = true\ndescription = """\nWhat', 'description = """\nWhat', "parameters.prompt"),
+    (MODEL_FILE, "minimum = 0\nmaximum = 3", "maximum = 3", "parameters.partial_images: needs a minimum"),
+    (MODEL_FILE, '[parameters.stream]\ntype = "boolean"', '[parameters.stream]\ntype = "string"', "parameters.stream"),
     (MODEL_FILE, "[parameters.stream]", "[parameters.streams]", "stream"),
     (MODEL_FILE, 'unsupported = { "*" =', "unsupported = { clouds =", "parameters.mask"),
     (MODEL_FILE, 'size = "1024x1024"', 'sizes = "1024x1024"', "example"),

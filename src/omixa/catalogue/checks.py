@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
 
-from omixa.domain.images import ImageRequest
-from omixa.domain.models import Model, NativeSize, Offer, Parameter, PriceList
+from omixa.domain.models import Model, NativeSize, Offer, Parameter, ParameterType, PriceList
 
 # No model may take more reference pictures than this, whatever its file says.
 MAX_INPUT_IMAGES = 16
 # A token of these models is a tile of 32 x 32 pixels.
 PIXELS_PER_TOKEN = 1024
 
-# Every model describes these, if only to refuse them, because a request carries them to the provider.
-CARRIED = frozenset(field.name for field in fields(ImageRequest)) - {"prompt_tokens", "given"}
-_WITHOUT_DEFAULT = frozenset({"model", "prompt", "output_compression", "input_images"})
+# What a request carries to the provider. Every model describes these, if only to refuse them.
+CARRIED: Mapping[str, ParameterType] = {
+    "model": "string",
+    "prompt": "string",
+    "n": "integer",
+    "size": "string",
+    "quality": "string",
+    "background": "string",
+    "output_format": "string",
+    "output_compression": "integer",
+    "input_images": "images",
+    "stream": "boolean",
+}
+_REQUIRED = frozenset({"model", "prompt"})
+_WITHOUT_DEFAULT = _REQUIRED | {"output_compression", "input_images"}
 
 
 def positive(number: int) -> int:
@@ -30,6 +41,8 @@ def check_parameter(parameter: Parameter) -> None:
         raise ValueError(f"needs a maximum from 1 to {MAX_INPUT_IMAGES}")
     if parameter.type == "image" and not parameter.refusal:
         raise ValueError("no request carries a single picture yet, so it must be refused for every value")
+    if parameter.type == "integer" and (parameter.minimum is None or parameter.maximum is None):
+        raise ValueError("needs a minimum and a maximum")
     if parameter.minimum is not None and parameter.maximum is not None and parameter.minimum > parameter.maximum:
         raise ValueError("the minimum is above the maximum")
     for value in (parameter.default, parameter.example):
@@ -52,17 +65,25 @@ def _check_value(parameter: Parameter, value: str | int | bool | None) -> None:
 
 def check_model(model: Model) -> None:
     """Raise ValueError unless a model describes every field that a request carries, and its prices are usable."""
-    names = {parameter.name for parameter in model.parameters}
-    if missing := CARRIED - names:
-        raise ValueError(f"parameters: missing {', '.join(sorted(missing))}")
-    for parameter in model.parameters:
-        if parameter.name in CARRIED - _WITHOUT_DEFAULT and parameter.default is None:
-            raise ValueError(f"parameters.{parameter.name}: needs a default")
-    if unknown := set(model.example) - names:
+    parameters = {parameter.name: parameter for parameter in model.parameters}
+    _check_carried(parameters)
+    if unknown := model.example.keys() - parameters:
         raise ValueError(f"example: unknown parameters {', '.join(sorted(unknown))}")
     if model.bounds.input_image_tokens_min > model.bounds.input_image_tokens_max:
         raise ValueError("bounds: the minimum is above the maximum")
     _check_prices(model.prices, "prices")
+
+
+def _check_carried(parameters: Mapping[str, Parameter]) -> None:
+    if missing := CARRIED.keys() - parameters:
+        raise ValueError(f"parameters: missing {', '.join(sorted(missing))}")
+    for name, expected in CARRIED.items():
+        if parameters[name].type != expected:
+            raise ValueError(f"parameters.{name}: must be of type {expected}")
+        if parameters[name].required != (name in _REQUIRED):
+            raise ValueError(f"parameters.{name}: must {'' if name in _REQUIRED else 'not '}be required")
+        if name not in _WITHOUT_DEFAULT and parameters[name].default is None:
+            raise ValueError(f"parameters.{name}: needs a default")
 
 
 def _check_prices(prices: PriceList, place: str) -> None:
@@ -83,7 +104,7 @@ def check_offer(offer: Offer, model: Model | None) -> None:
     if unknown := offer.ignored - {parameter.name for parameter in model.parameters}:
         raise ValueError(f"ignored: unknown parameters {', '.join(sorted(unknown))}")
     for parameter in model.parameters:
-        if not (parameter.name in CARRIED | offer.ignored or parameter.refusal or len(parameter.accepted) == 1):
+        if not (parameter.name in CARRIED.keys() | offer.ignored or parameter.refusal or len(parameter.accepted) == 1):
             raise ValueError(f"{parameter.name}: accepted from callers, but neither carried nor named in ignored")
     _check_pixels(offer, model)
     _check_prices(offer.cost, "cost")

@@ -39,14 +39,7 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
     requested_model(body)
     _refuse_unknown(body, model)
     given = [parameter for parameter in model.parameters if body.given(parameter.name)]
-    values: dict[str, Any] = {parameter.name: parameter.default for parameter in model.parameters}
-    for parameter in model.parameters:
-        if parameter.required and parameter not in given:
-            raise _missing(parameter.name)
-    for parameter in given:
-        _refuse_unsupported(parameter, body, model)
-        if parameter.type != "images" and parameter.name != "model":
-            values[parameter.name] = _value(parameter, body)
+    values = _values(given, body, model)
     _check_compression(values)
     prompt_tokens = _count_tokens(values["prompt"], model, tokenizer)
     pictures = next((parameter for parameter in given if parameter.type == "images"), None)
@@ -67,6 +60,19 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
         stream=values["stream"],
         given=frozenset(parameter.name for parameter in given),
     )
+
+
+def _values(given: list[Parameter], body: Body, model: Model) -> dict[str, Any]:
+    """Return the value of every parameter that is not a picture: the given one, else the default."""
+    values: dict[str, Any] = {parameter.name: parameter.default for parameter in model.parameters}
+    for parameter in model.parameters:
+        if parameter.required and parameter not in given:
+            raise _missing(parameter.name)
+    for parameter in given:
+        _refuse_unsupported(parameter, body, model)
+        if parameter.type != "images" and parameter.name != "model":
+            values[parameter.name] = _value(parameter, body)
+    return values
 
 
 def _missing(name: str) -> InvalidRequest:
