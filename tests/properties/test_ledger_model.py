@@ -1,0 +1,148 @@
+"""The ledger against a model of it: whatever happens in whatever order, balances agree and every invariant holds."""
+
+from __future__ import annotations
+
+import logging
+import random
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.ledger import DirectLedger, DiskLedger
+from tests.support.model import Walk
+
+from omixa.domain.images import Usage
+
+log = logging.getLogger(__name__)
+
+OPERATIONS = 5_000
+# One picture costs up to about 35,000 micro-USD, so that holds are sometimes too small for the price and charges are capped.
+AMOUNTS = st.integers(0, 60_000)
+GRANTS = st.integers(1, 150_000)
+PICKS = st.integers(0, 100)
+USAGES = st.builds(Usage, st.integers(0, 100), st.integers(0, 1056), st.integers(0, 1100), st.just(1), st.booleans())
+
+holding = precondition(lambda machine: machine.walk.held)
+ended = precondition(lambda machine: machine.walk.ended)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    walk: Walk
+
+    @initialize()
+    def start(self) -> None:
+        self.directory = tempfile.TemporaryDirectory()
+        self.walk = Walk(DiskLedger(Path(self.directory.name)))
+
+    @rule(amount=AMOUNTS, calls=st.integers(1, 3))
+    def hold(self, amount: int, calls: int) -> None:
+        self.walk.hold(amount, calls)
+
+    @rule(amount=GRANTS)
+    def grant(self, amount: int) -> None:
+        self.walk.grant(amount)
+
+    @holding
+    @rule(pick=PICKS)
+    def next_attempt(self, pick: int) -> None:
+        self.walk.next_attempt(pick)
+
+    @holding
+    @rule(pick=PICKS, usage=USAGES)
+    def capture(self, pick: int, usage: Usage) -> None:
+        self.walk.capture(pick, usage)
+
+    @holding
+    @rule(pick=PICKS)
+    def charge_too_much(self, pick: int) -> None:
+        self.walk.charge_too_much(pick)
+
+    @holding
+    @rule(pick=PICKS)
+    def settle_for_another_epoch(self, pick: int) -> None:
+        self.walk.settle_for_another_epoch(pick)
+
+    @holding
+    @rule(pick=PICKS)
+    def release(self, pick: int) -> None:
+        self.walk.release(pick)
+
+    @ended
+    @rule(pick=PICKS)
+    def capture_again(self, pick: int) -> None:
+        self.walk.capture_again(pick)
+
+    @ended
+    @rule(pick=PICKS)
+    def release_again(self, pick: int) -> None:
+        self.walk.release_again(pick)
+
+    @rule()
+    def restart(self) -> None:
+        self.walk.restart()
+
+    @rule()
+    def wait_past_every_deadline(self) -> None:
+        self.walk.wait_past_every_deadline()
+
+    @rule()
+    def reopen(self) -> None:
+        assert isinstance(self.walk.ledger, DiskLedger)
+        self.walk.ledger.reopen()
+        self.walk.lose_all()
+
+    @invariant()
+    def balances_agree(self) -> None:
+        self.walk.check()
+
+    def teardown(self) -> None:
+        if hasattr(self, "walk"):
+            try:
+                self.walk.check_all()
+            finally:
+                self.walk.ledger.close()
+                self.directory.cleanup()
+
+
+TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+
+
+def test_random_operations(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    # Shown when the test fails.
+    log.warning("seed %d", seed)
+    run_random_operations(tmp_path, seed, OPERATIONS)
+
+
+def run_random_operations(directory: Path, seed: int, operations: int) -> None:
+    """Do random steps on bare transactions; the same seed does the same steps."""
+    chance = random.Random(seed)
+    walk = Walk(DirectLedger(directory))
+    for number in range(operations):
+        random_step(walk, chance)
+        walk.check()
+        if number % 1_000 == 0:
+            walk.check_all()
+    walk.check_all()
+    assert len(walk.charges) > operations // 20
+    walk.ledger.close()
+
+
+def random_step(walk: Walk, chance: random.Random) -> None:
+    pick = chance.randrange(1_000)
+    usage = Usage(chance.randrange(100), chance.randrange(1057), chance.randrange(1100), 1, chance.random() < 0.1)
+    steps = [(30, lambda: walk.hold(chance.randrange(60_000), chance.randint(1, 3)))]
+    steps += [(8, lambda: walk.grant(chance.randrange(1, 150_000)))]
+    steps += [(1, walk.restart), (1, walk.wait_past_every_deadline)]
+    if walk.held:
+        steps += [(25, lambda: walk.capture(pick, usage)), (8, lambda: walk.release(pick))]
+        steps += [(5, lambda: walk.next_attempt(pick)), (3, lambda: walk.charge_too_much(pick))]
+        steps += [(3, lambda: walk.settle_for_another_epoch(pick))]
+    if walk.ended:
+        steps += [(3, lambda: walk.capture_again(pick)), (3, lambda: walk.release_again(pick))]
+    weights = [weight for weight, _ in steps]
+    _, step = chance.choices(steps, weights)[0]
+    step()

@@ -1,0 +1,290 @@
+"""A ledger in a real SQLite file with a customer in it, and the steps of a request as plain functions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omixa.access import store
+from omixa.billing import ledger, recovery
+from omixa.billing.ledger import Balance, Hold, StoredResult
+from omixa.billing.prices import publish_prices
+from omixa.billing.pricing import rate
+from omixa.billing.verify import Verification, verify
+from omixa.catalogue.loader import load_catalogue
+from omixa.domain.access import Mode
+from omixa.domain.ids import new_id
+from omixa.domain.images import Usage
+from omixa.gateway.settlement import NodeIdentity, Settlement
+from omixa.jobs.sweeper import INTERRUPTED, SILENCE_MS, Sweeper
+from omixa.storage.blobs import BlobStore
+from omixa.storage.database import Database, Operation, Transaction
+from omixa.storage.sqlite import SqliteBackend
+from omixa.usage import records
+from omixa.usage.records import EndedAttempt, StartedAttempt, UsageRecord, new_attempt_id
+
+T = TypeVar("T")
+
+CATALOGUE = load_catalogue()
+MODEL = CATALOGUE.resolve("MAI-Image-2.5")
+NODE = "node-a"
+DEADLINE_MS = 60_000
+HOUR_MS = 3_600_000
+START_MS = 1_795_400_000_000
+ONE_PICTURE = Usage(input_text_tokens=15, output_image_tokens=1024, images=1)
+
+
+class Clock:
+    """A clock for SqliteBackend that moves when it is told to."""
+
+    def __init__(self, now_ms: int = START_MS) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self) -> int:
+        return self.now_ms * 1_000_000
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A workspace with an account and a key in one mode."""
+
+    workspace_id: str
+    account_id: str
+    key_id: str
+    mode: Mode
+
+
+def add_customer(tx: Transaction, *, credit: int = 0, name: str = "customer", mode: Mode = "live") -> Customer:
+    """Create the system's accounts, the price lists and a workspace with credit, as far as they are missing."""
+    ledger.open_system_accounts(tx)
+    publish_prices(tx, CATALOGUE.models.values())
+    workspace_id = store.insert_workspace(tx, name)
+    account_id = ledger.open_workspace_account(tx, workspace_id, mode)
+    key_id = store.insert_key(
+        tx, workspace_id=workspace_id, mode=mode, name="", digest=new_id("digest"), last4="abcd", models=None
+    )
+    if credit:
+        ledger.grant(tx, account_id=account_id, mode=mode, amount_micro_usd=credit, reason="test")
+    return Customer(workspace_id, account_id, key_id, mode)
+
+
+# ------------------------------------------------------------------------------------------------------ steps of a request
+
+
+def a_hold(
+    customer: Customer, request_id: str, amount: int, node: NodeIdentity, deadline_ms: int = DEADLINE_MS
+) -> Hold:
+    return Hold(
+        request_id=request_id,
+        workspace_id=customer.workspace_id,
+        account_id=customer.account_id,
+        key_id=customer.key_id,
+        mode=customer.mode,
+        model=MODEL.id,
+        operation="generation",
+        parameters_json='{"n":1}',
+        amount_micro_usd=amount,
+        price_version_id=MODEL.prices.version,
+        owner_node=node.id,
+        owner_epoch=node.epoch,
+        deadline_ms=deadline_ms,
+    )
+
+
+def a_call(request_id: str, n: int = 1) -> StartedAttempt:
+    return StartedAttempt(new_attempt_id(), request_id, n, 0, "foundry", "simulator/MAI-Image-2.5")
+
+
+def succeeded(call: StartedAttempt, usage: Usage = ONE_PICTURE) -> EndedAttempt:
+    return EndedAttempt(call.id, "ok", "up-1", 200, None, None, usage, 1_000_000, "reported")
+
+
+def failed(call: StartedAttempt) -> EndedAttempt:
+    return EndedAttempt(call.id, "failed_free", None, 429, "rate_limited", None, None, 0, "none")
+
+
+def a_record(customer: Customer, request_id: str, usage: Usage, held: int) -> UsageRecord:
+    """Return the record of a usage, charged at its price or, if lower, at the hold."""
+    charge = rate(usage, MODEL.prices)
+    return UsageRecord(
+        request_id=request_id,
+        workspace_id=customer.workspace_id,
+        key_id=customer.key_id,
+        mode=customer.mode,
+        model=MODEL.id,
+        usage=usage,
+        exact_pico_usd=charge.exact_pico_usd,
+        amount_micro_usd=min(charge.amount_micro_usd, held),
+        markup_ppm=charge.markup_ppm,
+        price_version_id=MODEL.prices.version,
+    )
+
+
+def a_result(request_id: str, retention_ms: int = 72 * HOUR_MS) -> StoredResult:
+    return StoredResult(f"20261123/{request_id}", "d" * 64, retention_ms)
+
+
+def capture(tx: Transaction, record: UsageRecord, epoch: int, ended: Sequence[EndedAttempt] = ()) -> None:
+    """Settle a request as the gateway does it, in one transaction."""
+    ledger.capture(tx, record.request_id, epoch, record.amount_micro_usd, a_result(record.request_id))
+    records.end_attempts(tx, ended)
+    records.record_usage(tx, record)
+
+
+# -------------------------------------------------------------------------------------------------------------- ledgers
+
+
+class DiskLedger:
+    """A database, a store of results and a sweeper over one directory, driven from plain tests."""
+
+    def __init__(self, directory: Path, *, credit: int = 0, synchronous: str = "FULL") -> None:
+        self.directory = directory
+        self.clock = Clock()
+        self.fatal: list[str] = []
+        self._synchronous = synchronous
+        self._runner = asyncio.Runner()
+        self._open()
+        self.customer = self.write(lambda tx: add_customer(tx, credit=credit))
+        self.node = self.restart()
+
+    def _open(self) -> None:
+        backend = SqliteBackend(self.directory / "omixa.db", clock=self.clock, synchronous=self._synchronous)
+        self.database = Database(backend, on_fatal=self.fatal.append)
+        self.database.open()
+        self.blobs = BlobStore(self.directory / "results", on_fatal=self.fatal.append)
+        self.sweeper = Sweeper(self.database, self.blobs, node_id=NODE)
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end."""
+        return self._runner.run(work)
+
+    def write(self, operation: Operation[T]) -> T:
+        return self.call(self.database.write(operation))
+
+    def read(self, operation: Operation[T]) -> T:
+        return self.call(self.database.read(operation))
+
+    def restart(self) -> NodeIdentity:
+        """Start a new epoch of the node, which releases what the last one held."""
+        self.node = self.call(self.sweeper.recover())
+        return self.node
+
+    def sweep(self) -> None:
+        self.call(self.sweeper.sweep())
+
+    def reopen(self) -> None:
+        self.close_database()
+        self._open()
+        self.restart()
+
+    def balance(self) -> Balance:
+        return self.read(lambda tx: ledger.balance(tx, self.customer.account_id))
+
+    def verify(self, *, with_results: bool = False) -> Verification:
+        exists = self.blobs.has if with_results else None
+        return self.read(lambda tx: verify(tx, result_exists=exists))
+
+    @property
+    def settlement(self) -> Settlement:
+        return Settlement(self.database, self.node)
+
+    def hold(
+        self, amount: int, *, request_id: str = "", node: NodeIdentity | None = None
+    ) -> tuple[str, StartedAttempt]:
+        """Hold money for a new request and record its first call."""
+        request_id = request_id or new_id("req")
+        call = a_call(request_id)
+        hold = a_hold(self.customer, request_id, amount, node or self.node)
+        self.call(Settlement(self.database, node or self.node).authorise(hold, [call]))
+        return request_id, call
+
+    def settle(self, amount: int = 50_000, usage: Usage = ONE_PICTURE, *, stored: bool = False) -> str:
+        """Hold, store where asked to, and capture; return the request."""
+        request_id, call = self.hold(amount)
+        if stored:
+            self.call(self.blobs.put(a_result(request_id).ref, [b"result of ", request_id.encode()]))
+        record = a_record(self.customer, request_id, usage, amount)
+        self.call(self.settlement.capture(record, a_result(request_id), [succeeded(call, usage)]))
+        return request_id
+
+    def tamper(self, *statements: str, without: Sequence[str] = ()) -> None:
+        """Change rows behind the ledger's back, with some triggers or indexes dropped and foreign keys off."""
+        connection = sqlite3.connect(self.directory / "omixa.db")
+        with contextlib.closing(connection):
+            for obstacle in without:
+                connection.execute(f"DROP {obstacle}")
+            connection.execute("PRAGMA ignore_check_constraints=ON")
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+
+    def close_database(self) -> None:
+        self.database.close()
+        self.blobs.close()
+
+    def close(self) -> None:
+        self.close_database()
+        self._runner.close()
+
+
+@contextlib.contextmanager
+def disk_ledger(directory: Path, **options: Any) -> Iterator[DiskLedger]:
+    """Open a ledger in a directory."""
+    opened = DiskLedger(directory, **options)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+class DirectLedger:
+    """The same tables without an event loop and without threads: one connection, one transaction for each operation."""
+
+    def __init__(self, directory: Path, *, credit: int = 0) -> None:
+        self.clock = Clock()
+        backend = SqliteBackend(directory / "omixa.db", clock=self.clock, synchronous="NORMAL")
+        self._database = Database(backend, on_fatal=print)
+        backend.migrate()
+        self._connection = backend.connect(read_only=False)
+        self.customer = self.write(lambda tx: add_customer(tx, credit=credit))
+        self.node = self.restart()
+
+    def write(self, operation: Operation[T]) -> T:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = operation(Transaction(self._connection, self._database))
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+        return result
+
+    read = write
+
+    def restart(self) -> NodeIdentity:
+        self.node = NodeIdentity(NODE, self.write(lambda tx: recovery.register_node(tx, NODE)))
+        self.sweep()
+        return self.node
+
+    def sweep(self) -> None:
+        def operation(tx: Transaction) -> None:
+            for lost in recovery.lost_holds(tx, silence_ms=SILENCE_MS, limit=10_000):
+                assert ledger.release(tx, lost.id, lost.owner_epoch, INTERRUPTED)
+                records.abandon_attempts(tx, lost.id, INTERRUPTED)
+
+        self.write(operation)
+
+    def balance(self) -> Balance:
+        return self.write(lambda tx: ledger.balance(tx, self.customer.account_id))
+
+    def verify(self) -> Verification:
+        return self.write(lambda tx: verify(tx))
+
+    def close(self) -> None:
+        self._connection.close()
+        self._database.close()

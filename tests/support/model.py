@@ -1,0 +1,161 @@
+"""What the ledger must do, as a few dictionaries, and the steps that drive the ledger and the model together."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+
+import pytest
+
+from omixa.billing import ledger
+from omixa.billing.ledger import HOLD_MARGIN_MS, Balance
+from omixa.domain.ids import new_id
+from omixa.domain.images import Usage
+from omixa.errors import InsufficientFunds, SettlementUnavailable
+from omixa.gateway.settlement import NodeIdentity
+from omixa.storage.database import Transaction
+from omixa.usage import records
+from omixa.usage.records import StartedAttempt
+from tests.support.ledger import (
+    DEADLINE_MS,
+    DirectLedger,
+    DiskLedger,
+    a_call,
+    a_hold,
+    a_record,
+    capture,
+    failed,
+    succeeded,
+)
+
+
+@dataclass
+class Held:
+    """A request in progress, and the call that is open for it."""
+
+    id: str
+    amount: int
+    epoch: int
+    call: StartedAttempt
+
+
+@dataclass
+class Walk:
+    """A ledger and its model. Every step does the same to both and says what the ledger must answer."""
+
+    ledger: DiskLedger | DirectLedger
+    posted: int = 0
+    held: list[Held] = field(default_factory=list)
+    ended: list[Held] = field(default_factory=list)
+    charges: dict[str, int] = field(default_factory=dict)
+
+    def hold(self, amount: int, calls: int = 1) -> None:
+        request_id = new_id("req")
+        started = [a_call(request_id, n + 1) for n in range(calls)]
+
+        def operation(tx: Transaction) -> None:
+            ledger.hold(tx, a_hold(self.ledger.customer, request_id, amount, self.ledger.node))
+            records.start_attempts(tx, started)
+
+        if amount > self.balance.available:
+            with pytest.raises(InsufficientFunds):
+                self.ledger.write(operation)
+            return
+        self.ledger.write(operation)
+        self.held.append(Held(request_id, amount, self.ledger.node.epoch, started[-1]))
+        if calls > 1:
+            self.ledger.write(lambda tx: records.end_attempts(tx, [failed(call) for call in started[:-1]]))
+
+    def next_attempt(self, pick: int) -> None:
+        request = self.held[pick % len(self.held)]
+        following = a_call(request.id, request.call.n + 1)
+
+        def operation(tx: Transaction) -> None:
+            ledger.require_owned(tx, request.id, request.epoch)
+            records.end_attempts(tx, [failed(request.call)])
+            records.start_attempts(tx, [following])
+
+        self.ledger.write(operation)
+        request.call = following
+
+    def capture(self, pick: int, usage: Usage) -> None:
+        request = self.held.pop(pick % len(self.held))
+        record = a_record(self.ledger.customer, request.id, usage, request.amount)
+        self.ledger.write(lambda tx: capture(tx, record, request.epoch, [succeeded(request.call, usage)]))
+        self.posted -= record.amount_micro_usd
+        self.charges[request.id] = record.amount_micro_usd
+        self.ended.append(request)
+
+    def charge_too_much(self, pick: int) -> None:
+        request = self.held[pick % len(self.held)]
+        record = a_record(
+            self.ledger.customer, request.id, Usage(output_image_tokens=10**6), request.amount * 2 + 10**6
+        )
+        with pytest.raises(sqlite3.IntegrityError, match="charge_within_hold"):
+            self.ledger.write(lambda tx: capture(tx, record, request.epoch))
+
+    def capture_again(self, pick: int) -> None:
+        """Settle a request that has ended: nothing may happen."""
+        request = self.ended[pick % len(self.ended)]
+        record = a_record(self.ledger.customer, request.id, Usage(output_image_tokens=1), request.amount)
+        with pytest.raises(SettlementUnavailable):
+            self.ledger.write(lambda tx: capture(tx, record, request.epoch))
+
+    def release(self, pick: int) -> None:
+        request = self.held.pop(pick % len(self.held))
+
+        def operation(tx: Transaction) -> bool:
+            records.end_attempts(tx, [failed(request.call)])
+            return ledger.release(tx, request.id, request.epoch, "provider_error")
+
+        assert self.ledger.write(operation)
+        self.ended.append(request)
+
+    def release_again(self, pick: int) -> None:
+        request = self.ended[pick % len(self.ended)]
+        assert not self.ledger.write(lambda tx: ledger.release(tx, request.id, request.epoch, "provider_error"))
+
+    def settle_for_another_epoch(self, pick: int) -> None:
+        """Try to settle what another epoch of the node holds."""
+        request = self.held[pick % len(self.held)]
+        record = a_record(self.ledger.customer, request.id, Usage(output_image_tokens=1), request.amount)
+        for epoch in (request.epoch - 1, request.epoch + 1):
+            with pytest.raises(SettlementUnavailable):
+                self.ledger.write(lambda tx, epoch=epoch: capture(tx, record, epoch))
+            assert not self.ledger.write(lambda tx, epoch=epoch: ledger.release(tx, request.id, epoch, "x"))
+
+    def grant(self, amount: int) -> None:
+        customer = self.ledger.customer
+        self.ledger.write(
+            lambda tx: ledger.grant(
+                tx, account_id=customer.account_id, mode=customer.mode, amount_micro_usd=amount, reason="test"
+            )
+        )
+        self.posted += amount
+
+    def restart(self) -> NodeIdentity:
+        node = self.ledger.restart()
+        self.lose_all()
+        return node
+
+    def wait_past_every_deadline(self) -> None:
+        """Let the owners sleep for too long, and the sweeper find their holds."""
+        self.ledger.clock.now_ms += DEADLINE_MS + HOLD_MARGIN_MS + 1
+        self.ledger.sweep()
+        self.lose_all()
+
+    def lose_all(self) -> None:
+        self.ended += self.held
+        self.held = []
+
+    @property
+    def balance(self) -> Balance:
+        """What the model says."""
+        return Balance(self.posted, sum(request.amount for request in self.held))
+
+    def check(self) -> None:
+        assert self.ledger.balance() == self.balance
+
+    def check_all(self) -> None:
+        self.check()
+        assert self.ledger.verify().findings == ()

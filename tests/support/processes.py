@@ -1,0 +1,106 @@
+"""Processes of their own for tests that need two of them, or need one to die. Each function runs in a child."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import resource
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+from omixa.domain.ids import new_id
+from omixa.errors import InsufficientFunds, LedgerUnavailable
+from omixa.gateway.settlement import NodeIdentity, Settlement
+from omixa.jobs.sweeper import Sweeper
+from omixa.storage.blobs import BlobStore
+from omixa.storage.database import Database
+from omixa.storage.sqlite import SqliteBackend
+from tests.support.ledger import NODE, ONE_PICTURE, Customer, a_call, a_hold, a_record, a_result, succeeded
+
+
+def context() -> ForkServerContext:
+    """Return a way to start processes that neither share this one's threads nor import everything anew."""
+    started = multiprocessing.get_context("forkserver")
+    started.set_forkserver_preload(["omixa.jobs.sweeper", "omixa.storage.sqlite", "omixa.catalogue.loader"])
+    return started
+
+
+def _database(directory: Path, fatal: list[str]) -> Database:
+    database = Database(SqliteBackend(directory / "omixa.db"), on_fatal=fatal.append)
+    database.open()
+    return database
+
+
+def hold_many(directory: Path, customer: Customer, count: int, amount: int, outcome: Connection) -> None:
+    """Say that this process is ready, wait for the word, try `count` holds at once and send how many were admitted."""
+    database = _database(directory, [])
+    settlement = Settlement(database, NodeIdentity(NODE, 1))
+
+    async def one() -> int:
+        request_id = new_id("req")
+        try:
+            await settlement.authorise(a_hold(customer, request_id, amount, settlement.node), [a_call(request_id)])
+        except InsufficientFunds:
+            return 0
+        return 1
+
+    async def all_of_them() -> int:
+        return sum(await asyncio.gather(*(one() for _ in range(count))))
+
+    outcome.send("ready")
+    outcome.recv()
+    outcome.send(asyncio.run(all_of_them()))
+    database.close()
+
+
+def hold_until_the_disk_fails(directory: Path, customer: Customer, spare_bytes: int, outcome: Connection) -> None:
+    """Hold until no file may grow any more; send what was acknowledged, the reasons given, and how the next read went."""
+    fatal: list[str] = []
+    database = _database(directory, fatal)
+    largest = max(path.stat().st_size for path in directory.iterdir() if path.is_file())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest + spare_bytes, largest + spare_bytes))
+    settlement = Settlement(database, NodeIdentity(NODE, 1))
+    acknowledged: list[str] = []
+
+    async def hold() -> None:
+        while True:
+            request_id = new_id("req")
+            await settlement.authorise(a_hold(customer, request_id, 1, settlement.node), [])
+            acknowledged.append(request_id)
+
+    async def until_failure() -> tuple[str, str]:
+        errors = []
+        for _ in range(2):
+            try:
+                await hold()
+            except LedgerUnavailable as error:
+                errors.append(error.code)
+        return errors[0], errors[1]
+
+    errors = asyncio.run(until_failure())
+    outcome.send((acknowledged, fatal, errors))
+    database.close()
+
+
+def settle_until_killed(directory: Path, customer: Customer, outcome: Connection) -> None:
+    """Recover, then hold, store and capture several requests at a time for ever, sending each one once it is captured."""
+    database = _database(directory, [])
+    blobs = BlobStore(directory / "results", on_fatal=outcome.send)
+
+    async def one(settlement: Settlement) -> None:
+        request_id = new_id("req")
+        call, amount = a_call(request_id), 50_000
+        await settlement.authorise(a_hold(customer, request_id, amount, settlement.node), [call])
+        result = a_result(request_id)
+        await blobs.put(result.ref, [request_id.encode()])
+        record = a_record(customer, request_id, ONE_PICTURE, amount)
+        await settlement.capture(record, result, [succeeded(call)])
+        outcome.send(request_id)
+
+    async def run() -> None:
+        settlement = Settlement(database, await Sweeper(database, blobs, node_id=NODE).recover())
+        while True:
+            await asyncio.gather(*(one(settlement) for _ in range(4)))
+
+    asyncio.run(run())

@@ -1,0 +1,338 @@
+"""Money on a real SQLite file: holds never overdraw, a request is settled once, and nothing that was written changes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import bindparam, select
+from tests.support import processes
+from tests.support.ledger import (
+    CATALOGUE,
+    MODEL,
+    NODE,
+    ONE_PICTURE,
+    DiskLedger,
+    a_call,
+    a_hold,
+    a_record,
+    a_result,
+    add_customer,
+    capture,
+    disk_ledger,
+    failed,
+    succeeded,
+)
+
+from omixa.access import store
+from omixa.billing import ledger
+from omixa.billing.ledger import Balance
+from omixa.billing.prices import load_prices, publish_prices
+from omixa.domain.ids import new_id
+from omixa.domain.images import Usage
+from omixa.errors import InsufficientFunds, InternalError, SettlementUnavailable
+from omixa.gateway.settlement import NodeIdentity, Settlement
+from omixa.storage.database import Transaction
+from omixa.storage.tables import attempt, request
+from omixa.usage import records
+
+CREDIT = 1_000_000
+PRICE = 33_900
+
+_requests = select(request).where(request.c.id == bindparam("request_id"))
+_attempts = select(attempt).where(attempt.c.request_id == bindparam("request_id")).order_by(attempt.c.n)
+
+
+def attempts_of(disk: DiskLedger, request_id: str) -> list[str]:
+    return [row["state"] for row in disk.read(lambda tx: tx.all(_attempts, request_id=request_id))]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[DiskLedger]:
+    with disk_ledger(tmp_path, credit=CREDIT) as opened:
+        yield opened
+        assert opened.verify().findings == ()
+
+
+# ------------------------------------------------------------------------------------------------------------------ holds
+
+
+@pytest.mark.parametrize("admitted", [0, 1, 37, 200])
+def test_of_200_concurrent_holds_exactly_those_are_admitted_that_the_credit_covers(
+    tmp_path: Path, admitted: int
+) -> None:
+    amount = 1_000
+    with disk_ledger(tmp_path, credit=admitted * amount + amount - 1) as disk:
+        ids = [new_id("req") for _ in range(200)]
+
+        async def hold_all() -> list[object]:
+            holds = (a_hold(disk.customer, identifier, amount, disk.node) for identifier in ids)
+            return await asyncio.gather(
+                *(disk.settlement.authorise(hold, []) for hold in holds), return_exceptions=True
+            )
+
+        outcomes = disk.call(hold_all())
+        refused = [outcome for outcome in outcomes if outcome is not None]
+        assert len(refused) == 200 - admitted
+        assert all(isinstance(outcome, InsufficientFunds) for outcome in refused)
+        assert disk.balance() == Balance(admitted * amount + amount - 1, admitted * amount)
+
+
+def test_two_processes_cannot_overdraw_together(tmp_path: Path) -> None:
+    context = processes.context()
+    with disk_ledger(tmp_path, credit=60_500) as disk:
+        pipes = [context.Pipe() for _ in range(2)]
+        children = [
+            context.Process(target=processes.hold_many, args=(tmp_path, disk.customer, 100, 1_000, theirs))
+            for _, theirs in pipes
+        ]
+        for child in children:
+            child.start()
+        for ours, _ in pipes:
+            assert ours.recv() == "ready"
+        for ours, _ in pipes:
+            ours.send("go")
+        admitted = [ours.recv() for ours, _ in pipes]
+        for child in children:
+            child.join()
+        assert sum(admitted) == 60
+        assert disk.balance() == Balance(60_500, 60_000)
+        assert disk.verify().findings == ()
+
+
+def test_the_last_micro_can_be_held_and_not_one_more(disk: DiskLedger) -> None:
+    disk.hold(CREDIT)
+    with pytest.raises(InsufficientFunds, match=r"up to \$0.000001 and the workspace has \$0.000000"):
+        disk.hold(1)
+    disk.hold(0)
+
+
+def test_a_refused_hold_leaves_no_trace(disk: DiskLedger) -> None:
+    with pytest.raises(InsufficientFunds):
+        disk.hold(CREDIT + 1, request_id="req_refused")
+    assert disk.read(lambda tx: tx.all(_requests, request_id="req_refused")) == []
+    assert attempts_of(disk, "req_refused") == []
+
+
+# ------------------------------------------------------------------------------------------------------------- settlement
+
+
+def test_a_capture_charges_the_price_and_gives_the_rest_back(disk: DiskLedger) -> None:
+    disk.settle(50_000)
+    assert disk.balance() == Balance(CREDIT - PRICE, 0)
+
+
+def test_a_free_capture_has_a_usage_record_and_no_transfer(disk: DiskLedger) -> None:
+    disk.settle(50_000, Usage())
+    assert disk.balance() == Balance(CREDIT, 0)
+    assert disk.verify().checked["I8"] == 1
+
+
+def test_of_many_captures_of_one_request_exactly_one_charges(disk: DiskLedger) -> None:
+    request_id, call = disk.hold(50_000)
+    record = a_record(disk.customer, request_id, ONE_PICTURE, 50_000)
+
+    async def capture_often() -> list[object]:
+        captures = (disk.settlement.capture(record, a_result(request_id), [succeeded(call)]) for _ in range(20))
+        return await asyncio.gather(*captures, return_exceptions=True)
+
+    outcomes = disk.call(capture_often())
+    assert outcomes.count(None) == 1
+    assert sum(isinstance(outcome, SettlementUnavailable) for outcome in outcomes) == 19
+    assert disk.balance() == Balance(CREDIT - PRICE, 0)
+
+
+def test_of_a_capture_and_a_release_that_race_the_first_wins(disk: DiskLedger) -> None:
+    requests = [disk.hold(20_000) for _ in range(20)]
+
+    async def race() -> list[object]:
+        steps = []
+        for number, (request_id, call) in enumerate(requests):
+            record = a_record(disk.customer, request_id, ONE_PICTURE, 20_000)
+            pair = [
+                disk.settlement.capture(record, a_result(request_id), [succeeded(call)]),
+                disk.settlement.release(request_id, "provider_error", [failed(call)]),
+            ]
+            steps += reversed(pair) if number % 2 else pair
+        return await asyncio.gather(*steps, return_exceptions=True)
+
+    outcomes = disk.call(race())
+    assert outcomes[::4] == outcomes[1::4] == outcomes[2::4] == [None] * 10
+    assert all(isinstance(outcome, SettlementUnavailable) for outcome in outcomes[3::4])
+    assert disk.balance() == Balance(CREDIT - 10 * 20_000, 0)
+
+
+def test_a_capture_after_a_release_is_refused(disk: DiskLedger) -> None:
+    request_id, call = disk.hold(50_000)
+    disk.call(disk.settlement.release(request_id, "provider_timeout", [failed(call)]))
+    with pytest.raises(SettlementUnavailable):
+        disk.write(lambda tx: capture(tx, a_record(disk.customer, request_id, ONE_PICTURE, 50_000), disk.node.epoch))
+    assert disk.balance() == Balance(CREDIT, 0)
+
+
+def test_a_release_after_a_capture_does_nothing(disk: DiskLedger) -> None:
+    request_id = disk.settle()
+    assert not disk.write(lambda tx: ledger.release(tx, request_id, disk.node.epoch, "provider_timeout"))
+    disk.call(disk.settlement.release(request_id, "provider_timeout", []))
+    assert disk.balance() == Balance(CREDIT - PRICE, 0)
+
+
+def test_a_charge_above_its_hold_is_refused_by_the_table(disk: DiskLedger) -> None:
+    request_id, call = disk.hold(PRICE - 1)
+    record = a_record(disk.customer, request_id, ONE_PICTURE, PRICE)
+    with pytest.raises(sqlite3.IntegrityError, match="charge_within_hold"):
+        disk.call(disk.settlement.capture(record, a_result(request_id), [succeeded(call)]))
+    assert disk.balance() == Balance(CREDIT, PRICE - 1)
+
+
+def test_an_overdraft_is_refused_by_the_table(disk: DiskLedger) -> None:
+    def take_too_much(tx: Transaction) -> None:
+        account = disk.customer.account_id
+        cash = ledger.system_account("live", "cash")
+        ledger.post(
+            tx, debit=account, credit=cash, chain=account, amount_micro_usd=CREDIT + 1, kind="refund", reason=""
+        )
+
+    with pytest.raises(sqlite3.IntegrityError, match="account_never_overdrawn"):
+        disk.write(take_too_much)
+
+
+def test_one_request_cannot_have_two_charges(disk: DiskLedger) -> None:
+    request_id = disk.settle()
+
+    def charge_again(tx: Transaction) -> None:
+        account, revenue = disk.customer.account_id, ledger.system_account("live", "revenue")
+        ledger.post(
+            tx,
+            debit=account,
+            credit=revenue,
+            chain=account,
+            amount_micro_usd=PRICE,
+            kind="charge",
+            reason="",
+            request_id=request_id,
+        )
+
+    with pytest.raises(sqlite3.IntegrityError, match=r"transfer\.request_id"):
+        disk.write(charge_again)
+
+
+def test_a_grant_is_in_the_balance_at_once(disk: DiskLedger) -> None:
+    account = disk.customer.account_id
+    disk.write(lambda tx: ledger.grant(tx, account_id=account, mode="live", amount_micro_usd=7, reason="seven"))
+    assert disk.balance() == Balance(CREDIT + 7, 0)
+
+
+def test_unknown_accounts_are_bugs(disk: DiskLedger) -> None:
+    for operation in (
+        lambda tx: ledger.balance(tx, "acc_none"),
+        lambda tx: ledger.workspace_account(tx, "ws_none", "live"),
+        lambda tx: ledger.grant(tx, account_id="acc_none", mode="live", amount_micro_usd=1, reason=""),
+    ):
+        with pytest.raises(InternalError, match="no"):
+            disk.write(operation)
+
+
+def test_play_money_and_real_money_have_accounts_of_their_own(disk: DiskLedger) -> None:
+    test_customer = disk.write(lambda tx: add_customer(tx, name="other", mode="test", credit=5))
+    with pytest.raises(InternalError, match="has no live account"):
+        disk.read(lambda tx: ledger.workspace_account(tx, test_customer.workspace_id, "live"))
+    assert disk.read(lambda tx: ledger.workspace_account(tx, test_customer.workspace_id, "test")) == (
+        test_customer.account_id
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- fencing
+
+
+def test_a_predecessor_cannot_settle_what_its_successor_released(disk: DiskLedger) -> None:
+    before = disk.settlement
+    request_id, call = disk.hold(50_000)
+    assert disk.restart().epoch == before.node.epoch + 1
+    record = a_record(disk.customer, request_id, ONE_PICTURE, 50_000)
+    with pytest.raises(SettlementUnavailable):
+        disk.call(before.capture(record, a_result(request_id), [succeeded(call)]))
+    with pytest.raises(SettlementUnavailable):
+        disk.call(before.next_attempt(failed(call), a_call(request_id, 2)))
+    disk.call(before.release(request_id, "provider_timeout", [failed(call)]))
+    assert disk.balance() == Balance(CREDIT, 0)
+
+
+@pytest.mark.parametrize("step", [-1, 1])
+def test_only_the_owning_epoch_settles(disk: DiskLedger, step: int) -> None:
+    request_id, call = disk.hold(50_000)
+    other = Settlement(disk.database, NodeIdentity(NODE, disk.node.epoch + step))
+    record = a_record(disk.customer, request_id, ONE_PICTURE, 50_000)
+    with pytest.raises(SettlementUnavailable):
+        disk.call(other.capture(record, a_result(request_id), []))
+    assert not disk.write(lambda tx: ledger.release(tx, request_id, other.node.epoch, "x"))
+    disk.call(disk.settlement.capture(record, a_result(request_id), [succeeded(call)]))
+
+
+def test_a_next_attempt_needs_the_hold(disk: DiskLedger) -> None:
+    request_id, call = disk.hold(50_000)
+    following = a_call(request_id, 2)
+    disk.call(disk.settlement.next_attempt(failed(call), following))
+    assert attempts_of(disk, request_id) == ["failed_free", "sent"]
+    disk.call(disk.settlement.release(request_id, "provider_error", [failed(following)]))
+    with pytest.raises(SettlementUnavailable):
+        disk.call(disk.settlement.next_attempt(failed(following), a_call(request_id, 3)))
+
+
+def test_a_settlement_that_cannot_be_written_says_that_nothing_was_charged(disk: DiskLedger) -> None:
+    request_id, call = disk.hold(50_000)
+    settlement = disk.settlement
+    disk.database.close()
+    with pytest.raises(SettlementUnavailable, match="Nothing was charged"):
+        disk.call(
+            settlement.capture(
+                a_record(disk.customer, request_id, ONE_PICTURE, 50_000), a_result(request_id), [succeeded(call)]
+            )
+        )
+    disk.reopen()
+    assert disk.balance() == Balance(CREDIT, 0)
+
+
+# -------------------------------------------------------------------------------------------------------- what cannot change
+
+
+@pytest.mark.parametrize("table", ["transfer", "price_version", "usage_record", "audit_log"])
+@pytest.mark.parametrize("statement", ["UPDATE {} SET rowid = rowid", "DELETE FROM {}"])
+def test_history_cannot_be_changed(disk: DiskLedger, table: str, statement: str) -> None:
+    disk.settle()
+    disk.write(lambda tx: store.audit(tx, actor="a", action="b", target="c", details={}))
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        disk.tamper(statement.format(table))
+
+
+def test_a_price_version_is_written_once_and_read_back_whole(disk: DiskLedger) -> None:
+    disk.write(lambda tx: publish_prices(tx, CATALOGUE.models.values()))
+    assert disk.read(lambda tx: load_prices(tx, MODEL.prices.version)) == MODEL.prices
+    dearer = dataclasses.replace(
+        MODEL.prices.fallback, unit_price_pico_usd=MODEL.prices.fallback.unit_price_pico_usd + 1
+    )
+    changed = dataclasses.replace(MODEL, prices=dataclasses.replace(MODEL.prices, fallback=dearer))
+    with pytest.raises(InternalError, match="another content"):
+        disk.write(lambda tx: publish_prices(tx, [changed]))
+    with pytest.raises(InternalError, match="no price version"):
+        disk.read(lambda tx: load_prices(tx, "nothing@2026-01-01#00000000"))
+
+
+def test_a_request_needs_a_known_price_version(disk: DiskLedger) -> None:
+    hold = dataclasses.replace(a_hold(disk.customer, "req_1", 1, disk.node), price_version_id="unknown")
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        disk.call(disk.settlement.authorise(hold, []))
+
+
+# --------------------------------------------------------------------------------------------------------------- attempts
+
+
+def test_a_call_ends_once(disk: DiskLedger) -> None:
+    request_id, call = disk.hold(50_000)
+    disk.write(lambda tx: records.end_attempts(tx, [failed(call)]))
+    disk.write(lambda tx: records.end_attempts(tx, [succeeded(call)]))
+    assert attempts_of(disk, request_id) == ["failed_free"]
