@@ -19,6 +19,7 @@ from omixa.billing.ledger import CURRENCY
 from omixa.billing.prices import load_prices
 from omixa.billing.pricing import Charge, rate
 from omixa.domain.money import format_usd
+from omixa.domain.times import iso_time
 from omixa.errors import Conflict, Gone, InternalError, NotFound
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
 from omixa.gateway.results import BrokenResult, unpack
@@ -103,8 +104,8 @@ def _summary(summary: RequestSummary) -> dict[str, Any]:
     return {
         "id": summary.id,
         "created": summary.created_at_ms // 1000,
-        "created_at": _instant(summary.created_at_ms),
-        "ended_at": _instant_or_none(summary.ended_at_ms),
+        "created_at": iso_time(summary.created_at_ms),
+        "ended_at": _time_or_none(summary.ended_at_ms),
         "duration_ms": None if summary.ended_at_ms is None else summary.ended_at_ms - summary.created_at_ms,
         "state": summary.state,
         "outcome": summary.outcome,
@@ -115,7 +116,7 @@ def _summary(summary: RequestSummary) -> dict[str, Any]:
         "held_amount": format_usd(summary.held_micro_usd),
         "billed_amount": format_usd(summary.charged_micro_usd),
         "currency": CURRENCY,
-        "result_expires_at": _instant_or_none(summary.result_expires_at_ms),
+        "result_expires_at": _time_or_none(summary.result_expires_at_ms),
     }
 
 
@@ -265,10 +266,5 @@ def _day(day: datetime.date | UnsetType) -> str | None:
     return None if isinstance(day, UnsetType) else day.isoformat()
 
 
-def _instant_or_none(at_ms: int | None) -> str | None:
-    return None if at_ms is None else _instant(at_ms)
-
-
-def _instant(at_ms: int) -> str:
-    at = datetime.datetime.fromtimestamp(at_ms // 1000, datetime.UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+def _time_or_none(at_ms: int | None) -> str | None:
+    return None if at_ms is None else iso_time(at_ms)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from omixa.api.exchange import Exchange
+from omixa.api.queries import Query
+from omixa.api.shapes import Shape
+from omixa.errors import OmixaError
 from omixa.services import Services
 
 Handler = Callable[[Exchange, Services], Awaitable[None]]
@@ -16,7 +19,9 @@ Handler = Callable[[Exchange, Services], Awaitable[None]]
 class Operation:
     """One row: a method and path, who answers, and what the API document says of it.
 
-    `response` names a schema of api/openapi.py; `query` names query parameters described there.
+    `response` is the shape of its answer, None for a document of another standard. `query` is what it takes after the
+    question mark. `errors` are what it can raise beyond a missing key and faults of Omixa itself; a class stands for its
+    subclasses too.
     """
 
     id: str
@@ -24,7 +29,8 @@ class Operation:
     path: str
     handler: Handler
     summary: str
-    response: str
+    response: type[Shape] | None
     tag: str
     authenticated: bool = True
-    query: tuple[str, ...] = ()
+    query: type[Query] | None = None
+    errors: tuple[type[OmixaError], ...] = ()

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from omixa.api import account, health, images, models
+from omixa.api import account, health, images, models, shapes
 from omixa.api.operation import Operation
+from omixa.api.queries import RequestQuery, RollupQuery
+from omixa.errors import (
+    Conflict,
+    ContentRejected,
+    Forbidden,
+    Gone,
+    InsufficientFunds,
+    InvalidRequest,
+    NotFound,
+    RequestTimeout,
+    ServiceError,
+    TooLarge,
+    UnsupportedMediaType,
+    UpstreamError,
+)
 
 API = "/api/v1"
 
@@ -15,8 +30,20 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{API}/images/generations",
         images.create_image,
         "Make or edit pictures",
-        "ImageAnswer",
+        shapes.ImageAnswer,
         "Images",
+        errors=(
+            InvalidRequest,
+            ContentRejected,
+            InsufficientFunds,
+            Forbidden,
+            NotFound,
+            RequestTimeout,
+            TooLarge,
+            UnsupportedMediaType,
+            UpstreamError,
+            ServiceError,
+        ),
     ),
     Operation(
         "listModels",
@@ -24,7 +51,7 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{API}/models",
         models.list_models,
         "List the models this key may call",
-        "ModelList",
+        shapes.ModelList,
         "Models",
     ),
     Operation(
@@ -33,8 +60,9 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{API}/models/{{model}}",
         models.get_model,
         "Describe a model and its prices",
-        "Model",
+        shapes.Model,
         "Models",
+        errors=(Forbidden, NotFound),
     ),
     Operation(
         "getModelSchema",
@@ -42,8 +70,9 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{API}/models/{{model}}/schema",
         models.get_schema,
         "Return the JSON Schema of a model's requests",
-        "Schema",
+        None,
         "Models",
+        errors=(Forbidden, NotFound),
     ),
     Operation(
         "getRequest",
@@ -51,8 +80,9 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{API}/requests/{{request}}",
         account.get_request,
         "Tell what happened to a request",
-        "RequestDetails",
+        shapes.RequestDetails,
         "Requests",
+        errors=(NotFound,),
     ),
     Operation(
         "getRequestResult",
@@ -60,8 +90,9 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{API}/requests/{{request}}/result",
         account.get_result,
         "Fetch a request's answer again",
-        "ImageAnswer",
+        shapes.ImageAnswer,
         "Requests",
+        errors=(NotFound, Conflict, Gone),
     ),
     Operation(
         "listRequests",
@@ -69,9 +100,10 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{API}/usage/requests",
         account.list_requests,
         "List requests, newest first",
-        "RequestList",
+        shapes.RequestList,
         "Usage",
-        query=("limit", "after"),
+        query=RequestQuery,
+        errors=(InvalidRequest,),
     ),
     Operation(
         "listRollups",
@@ -79,9 +111,10 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{API}/usage/rollups",
         account.list_rollups,
         "Add up usage by day or month",
-        "RollupList",
+        shapes.RollupList,
         "Usage",
-        query=("period_type", "since", "until"),
+        query=RollupQuery,
+        errors=(InvalidRequest,),
     ),
     Operation(
         "getBalance",
@@ -89,7 +122,7 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{API}/balance",
         account.get_balance,
         "Return the balance that this key spends from",
-        "Balance",
+        shapes.Balance,
         "Usage",
     ),
     Operation(
@@ -98,7 +131,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/healthz",
         health.get_health,
         "Tell whether the process is alive",
-        "Health",
+        shapes.Health,
         "Service",
         authenticated=False,
     ),
@@ -108,7 +141,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/readyz",
         health.get_readiness,
         "Tell whether requests are admitted",
-        "Readiness",
+        shapes.Readiness,
         "Service",
         authenticated=False,
     ),

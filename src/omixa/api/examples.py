@@ -1,0 +1,108 @@
+"""Examples for the API document, made by the code that makes real answers: they cannot differ from what is sent."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+
+from omixa.api.rendering import answer_pieces, completed_event
+from omixa.billing.pricing import price_ceiling, rate
+from omixa.catalogue.loader import Catalogue
+from omixa.domain.access import Principal
+from omixa.domain.images import Image, ImageInfo, ImageRequest, Usage
+from omixa.domain.models import Deployment, Model
+from omixa.gateway.attempts import AttemptLog, Delivery
+from omixa.gateway.receipt import build_envelope
+from omixa.gateway.run import Answer, Run
+from omixa.usage.records import EndedAttempt
+
+REQUEST_ID = "req_01kc7m9e5x2v8q4t6w0y3z1b9d"
+CREATED = 1_795_442_709
+# The smallest PNG stands for every picture.
+PNG_BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg=="
+# Of the example prompt of MAI-Image-2.5 and of one picture of 1024x1024.
+PROMPT_TOKENS = 15
+IMAGE_TOKENS = 1024
+_SIDE = 1024
+
+
+def example_request(model: Model) -> dict[str, Any]:
+    """Return a request with a reference picture, where the model takes one."""
+    pictures = model.parameter("input_images")
+    if pictures is None or pictures.refusal is not None:
+        return dict(model.example)
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG_BASE64}"}}
+    return {**model.example, "input_images": [picture]}
+
+
+def example_answer(catalogue: Catalogue) -> dict[str, Any]:
+    """Return the answer to the example request of the first model."""
+    answer: dict[str, Any] = msgspec.json.decode(b"".join(answer_pieces(_answer(catalogue))))
+    return answer
+
+
+def example_stream(catalogue: Catalogue) -> str:
+    """Return the same answer as server-sent events."""
+    return ": keep-alive\n\n" + b"".join(completed_event(_answer(catalogue), 0)).decode()
+
+
+def _answer(catalogue: Catalogue) -> Answer:
+    model = catalogue.resolve(catalogue.model_ids[0])
+    reference = Image(base64.b64decode(PNG_BASE64), ImageInfo("png", _SIDE, _SIDE, 1_500_000, has_alpha=False))
+    request = _request(model, reference)
+    usage = Usage(PROMPT_TOKENS, IMAGE_TOKENS, IMAGE_TOKENS, images=1)
+    charge = rate(usage, model.prices)
+    held = price_ceiling(
+        model.prices,
+        model.bounds,
+        prompt_bytes=len(request.prompt.encode()),
+        context_window_tokens=model.context_window_tokens,
+        input_images=[reference.info],
+        n=request.n,
+    )
+    principal = Principal("ws_…", "default", "acc_…", "key_…", "live", None)
+    delivery = _delivery(catalogue, model, usage, reference)
+    calls = AttemptLog(REQUEST_ID)
+    started = calls.start(delivery.deployment, 0)
+    calls.end(EndedAttempt(started.id, "ok", None, 200, None, None, usage, 0, "reported"))
+    envelope = build_envelope(
+        Run(REQUEST_ID, principal, request, requested_model=model.id),
+        model,
+        CREATED,
+        charge,
+        charge.amount_micro_usd,
+        held.amount_micro_usd,
+        [delivery],
+        [],
+        calls,
+    )
+    return Answer(REQUEST_ID, envelope, (delivery.image,))
+
+
+def _request(model: Model, reference: Image) -> ImageRequest:
+    values: dict[str, Any] = {parameter.name: parameter.default for parameter in model.parameters}
+    values |= model.example
+    names = ("model", "prompt", "n", "size", "quality", "background", "output_format", "output_compression", "stream")
+    return ImageRequest(
+        **{name: values[name] for name in names},
+        prompt_tokens=PROMPT_TOKENS,
+        input_images=(reference,),
+        given=frozenset(example_request(model)),
+    )
+
+
+def _delivery(catalogue: Catalogue, model: Model, usage: Usage, image: Image) -> Delivery:
+    offer = next(offer for offer in catalogue.offers.values() if offer.model == model.id)
+    deployment = Deployment(
+        id=f"{offer.provider}/{model.id}",
+        provider=offer.provider,
+        model=model.id,
+        endpoint="https://…",
+        deployment_name=model.id,
+        api_key=None,
+        bearer_token=None,
+        modes=frozenset({"live"}),
+    )
+    return Delivery(image, usage, deployment, offer, emulated=())

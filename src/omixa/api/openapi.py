@@ -1,0 +1,301 @@
+"""GET /openapi.json: the whole API as OpenAPI 3.1, made from the table of operations, the shapes, the errors and the catalogue.
+
+Nothing is listed here twice: what an endpoint takes and gives is read from the types that parse and build it, and what it can
+refuse from the classes in errors.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from omixa import __version__
+from omixa.api import shapes
+from omixa.api.errors import error_body
+from omixa.api.examples import REQUEST_ID, example_answer, example_request, example_stream
+from omixa.api.exchange import Exchange
+from omixa.api.operation import Operation
+from omixa.api.queries import Query, query_schemas
+from omixa.catalogue.loader import Catalogue
+from omixa.catalogue.schema import json_schema
+from omixa.errors import InternalError, LedgerUnavailable, OmixaError, Unauthenticated
+from omixa.services import Services
+
+Json = dict[str, Any]
+
+DESCRIPTION = """
+One request in, pictures and an exact receipt out. The paths below `/api/v1` answer as OpenAI's Images API does, so its clients
+work unchanged; what is Omixa's own stands in the object `omixa` and in headers. Amounts of money are decimal strings in US
+dollars. New fields may be added to answers at any time.
+"""
+_REFERENCE = "#/components/schemas/{name}"
+_JSON = "application/json"
+_KEY = "apiKey"
+
+_PATH_PARAMETERS: Mapping[str, str] = {
+    "model": "The id of a model, in upper or lower case.",
+    "request": "The id of a request: the header `x-request-id` of its answer.",
+}
+_HEADERS: Mapping[str, Json] = {
+    "x-request-id": {"description": "The id of the request.", "schema": {"type": "string"}, "required": True},
+    "Omixa-Cost": {
+        "description": "What was charged, in US dollars.",
+        "schema": {"type": "string", "pattern": r"^\d+\.\d{6}$"},
+        "example": "0.039000",
+    },
+    "Omixa-Mode": {"description": "The mode of the key.", "schema": {"enum": ["live", "test"]}},
+    "Omixa-Route": {"description": "Which deployment made the first picture.", "schema": {"type": "string"}},
+    "Omixa-Attempts": {"description": "How many calls of providers it took.", "schema": {"type": "integer"}},
+    "Omixa-Ignored-Parameters": {
+        "description": "Parameters that were given and have no effect on this model, separated by commas.",
+        "schema": {"type": "string"},
+    },
+    "Server-Timing": {
+        "description": "Where the time went, in milliseconds.",
+        "schema": {"type": "string"},
+        "example": "hold;dur=2.1, provider;dur=9120.4, store;dur=3.0, capture;dur=2.4, total;dur=9131.0",
+    },
+    "openai-processing-ms": {"description": "The whole time in milliseconds.", "schema": {"type": "integer"}},
+    "Link": {
+        "description": 'The next page, where there is one: `<address>; rel="next"`.',
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before another try, where waiting helps.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "x-should-retry": {
+        "description": "Whether the same request may succeed later. OpenAI's clients obey it.",
+        "schema": {"enum": ["true", "false"]},
+        "required": True,
+    },
+    "WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}},
+}
+_ANSWER_HEADERS = ("Omixa-Cost", "Omixa-Mode", "Omixa-Route", "Omixa-Attempts", "Omixa-Ignored-Parameters")
+_TIMING_HEADERS = ("Server-Timing", "openai-processing-ms")
+
+STREAM_DESCRIPTION = """
+With `stream: true`. Comment lines keep the connection alive while the model paints. Then one event comes for each picture,
+`image_generation.completed` or `image_edit.completed`, whose data is an `ImageEvent`; the last one carries the receipt. A
+failure after the stream has begun is a last line `data:` with an `Error`. Refusals before that are ordinary answers.
+"""
+
+
+def document_operation(operations: Sequence[Operation], catalogue: Catalogue) -> Operation:
+    """Return the endpoint that serves the document of all operations and of itself. The bytes are made once, here."""
+
+    async def get_document(exchange: Exchange, services: Services) -> None:
+        await exchange.respond(200, b"application/json", body, [])
+
+    document = Operation(
+        "getDocument",
+        "GET",
+        "/openapi.json",
+        get_document,
+        "Return this document",
+        None,
+        "Service",
+        authenticated=False,
+    )
+    body = msgspec.json.encode(openapi_document((*operations, document), catalogue))
+    return document
+
+
+def openapi_document(operations: Sequence[Operation], catalogue: Catalogue) -> Json:
+    """Return the document as JSON values."""
+    paths: dict[str, Json] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, catalogue)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Omixa",
+            "version": __version__,
+            "description": _one_line(DESCRIPTION),
+            "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
+        "paths": paths,
+        "components": {
+            "schemas": _answer_schemas(operations) | _request_schemas(catalogue),
+            "headers": dict(_HEADERS),
+            "securitySchemes": {
+                _KEY: {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "omx_live_… or omx_test_…",
+                    "description": "A test key runs the same path on the simulator and spends play money.",
+                }
+            },
+        },
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- operations
+
+
+def _operation(operation: Operation, catalogue: Catalogue) -> Json:
+    document: Json = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation.query)],
+        "responses": {"200": _success(operation, catalogue), **_failures(operation)},
+        "security": [{_KEY: []}] if operation.authenticated else [],
+    }
+    if _makes_images(operation):
+        document["requestBody"] = _request_body(catalogue)
+    if operation.response is shapes.Readiness:
+        document["responses"]["503"] = _answer("Requests are not admitted.", _schema(operation))
+    return document
+
+
+def _makes_images(operation: Operation) -> bool:
+    return operation.method == "POST" and operation.response is shapes.ImageAnswer
+
+
+def _path_parameters(path: str) -> Iterator[Json]:
+    for name in re.findall(r"{(\w+)}", path):
+        yield {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PATH_PARAMETERS[name],
+            "schema": {"type": "string"},
+        }
+
+
+def _query_parameters(query: type[Query] | None) -> Iterator[Json]:
+    for name, schema in query_schemas(query).items() if query else ():
+        description = schema.pop("description")
+        yield {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+def _success(operation: Operation, catalogue: Catalogue) -> Json:
+    answer = _answer(_success_description(operation), _schema(operation), _success_headers(operation))
+    if operation.response is shapes.ImageAnswer:
+        answer["content"][_JSON]["example"] = example_answer(catalogue)
+    if _makes_images(operation):
+        answer["content"]["text/event-stream"] = {
+            "schema": {"type": "string", "description": _one_line(STREAM_DESCRIPTION)},
+            "example": example_stream(catalogue),
+        }
+    return answer
+
+
+def _success_description(operation: Operation) -> str:
+    return "A JSON document." if operation.response is None else _sentence(operation.response)
+
+
+def _success_headers(operation: Operation) -> tuple[str, ...]:
+    if operation.response is shapes.ImageAnswer:
+        return _ANSWER_HEADERS + (_TIMING_HEADERS if _makes_images(operation) else ())
+    return ("Link",) if operation.response is shapes.RequestList else ()
+
+
+def _schema(operation: Operation) -> Json:
+    return {"type": "object"} if operation.response is None else _reference(operation.response.__name__)
+
+
+def _answer(description: str, schema: Json, headers: Sequence[str] = ()) -> Json:
+    return {
+        "description": description,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in ("x-request-id", *headers)},
+        "content": {_JSON: {"schema": schema}},
+    }
+
+
+# ----------------------------------------------------------------------------------------------------------------- errors
+
+
+def _failures(operation: Operation) -> dict[str, Json]:
+    by_status: dict[int, list[type[OmixaError]]] = {}
+    for error in _errors(operation):
+        by_status.setdefault(error.status, []).append(error)
+    return {str(status): _failure(errors) for status, errors in sorted(by_status.items())}
+
+
+def _errors(operation: Operation) -> list[type[OmixaError]]:
+    """Return every class that an operation can raise, each once, without those that only group others."""
+    of_keys = (Unauthenticated, LedgerUnavailable) if operation.authenticated else ()
+    roots = (*operation.errors, *of_keys, InternalError)
+    found = dict.fromkeys(error for root in roots for error in _tree(root))
+    return [error for error in found if not (error.__base__ is OmixaError and error.__subclasses__())]
+
+
+def _tree(root: type[OmixaError]) -> Iterator[type[OmixaError]]:
+    # Other modules have errors of their own that no client ever sees.
+    if root.__module__ == OmixaError.__module__:
+        yield root
+        for child in root.__subclasses__():
+            yield from _tree(child)
+
+
+def _failure(errors: Sequence[type[OmixaError]]) -> Json:
+    reasons: dict[str, list[type[OmixaError]]] = {}
+    for error in errors:
+        reasons.setdefault(error.default_code, []).append(error)
+    lines = [
+        f"- `{code}` ({group[0].type}): {' '.join(map(_sentence, group))}" for code, group in sorted(reasons.items())
+    ]
+    headers = ["x-should-retry", "Retry-After"] + ["WWW-Authenticate"] * (Unauthenticated in errors)
+    answer = _answer("\n".join(lines), _reference("Error"), headers)
+    answer["content"][_JSON]["examples"] = {code: _error_example(group[0]) for code, group in sorted(reasons.items())}
+    return answer
+
+
+def _error_example(error: type[OmixaError]) -> Json:
+    sentence = _sentence(error)
+    return {"summary": sentence, "value": msgspec.json.decode(error_body(error(sentence), REQUEST_ID))}
+
+
+# ---------------------------------------------------------------------------------------------------------------- schemas
+
+
+def _request_body(catalogue: Catalogue) -> Json:
+    models = [catalogue.resolve(name) for name in catalogue.model_ids]
+    names = {model.id: _request_name(model.id) for model in models}
+    references = [_reference(name) for name in names.values()]
+    schema = references[0]
+    if len(references) > 1:
+        mapping = {model: _reference(name)["$ref"] for model, name in names.items()}
+        schema = {"oneOf": references, "discriminator": {"propertyName": "model", "mapping": mapping}}
+    examples: dict[str, Json] = {}
+    for model in models:
+        examples[model.id] = {"summary": f"{model.name}: from text", "value": dict(model.example)}
+        if (edit := example_request(model)) != model.example:
+            examples[f"{model.id}.edit"] = {"summary": f"{model.name}: with a reference picture", "value": edit}
+    return {"required": True, "content": {_JSON: {"schema": schema, "examples": examples}}}
+
+
+def _request_name(model_id: str) -> str:
+    # Names of components have a small alphabet.
+    return "ImageRequest." + re.sub(r"[^A-Za-z0-9._-]", "-", model_id)
+
+
+def _request_schemas(catalogue: Catalogue) -> Json:
+    return {_request_name(name): json_schema(catalogue.resolve(name)) for name in catalogue.model_ids}
+
+
+def _answer_schemas(operations: Sequence[Operation]) -> Json:
+    answers = dict.fromkeys(operation.response for operation in operations if operation.response is not None)
+    types = [*answers, shapes.ImageEvent, shapes.PartOfAnswer, shapes.Error]
+    _, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    return components
+
+
+def _reference(name: str) -> Json:
+    return {"$ref": _REFERENCE.format(name=name)}
+
+
+def _sentence(kind: type) -> str:
+    return _one_line((inspect.getdoc(kind) or "").partition("\n\n")[0])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
