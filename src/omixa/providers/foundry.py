@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 import msgspec
 import pybase64
@@ -150,7 +150,10 @@ class Answer:
     counts: Mapping[str, object]
 
 
+T = TypeVar("T")
+
 _DECODER = msgspec.json.Decoder(_Document)
+_TEXT_DECODER = msgspec.json.Decoder(str)
 _MARK = b'"b64_json"'
 # Stands in the document where the picture was; never base64, so nothing else can be mistaken for it.
 _PLACEHOLDER = b"*"
@@ -174,24 +177,28 @@ def _lift_picture(body: bytes) -> Answer:
     start = body.index(b'"', body.index(_MARK) + len(_MARK)) + 1
     end = body.index(b'"', start)
     document = _decode(b"".join((body[:start], _PLACEHOLDER, body[end:])))
-    if bytes(document.data[0].b64_json).strip(b'"') != _PLACEHOLDER:
+    if bytes(document.data[0].b64_json) != b'"' + _PLACEHOLDER + b'"':
         raise ValueError("the text that was lifted is not the first picture's")
     return _answer(document, memoryview(body)[start:end])
 
 
 def _parse_all(body: bytes) -> Answer:
     document = _decode(body)
-    return _answer(document, msgspec.json.decode(document.data[0].b64_json, type=str))
+    return _answer(document, _strict(document.data[0].b64_json, _TEXT_DECODER))
 
 
 def _decode(body: bytes) -> _Document:
-    try:
-        document = _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"the answer is not the JSON that was expected: {error}") from error
+    document = _strict(body, _DECODER)
     if not document.data:
         raise ValueError("the answer holds no picture")
     return document
+
+
+def _strict(json: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        return decoder.decode(json)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"the answer is not the JSON that was expected: {error}") from error
 
 
 def _answer(document: _Document, encoded: str | memoryview) -> Answer:
@@ -203,10 +210,11 @@ def _picture(answer: Answer, call: ProviderCall) -> Image:
     info = inspect(answer.picture)
     if info.format != "png":
         raise ValueError(f"the picture is {info.format}, not png")
+    asked = call.offer.sizes[call.request.size]
     if call.request.input_images:
         if info.width * info.height > call.offer.max_edited_pixels:
             raise ValueError(f"the picture is {info.size}, more than {call.offer.max_edited_pixels} pixels")
-    elif (asked := call.offer.sizes[call.request.size]) and (info.width, info.height) != (asked.width, asked.height):
+    elif (info.width, info.height) != (asked.width, asked.height):
         raise ValueError(f"the picture is {info.size}, not {asked.width}x{asked.height}")
     return Image(answer.picture, info)
 
