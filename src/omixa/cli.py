@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import getpass
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -15,14 +16,22 @@ import msgspec
 from click.shell_completion import get_completion_class
 
 from omixa import __version__, config
+from omixa.access.store import KeyRow
+from omixa.billing.verify import Verification, verify
+from omixa.domain.access import Mode
 from omixa.domain.money import format_usd, parse_usd
+from omixa.domain.times import iso_time
 from omixa.errors import OmixaError
+from omixa.gateway.workspaces import DEFAULT_WORKSPACE
 from omixa.services import BackOffice, open_back_office
+from omixa.usage import analytics
+from omixa.usage.analytics import RequestSummary
 
 T = TypeVar("T")
 
 MODES = click.Choice(["live", "test"])
-DEFAULT_WORKSPACE = "default"
+KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "created", "revoked")
+USAGE_FIELDS = ("request", "created", "model", "operation", "state", "outcome", "images", "billed")
 
 # Exit codes as in sysexits.h, so that supervisors can tell a wrong configuration from a broken disk.
 EXIT_CONFIG = 78
@@ -109,7 +118,7 @@ workspace_option = click.option(
 )
 @click.pass_context
 def main(context: click.Context, data: str | None, file: Path | None) -> None:
-    """A self-hosted gateway for AI images: one request in, pictures and an exact receipt out."""
+    """Run and manage Omixa, a self-hosted gateway for AI images."""
     context.obj = Context(data, file)
 
 
@@ -138,7 +147,8 @@ async def _serve(settings: config.Settings) -> str | None:
     from omixa.app import create_app
     from omixa.server import listen, make_server
     from omixa.services import SIMULATOR_KEY, open_services
-    from omixa.simulator.foundry import FoundrySimulatorOptions, create_app as create_simulator
+    from omixa.simulator.foundry import FoundrySimulatorOptions
+    from omixa.simulator.foundry import create_app as create_simulator
 
     listener = listen(settings.host, settings.port)
     simulator = create_simulator(FoundrySimulatorOptions(api_key=SIMULATOR_KEY, latency_s=settings.simulator_latency_s))
@@ -193,7 +203,7 @@ def keys() -> None:
 @click.option("--model", "models", multiple=True, help="Allow only this model; may be repeated. Default: every model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the key with its id as JSON.")
 @click.pass_obj
-def create_key(context: Context, workspace: str, mode: Any, name: str, models: tuple[str, ...], as_json: bool) -> None:
+def create_key(context: Context, workspace: str, mode: Mode, name: str, models: tuple[str, ...], as_json: bool) -> None:
     """Create a key and print it. It is shown this once and stored nowhere."""
 
     async def work(office: BackOffice) -> None:
@@ -220,9 +230,6 @@ def list_keys(context: Context, workspace: str | None, as_json: bool) -> None:
         _print_json([dict(zip(KEY_FIELDS, _key_cells(row), strict=True)) for row in rows])
         return
     _print_table(KEY_FIELDS, map(_key_cells, rows), empty="No keys yet. Create one: omixa keys create --mode test")
-
-
-KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "created", "revoked")
 
 
 def _key_cells(row: KeyRow) -> tuple[str, ...]:
@@ -252,7 +259,7 @@ def credits() -> None:  # noqa: A001 - the command's name
 @click.option("--reason", required=True, help="Why; it is kept in the ledger and the audit log.")
 @json_option
 @click.pass_obj
-def grant(context: Context, workspace: str, mode: Any, amount: str, reason: str, as_json: bool) -> None:
+def grant(context: Context, workspace: str, mode: Mode, amount: str, reason: str, as_json: bool) -> None:
     """Add credit to a workspace."""
     try:
         amount_micro_usd = parse_usd(amount)
@@ -264,7 +271,10 @@ def grant(context: Context, workspace: str, mode: Any, amount: str, reason: str,
         )
     )
     if as_json:
-        _print_json({"workspace": workspace, "mode": mode, **balance_json(balance)})
+        amounts = {"posted": balance.posted, "held": balance.held, "available": balance.available}
+        _print_json(
+            {"workspace": workspace, "mode": mode} | {name: format_usd(value) for name, value in amounts.items()}
+        )
     else:
         click.echo(f"{workspace} has ${format_usd(balance.available)} available in {mode} mode.")
 
@@ -283,28 +293,27 @@ def usage() -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @json_option
 @click.pass_obj
-def list_usage(context: Context, workspace: str, mode: Any, limit: int, as_json: bool) -> None:
+def list_usage(context: Context, workspace: str, mode: Mode, limit: int, as_json: bool) -> None:
     """List requests, newest first."""
-    rows = context.run(lambda office: request_log(office, workspace, mode, limit))
+
+    async def work(office: BackOffice) -> Sequence[RequestSummary]:
+        workspace_id = await office.workspaces.find(workspace)
+        page = await office.database.read(lambda tx: analytics.list_requests(tx, workspace_id, mode, limit=limit))
+        return page.requests
+
+    rows = [_usage_cells(summary) for summary in context.run(work)]
     if as_json:
-        _print_json(rows)
-        return
-    _print_table(
-        ("request", "created", "model", "state", "outcome", "images", "billed"),
-        (
-            (
-                row["id"],
-                row["created"],
-                row["model"],
-                row["state"],
-                row["outcome"],
-                row["images"],
-                "$" + row["billed_amount"],
-            )
-            for row in rows
-        ),
-        empty=f"No {mode} requests in workspace {workspace} yet.",
-    )
+        _print_json([dict(zip(USAGE_FIELDS, row, strict=True)) for row in rows])
+    else:
+        _print_table(USAGE_FIELDS, rows, empty=f"No {mode} requests in workspace {workspace} yet.")
+
+
+def _usage_cells(summary: RequestSummary) -> tuple[str | int, ...]:
+    images = 0 if summary.usage is None else summary.usage.images
+    outcome = summary.outcome or "running"
+    billed = format_usd(summary.charged_micro_usd)
+    created = iso_time(summary.created_at_ms)
+    return summary.id, created, summary.model, summary.operation, summary.state, outcome, images, billed
 
 
 @main.group()
@@ -317,16 +326,20 @@ def ledger() -> None:
 @click.pass_obj
 def verify_ledger(context: Context, as_json: bool) -> None:
     """Check every invariant of the ledger; exit 1 when one is broken."""
-    report = context.run(verify_report)
+
+    async def work(office: BackOffice) -> Verification:
+        return await office.database.read(lambda tx: verify(tx, result_exists=office.blobs.has))
+
+    report = context.run(work)
     if as_json:
-        _print_json(report)
+        _print_json({"clean": report.clean, "checked": report.checked, "findings": report.findings})
     else:
-        for name, count in report["checked"].items():
-            click.echo(f"  {name:<24} {count:>10}")
-        for finding in report["findings"]:
-            click.echo(f"BROKEN {finding['invariant']} {finding['subject']}: {finding['message']}")
-        click.echo("The ledger is clean." if report["clean"] else f"{len(report['findings'])} invariants are broken.")
-    if not report["clean"]:
+        for name, count in report.checked.items():
+            click.echo(f"{name:<24} {count:>10} checked")
+        for finding in report.findings:
+            click.echo(f"BROKEN {finding}")
+        click.echo("The ledger is clean." if report.clean else f"{len(report.findings)} findings.")
+    if not report.clean:
         sys.exit(1)
 
 
@@ -341,26 +354,30 @@ def list_models(as_json: bool) -> None:
     """List models and their prices."""
     from omixa.catalogue.loader import load_catalogue
 
-    rows = [
-        {
-            "id": model.id,
-            "name": model.name,
-            "context_window_tokens": model.context_window_tokens,
-            "price_version": model.prices.version,
-            "prices": {
-                item.name: f"{item.usd} / {item.per:,}" for item in (*model.prices.components, model.prices.fallback)
-            },
+    found = [model for _, model in sorted(load_catalogue().models.items())]
+    prices = {
+        model.id: {
+            item.name: f"{item.usd} / {item.per:,}" for item in (*model.prices.components, model.prices.fallback)
         }
-        for _, model in sorted(load_catalogue().models.items())
-    ]
+        for model in found
+    }
     if as_json:
-        _print_json(rows)
-        return
-    for row in rows:
-        click.echo(
-            f"{row['id']}  {row['name']}  context {row['context_window_tokens']:,} tokens  {row['price_version']}"
+        _print_json(
+            [
+                {
+                    "id": model.id,
+                    "name": model.name,
+                    "context_window_tokens": model.context_window_tokens,
+                    "price_version": model.prices.version,
+                    "prices": prices[model.id],
+                }
+                for model in found
+            ]
         )
-        for name, price in row["prices"].items():  # type: ignore[union-attr]
+        return
+    for model in found:
+        click.echo(f"{model.id}  context window {model.context_window_tokens:,} tokens  prices {model.prices.version}")
+        for name, price in prices[model.id].items():
             click.echo(f"  {name:<16} ${price}")
 
 
@@ -405,17 +422,27 @@ def simulate() -> None:
 @click.option("--requests-per-minute", type=click.IntRange(0), help="Over it: 429. Default: no limit.")
 @click.option("--scenario", default="", help='Scripted faults, for example "429x2, 500, ok". See docs/simulator.md.')
 def simulate_foundry(
-    host: str, port: int, api_key: str, deployments: tuple[str, ...], scenario: str, **options: Any
+    host: str,
+    port: int,
+    api_key: str,
+    deployments: tuple[str, ...],
+    latency_s: float,
+    requests_per_minute: int | None,
+    scenario: str,
 ) -> None:
     """Speak Microsoft Foundry's wire format and paint pictures from prompts."""
     from omixa.server import listen, make_server
     from omixa.simulator.foundry import FoundrySimulatorOptions, create_app
     from omixa.telemetry import configure_logging
 
-    named = dict(deployment.partition("=")[::2] for deployment in deployments)
+    simulator = FoundrySimulatorOptions(api_key)
     try:
-        simulator = FoundrySimulatorOptions(
-            api_key=api_key, scenario=scenario, **options, **({"deployments": named} if named else {})
+        simulator = dataclasses.replace(
+            simulator,
+            scenario=scenario,
+            latency_s=latency_s,
+            requests_per_minute=requests_per_minute,
+            deployments=dict(map(_named, deployments)) or simulator.deployments,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -434,6 +461,11 @@ def simulate_foundry(
             await server.serve(sockets=[listener])
 
     _run(main())
+
+
+def _named(deployment: str) -> tuple[str, str]:
+    name, _, model = deployment.partition("=")
+    return name, model or name
 
 
 @main.command()

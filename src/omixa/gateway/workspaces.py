@@ -39,6 +39,13 @@ class Workspaces:
 
         await self._database.write(operation)
 
+    async def find(self, name: str) -> str:
+        """Return a workspace's id. Raises NotFound."""
+        found = await self._database.read(lambda tx: store.find_workspace(tx, name))
+        if found is None:
+            raise NotFound(f'There is no workspace "{name[:80]}".', code="workspace_not_found")
+        return found
+
     async def authenticate(self, text: str) -> Principal:
         """Return who a key belongs to. Raises Unauthenticated; malformed keys are refused without asking the database."""
         digest = keys.parse_key(text).digest(self._pepper)
