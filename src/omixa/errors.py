@@ -3,7 +3,8 @@
 OmixaError
 ├─ CallerError            the caller must act or wait; never fails over, never charged
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
-│  ├─ Unauthenticated 401 · InsufficientFunds 402 · Forbidden 403 · NotFound 404 · Conflict 409 · Gone 410
+│  ├─ Unauthenticated 401 · InsufficientFunds 402 · Forbidden 403 · Conflict 409 (RequestInProgress) · Gone 410
+│  ├─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 │  └─ RateLimited 429
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy · UpstreamRateLimited · UpstreamCredentials · UpstreamQuota
@@ -18,6 +19,7 @@ Facts live on the class, so that code asks the error rather than its name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -26,11 +28,13 @@ class OmixaError(Exception):
 
     `status` is the HTTP status the caller sees, `type` and `code` are stable words of the public error shape, `param`
     names the request field, `retry_after_s` is set where waiting helps, `caller_may_retry` becomes `x-should-retry`.
+    `further_codes` are more precise words that an instance may carry instead of the default, with their meaning.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     default_code: ClassVar[str] = "internal_error"
+    further_codes: ClassVar[Mapping[str, str]] = {}
     caller_may_retry: ClassVar[bool] = False
 
     def __init__(
@@ -60,9 +64,18 @@ class CallerError(OmixaError):
 
 
 class InvalidRequest(CallerError):
-    """The request breaks the model's schema; `param` names the field."""
+    """A value is not one that is accepted here; `param` names its place."""
 
     default_code = "invalid_value"
+    further_codes: ClassVar[Mapping[str, str]] = {
+        "invalid_json": "The body is not JSON; the message names the place.",
+        "truncated_body": "The body is shorter than its Content-Length.",
+        "invalid_type": "A value is of another type than its field.",
+        "missing_required_parameter": "A field that must be there is not.",
+        "unknown_parameter": "There is no field or query parameter of that name.",
+        "unsupported_value": "The value exists in this API, but this model cannot honour it.",
+        "context_length_exceeded": "The prompt has more tokens than the model's context window.",
+    }
 
 
 class ContentRejected(CallerError):
@@ -100,6 +113,7 @@ class Unauthenticated(CallerError):
     status = 401
     type = "authentication_error"
     default_code = "invalid_api_key"
+    further_codes: ClassVar[Mapping[str, str]] = {"missing_api_key": "The request has no bearer key."}
 
 
 class InsufficientFunds(CallerError):
@@ -119,10 +133,36 @@ class Forbidden(CallerError):
 
 
 class NotFound(CallerError):
-    """There is no such model, request or path."""
+    """There is nothing of that name."""
 
     status = 404
     default_code = "not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {
+        "unknown_path": "There is no such endpoint.",
+        "key_not_found": "There is no such key.",
+        "workspace_not_found": "There is no such workspace.",
+    }
+
+
+class ModelNotFound(NotFound):
+    """The catalogue has no such model; the message names those that it has."""
+
+    default_code = "model_not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class RequestNotFound(NotFound):
+    """The workspace has no such request in the mode of this key."""
+
+    default_code = "request_not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class ResultNotFound(NotFound):
+    """There is no such request, or it failed and has no answer to fetch."""
+
+    default_code = "result_not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {}
 
 
 class MethodNotAllowed(CallerError):
@@ -138,6 +178,12 @@ class Conflict(CallerError):
     status = 409
     default_code = "conflict"
     caller_may_retry = True
+
+
+class RequestInProgress(Conflict):
+    """The request still runs; ask again after `Retry-After`."""
+
+    default_code = "request_in_progress"
 
 
 class Gone(CallerError):

@@ -20,7 +20,7 @@ from omixa.billing.prices import load_prices
 from omixa.billing.pricing import Charge, rate
 from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
-from omixa.errors import Conflict, Gone, InternalError, NotFound
+from omixa.errors import Gone, InternalError, RequestInProgress, RequestNotFound, ResultNotFound
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
 from omixa.gateway.results import BrokenResult, unpack
 from omixa.gateway.run import Answer
@@ -41,13 +41,13 @@ RUNNING_RETRY_AFTER_S = 2
 
 
 async def get_request(exchange: Exchange, services: Services) -> None:
-    """Send what happened to a request and how its charge came about. Raises NotFound."""
+    """Send what happened to a request and how its charge came about. Raises RequestNotFound."""
     request_id, principal = exchange.path_parameters["request"], exchange.principal
 
     def read(tx: Transaction) -> tuple[RequestDetails, Charge | None]:
         details = analytics.find_request(tx, principal.workspace_id, principal.mode, request_id)
         if details is None:
-            raise NotFound(f"There is no request {request_id}.", code="request_not_found", param="request")
+            raise RequestNotFound(f"There is no request {request_id}.", param="request")
         return details, _charge(tx, details)
 
     details, charge = await services.database.read(read)
@@ -160,7 +160,7 @@ def _attempt(step: AttemptStep, began_at_ms: int) -> shapes.AttemptStep:
 
 
 async def get_result(exchange: Exchange, services: Services) -> None:
-    """Send a request's answer once more, equal to the byte. Raises NotFound, Conflict while it is made, or Gone."""
+    """Send a request's answer once more, equal to the byte. Raises ResultNotFound, RequestInProgress or Gone."""
     request_id, principal = exchange.path_parameters["request"], exchange.principal
     place = await services.database.read(
         lambda tx: analytics.find_result(tx, principal.workspace_id, principal.mode, request_id)
@@ -172,16 +172,12 @@ async def get_result(exchange: Exchange, services: Services) -> None:
 def _stored(place: ResultPlace | None, request_id: str) -> tuple[str, str]:
     """Return the name and the digest of a stored answer, or raise why there is none."""
     if place is None:
-        raise NotFound(f"There is no request {request_id}.", code="result_not_found", param="request")
+        raise ResultNotFound(f"There is no request {request_id}.", param="request")
     if place.state == "held":
-        raise Conflict(
-            f"{request_id} is still in progress.", code="request_in_progress", retry_after_s=RUNNING_RETRY_AFTER_S
-        )
+        raise RequestInProgress(f"{request_id} is still in progress.", retry_after_s=RUNNING_RETRY_AFTER_S)
     if place.state == "released":
-        raise NotFound(
-            f"{request_id} has no result: it ended with {place.outcome} and was not charged.",
-            code="result_not_found",
-            param="request",
+        raise ResultNotFound(
+            f"{request_id} has no result: it ended with {place.outcome} and was not charged.", param="request"
         )
     if place.ref is None or place.digest is None:
         raise Gone(
@@ -255,7 +251,7 @@ async def get_balance(exchange: Exchange, services: Services) -> None:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------------ times
+# ----------------------------------------------------------------------------------------------------------------- values
 
 
 def _given(value: T | UnsetType) -> T | None:

@@ -237,21 +237,20 @@ def _tree(root: type[OmixaError]) -> Iterator[type[OmixaError]]:
 
 
 def _failure(errors: Sequence[type[OmixaError]]) -> Json:
-    reasons: dict[str, list[type[OmixaError]]] = {}
+    codes: dict[str, list[tuple[type[OmixaError], str]]] = {}
     for error in errors:
-        reasons.setdefault(error.default_code, []).append(error)
-    lines = [
-        f"- `{code}` ({group[0].type}): {' '.join(map(_sentence, group))}" for code, group in sorted(reasons.items())
-    ]
+        for code, meaning in {error.default_code: _sentence(error), **error.further_codes}.items():
+            codes.setdefault(code, []).append((error, meaning))
+    lines, examples = [], {}
+    for code, meanings in sorted(codes.items()):
+        error, meaning = meanings[0]
+        lines.append(f"- `{code}` ({error.type}): {' '.join(meaning for _, meaning in meanings)}")
+        value = msgspec.json.decode(error_body(error(meaning, code=code), REQUEST_ID))
+        examples[code] = {"summary": meaning, "value": value}
     headers = ["x-should-retry", "Retry-After"] + ["WWW-Authenticate"] * (Unauthenticated in errors)
     answer = _answer("\n".join(lines), _reference("Error"), headers)
-    answer["content"][_JSON]["examples"] = {code: _error_example(group[0]) for code, group in sorted(reasons.items())}
+    answer["content"][_JSON]["examples"] = examples
     return answer
-
-
-def _error_example(error: type[OmixaError]) -> Json:
-    sentence = _sentence(error)
-    return {"summary": sentence, "value": msgspec.json.decode(error_body(error(sentence), REQUEST_ID))}
 
 
 # ---------------------------------------------------------------------------------------------------------------- schemas

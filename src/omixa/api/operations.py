@@ -6,14 +6,16 @@ from omixa.api import account, health, images, models, shapes
 from omixa.api.operation import Operation
 from omixa.api.queries import RequestQuery, RollupQuery
 from omixa.errors import (
-    Conflict,
     ContentRejected,
     Forbidden,
     Gone,
     InsufficientFunds,
     InvalidRequest,
-    NotFound,
+    ModelNotFound,
+    RequestInProgress,
+    RequestNotFound,
     RequestTimeout,
+    ResultNotFound,
     ServiceError,
     TooLarge,
     UnsupportedMediaType,
@@ -37,7 +39,7 @@ OPERATIONS: tuple[Operation, ...] = (
             ContentRejected,
             InsufficientFunds,
             Forbidden,
-            NotFound,
+            ModelNotFound,
             RequestTimeout,
             TooLarge,
             UnsupportedMediaType,
@@ -62,7 +64,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Describe a model and its prices",
         shapes.Model,
         "Models",
-        errors=(Forbidden, NotFound),
+        errors=(Forbidden, ModelNotFound),
     ),
     Operation(
         "getModelSchema",
@@ -72,7 +74,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Return the JSON Schema of a model's requests",
         None,
         "Models",
-        errors=(Forbidden, NotFound),
+        errors=(Forbidden, ModelNotFound),
     ),
     Operation(
         "getRequest",
@@ -82,7 +84,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Tell what happened to a request",
         shapes.RequestDetails,
         "Requests",
-        errors=(NotFound,),
+        errors=(RequestNotFound,),
     ),
     Operation(
         "getRequestResult",
@@ -92,7 +94,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Fetch a request's answer again",
         shapes.ImageAnswer,
         "Requests",
-        errors=(NotFound, Conflict, Gone),
+        errors=(ResultNotFound, RequestInProgress, Gone),
     ),
     Operation(
         "listRequests",

@@ -17,7 +17,7 @@ from omixa.catalogue import checks
 from omixa.catalogue.files import ComponentTable, ModelFile, OfferTable, ParameterTable, PriceTable, ProviderFile
 from omixa.domain.models import Model, NativeSize, Offer, Parameter, PriceComponent, PriceList, UsageBounds
 from omixa.domain.money import Rounding, parse_unit_price, parse_usd
-from omixa.errors import NotFound
+from omixa.errors import ModelNotFound
 
 # Enough hex digits to tell the few versions of one price list apart.
 VERSION_DIGITS = 8
@@ -44,14 +44,12 @@ class Catalogue:
         return tuple(model.id for _, model in sorted(self.models.items()))
 
     def resolve(self, name: str) -> Model:
-        """Return the model of that name, compared without case. Raises NotFound with the names that exist."""
+        """Return the model of that name, compared without case. Raises ModelNotFound with the names that exist."""
         model = self.models.get(name.lower())
         if model is None:
             shown = name if len(name) <= MAX_SHOWN_CHARS else name[:MAX_SHOWN_CHARS] + "…"
-            raise NotFound(
-                f'the model "{shown}" does not exist; models here: {", ".join(self.model_ids)}',
-                code="model_not_found",
-                param="model",
+            raise ModelNotFound(
+                f'the model "{shown}" does not exist; models here: {", ".join(self.model_ids)}', param="model"
             )
         return model
 
