@@ -126,7 +126,7 @@ def read_complaint(body: bytes, *, secret: str | None = None) -> Complaint:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Complaint()
     objects = list(_error_objects(document))
-    texts = [text for name in ("message", "detail", "details") for text in _texts(objects, name)]
+    texts = [text for name in ("message", "msg", "detail", "details") for text in _texts(objects, name)]
     texts += [error for error in _texts(objects, "error") if " " in error]
     codes = [code for name in ("code", "type", "status", "error", "name") for code in _texts(objects, name)]
     params = [param for name in ("param", "target") for param in _texts(objects, name)]
@@ -141,9 +141,9 @@ def retry_after_s(headers: Mapping[str, str], now: datetime.datetime | None = No
     """Return how many whole seconds to wait, from 1 to MAX_RETRY_AFTER_S, as `retry-after-ms` or `retry-after` say."""
     milliseconds = headers.get("retry-after-ms", "").strip()
     given = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,12}", milliseconds):
+    if re.fullmatch(r"[0-9]{1,12}", milliseconds):
         wait_s = int(milliseconds) / 1000
-    elif re.fullmatch(r"\d{1,12}(\.\d{1,12})?", given):
+    elif re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", given):
         wait_s = float(given)
     else:
         until = _http_date(given)
@@ -205,6 +205,10 @@ def _error_objects(document: object) -> Iterator[dict[str, object]]:
     if isinstance(error, dict):
         yield error
         yield from (inner for name in _INNER if isinstance(inner := error.get(name), dict))
+    match document.get("detail"):
+        # FastAPI's list of what is wrong with which field.
+        case [dict() as first, *_]:
+            yield first
     yield document
 
 
@@ -215,9 +219,6 @@ def _texts(objects: list[dict[str, object]], name: str) -> Iterator[str]:
                 yield value
             case int() if not isinstance(value, bool):
                 yield str(value)
-            # FastAPI's list of what is wrong with which field.
-            case [{"msg": str(text)}, *_]:
-                yield text
 
 
 def _clean(text: str, limit: int) -> str:
