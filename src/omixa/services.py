@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import fcntl
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ from omixa.providers.base import Provider
 from omixa.providers.foundry import FoundryProvider
 from omixa.providers.transport import AsgiApp, HttpTransport, InProcessTransport
 from omixa.routing.router import Router
-from omixa.storage.blobs import BlobStore
+from omixa.storage.blobs import BlobStore, sync_directory
 from omixa.storage.database import Database
 from omixa.storage.sqlite import SqliteBackend
 from omixa.tokens import Tokenizer
@@ -189,16 +191,15 @@ def _deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:
 
 def _pepper(path: Path) -> Secret:
     """Return the pepper of the data directory; the first process creates it, durably, before any key depends on it."""
-    try:
-        descriptor = os.open(path.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _SECRET_FILE_MODE)
-        if not path.exists():
-            os.write(descriptor, generate_pepper().reveal().encode())
-            os.fsync(descriptor)
-            # A link fails when the file exists, so that of two first processes only one decides.
-            os.link(path.with_suffix(".new"), path)
-        os.close(descriptor)
-    except FileExistsError:
-        pass
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".pepper-") as file:
+            file.write(generate_pepper().reveal())
+            file.flush()
+            os.fsync(file.fileno())
+            # A link fails where the name is taken, so that of two first processes only one decides.
+            with contextlib.suppress(FileExistsError):
+                os.link(file.name, path)
+        sync_directory(path.parent)
     text = path.read_text().strip()
     if len(text) != 2 * PEPPER_BYTES:
         raise ConfigError(

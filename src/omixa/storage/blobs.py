@@ -101,13 +101,13 @@ class BlobStore:
         finally:
             os.close(descriptor)
         unfinished.rename(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
     def _make_durable_directory(self, directory: Path) -> None:
         if directory in self._durable_directories:
             return
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sync_directory(directory.parent)
+        sync_directory(directory.parent)
         self._durable_directories.add(directory)
 
     def _get(self, path: Path) -> bytes | None:
@@ -130,7 +130,8 @@ def _write_all(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
             pending[0] = pending[0][written:]
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
