@@ -1,0 +1,208 @@
+"""Set the subjects into a scene: sizes, places, shadows, reflections and colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from omixa.engines.illustrator.colour import mix, regrade, towards
+from omixa.engines.illustrator.library import Library, Picture
+from omixa.engines.illustrator.look import Look
+from omixa.engines.illustrator.nature import Stage
+from omixa.engines.illustrator.plan import Plan, Subject
+from omixa.engines.illustrator.sheet import Sheet
+from omixa.engines.illustrator.subjects import Habit, habit_of, is_face, size_of
+
+MAX_FIGURES: Final = 12
+SIZE_CONTRAST: Final = 0.62  # how much of the true difference in size is shown
+FACES_LEFT: Final = 0.5  # share of the figures that are turned round, for life
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One subject once: its size relative to the main one and its rank in the prompt."""
+
+    subject: Subject
+    picture: Picture
+    habit: Habit
+    size: float
+    rank: int
+
+
+def place_cast(sheet: Sheet, plan: Plan, library: Library, look: Look, stage: Stage) -> None:
+    """Place all subjects of a plan, those farther away first."""
+    figures = _figures(plan, library)
+    groups: dict[str, list[Figure]] = {"air": [], "water": [], "edge": [], "ground": []}
+    for figure in figures:
+        groups[_group(figure, plan, stage)].append(figure)
+    rng = plan.rng("cast")
+    _in_air(sheet, groups["air"], stage, look, rng, alone=len(groups["air"]) == len(figures))
+    if stage.water:
+        _in_water(sheet, groups["water"], stage.water, look, rng, below=plan.place == "underwater")
+    _on_ground(sheet, groups["ground"], stage, look, rng)
+    _at_edge(sheet, groups["edge"], look)
+
+
+def _figures(plan: Plan, library: Library) -> list[Figure]:
+    main = max((size_of(s.icon) for s in plan.subjects[:1]), default=1.0)
+    figures = [
+        Figure(s, library.pictures[s.icon], habit_of(s.icon), (size_of(s.icon) / main) ** SIZE_CONTRAST, rank)
+        for rank, s in enumerate(plan.subjects)
+        for _ in range(s.count)
+    ]
+    return figures[:MAX_FIGURES]
+
+
+def _group(figure: Figure, plan: Plan, stage: Stage) -> str:
+    habit = figure.habit
+    if habit is Habit.BUST and not is_face(figure.subject.icon):
+        return "edge" if stage.platform is None or plan.place == "studio" else "ground"
+    if habit in {Habit.FLIES, Habit.CELESTIAL} and plan.place not in {"studio", "underwater", "room", "abstract"}:
+        return "air"
+    if habit is Habit.SPACE and plan.place in {"space", "night_sky"}:
+        return "air"
+    if plan.place == "underwater" or (stage.water and habit in {Habit.FLOATS, Habit.SWIMS}):
+        return "water"
+    if plan.place == "space" and habit not in {Habit.VEHICLE, Habit.BUILDING}:
+        return "air"
+    return "ground"
+
+
+def _spread(count: int, rng: Random, low: float, high: float) -> list[float]:
+    """Give places from `low` to `high`, the first one nearest to the middle."""
+    slots = [low + (high - low) * (k + 0.5 + rng.uniform(-0.14, 0.14)) / count for k in range(count)]
+    return sorted(slots, key=lambda v: abs(v - (low + high) / 2))
+
+
+def _in_air(sheet: Sheet, figures: list[Figure], stage: Stage, look: Look, rng: Random, *, alone: bool) -> None:
+    unit = min(sheet.w, sheet.h) * (0.40 if alone else 0.24) / (1 + 0.16 * (len(figures) - 1))
+    room = max(stage.air, sheet.h * 0.36)
+    for x, figure in zip(_spread(len(figures), rng, sheet.w * 0.1, sheet.w * 0.9), figures, strict=False):
+        size = unit * min(figure.size, 1.5) * rng.uniform(0.84, 1.06)
+        y = min(room * rng.uniform(0.34, 0.78) + size * 0.4, sheet.h * 0.8)
+        draw(sheet, figure, x, y + size / 2, size, look, tilt_deg=rng.uniform(-7, 7), flip=rng.random() < FACES_LEFT)
+
+
+def _in_water(
+    sheet: Sheet, figures: list[Figure], water: tuple[float, float], look: Look, rng: Random, *, below: bool
+) -> None:
+    top, bottom = water
+    short = min(sheet.w, sheet.h)
+    unit = short * (0.36 if below else 0.34) / (1 + 0.14 * (len(figures) - 1))
+    places = _spread(len(figures), rng, sheet.w * 0.08, sheet.w * 0.92)
+    placed = [
+        (top + (bottom - top) * (0.5 if len(figures) == 1 else rng.uniform(0.14, 0.86)), x, f)
+        for x, f in zip(places, figures, strict=False)
+    ]
+    for y, x, figure in sorted(placed, key=lambda p: p[0]):
+        if below:
+            size = unit * min(figure.size, 1.5) * rng.uniform(0.85, 1.1)
+            draw(
+                sheet,
+                figure,
+                x,
+                min(y + size / 2, bottom),
+                size,
+                look,
+                tilt_deg=rng.uniform(-6, 6),
+                flip=rng.random() < FACES_LEFT,
+            )
+            continue
+        size = unit * min(figure.size, 1.5) * (0.62 + 0.5 * (y - top) / max(bottom - top, 1))
+        draw(sheet, figure, x, y, size, look, mirrored=True, flip=rng.random() < FACES_LEFT)
+
+
+def _on_ground(sheet: Sheet, figures: list[Figure], stage: Stage, look: Look, rng: Random) -> None:
+    if not figures:
+        return
+    short = min(sheet.w, sheet.h)
+    left, right = sheet.w * 0.06, sheet.w * 0.94
+    if stage.platform is not None:
+        centre, reach = stage.platform
+        left, right = centre - reach * 0.92, centre + reach * 0.92
+    height = short * (0.46 if len(figures) == 1 else 0.38)
+    sizes = [height * min(f.size, 1.75) for f in figures]
+    widths = [_width(f, s) for f, s in zip(figures, sizes, strict=True)]
+    scale = min(1.0, (right - left) * (1.12 if len(figures) > 3 else 1.0) / max(sum(widths) * 1.06, 1))
+    room = max((stage.near - sheet.h * 0.08) / max(max(sizes), 1), 0.1)
+    scale = min(scale, room)
+    order = _around_the_middle(figures)
+    free = max(0.0, (right - left) - sum(widths) * scale)
+    gap = min(free / (len(figures) + 1), short * 0.09)
+    x = (left + right) / 2 - (sum(widths) * scale + gap * (len(figures) - 1)) / 2
+    placed = []
+    for index in order:
+        width = widths[index] * scale
+        back = min(1.0, max(0.0, (figures[index].size - 0.7) * 0.8)) if figures[index].rank else 0.2
+        y = stage.near - (stage.near - stage.far) * min(1.0, max(0.0, back + rng.uniform(-0.15, 0.15)))
+        placed.append((y, x + width / 2, sizes[index] * scale, figures[index]))
+        x += width + gap
+    for y, centre_x, size, figure in sorted(placed, key=lambda p: p[0]):
+        draw(sheet, figure, centre_x, y, size, look, shadow=True, flip=_may_flip(figure) and centre_x < sheet.w * 0.42)
+
+
+def _around_the_middle(figures: list[Figure]) -> list[int]:
+    """Order figures from left to right so that the first is in the middle and like stand with like."""
+    order: list[int] = []
+    for index in range(len(figures)):
+        if index % 2:
+            order.append(index)
+        else:
+            order.insert(0, index)
+    return order
+
+
+def _width(figure: Figure, height: float) -> float:
+    picture = figure.picture
+    return height * min(1.0, (picture.right - picture.left) / max(picture.bottom - picture.top, 1))
+
+
+def _may_flip(figure: Figure) -> bool:
+    return figure.habit in {Habit.ANIMAL, Habit.VEHICLE, Habit.PERSON, Habit.FLIES, Habit.SWIMS, Habit.FLOATS}
+
+
+def _at_edge(sheet: Sheet, figures: list[Figure], look: Look) -> None:
+    """Let portraits rise from the lower edge, as a photographer frames them."""
+    if not figures:
+        return
+    short = min(sheet.w, sheet.h)
+    size = min(short * (0.62 if len(figures) == 1 else 0.5), sheet.w * 0.94 / len(figures))
+    for k, figure in enumerate(figures):
+        x = sheet.w / 2 + (k - (len(figures) - 1) / 2) * size * 0.96
+        draw(sheet, figure, x, sheet.h + size * 0.02, size, look)
+
+
+def draw(
+    sheet: Sheet, figure: Figure, x: float, y: float, size: float, look: Look, *, tilt_deg: float = 0.0,
+    flip: bool = False, shadow: bool = False, mirrored: bool = False,
+) -> None:  # fmt: skip
+    """Draw one figure, its feet at (x, y); `size` is the longer side of its visible box, in units."""
+    picture = figure.picture
+    scale = size / max(picture.right - picture.left, picture.bottom - picture.top, 1)
+    wide, tall = (picture.right - picture.left) * scale, (picture.bottom - picture.top) * scale
+    body = _coloured(figure, look)
+    if shadow:
+        sheet.shadow(x + wide * 0.04, y - tall * 0.01, wide * 0.56, max(tall * 0.06, wide * 0.07), 0.42)
+    turned = flip and _may_flip(figure)
+    middle, feet = (picture.left + picture.right) / 2, picture.bottom
+    matrix = f"translate({x:.1f} {y:.1f}) rotate({tilt_deg:.1f}) scale({-scale if turned else scale:.4f} {scale:.4f}) translate({-middle:.1f} {-feet})"
+    if mirrored:
+        upside = f"translate({x:.1f} {y - tall * 0.04:.1f}) scale({-scale if turned else scale:.4f} {-scale * 0.72:.4f}) translate({-middle:.1f} {-feet})"
+        sheet.add(f'<g opacity="0.28" transform="{upside}">{body.replace("~", sheet.fresh_id())}</g>')
+    sheet.add(f'<g transform="{matrix}">{body.replace("~", sheet.fresh_id())}</g>')
+    if mirrored:
+        line = f"M{x - wide * 0.46:.1f} {y - tall * 0.035:.1f}q{wide * 0.12:.1f} {tall * 0.05:.1f} {wide * 0.23:.1f} 0t{wide * 0.23:.1f} 0t{wide * 0.23:.1f} 0t{wide * 0.23:.1f} 0"
+        sheet.stroke(line, "#ffffff", max(3.0, size * 0.012), 0.8)
+
+
+def _coloured(figure: Figure, look: Look) -> str:
+    """Give the picture's body in the wished colour and in the light of the scene."""
+    picture, wish = figure.picture, figure.subject.colour
+    body = picture.body
+    if wish is not None and picture.hue_deg >= 0:
+        body = regrade(body, towards(wish, picture.hue_deg))
+    elif wish is not None:
+        body = regrade(body, lambda c: mix(c, wish, 0.5))
+    share = look.tint_share * (0.62 if look.dark else 1.0)
+    return regrade(body, lambda c: mix(c, look.tint, round(share, 3)))

@@ -1,0 +1,68 @@
+"""The second step: from a plan to the SVG text of the whole picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from omixa.engines.illustrator import nature, places
+from omixa.engines.illustrator.abstract import abstract
+from omixa.engines.illustrator.blueprint import blueprint
+from omixa.engines.illustrator.cast import place_cast
+from omixa.engines.illustrator.colour import GRADES, regrade
+from omixa.engines.illustrator.finish import lettering, style_marks, weather
+from omixa.engines.illustrator.library import Library
+from omixa.engines.illustrator.look import Look, look_for
+from omixa.engines.illustrator.nature import Stage
+from omixa.engines.illustrator.plan import Plan
+from omixa.engines.illustrator.sheet import Sheet
+from omixa.engines.illustrator.subjects import Habit, habit_of
+from omixa.engines.illustrator.ui import interface
+
+Backdrop = Callable[[Sheet, Plan, Look], Stage]
+"""Paints what lies behind the subjects and says where subjects may go."""
+
+BACKDROPS: Final[Mapping[str, Backdrop]] = MappingProxyType(
+    {
+        "sea": nature.sea,
+        "lake": nature.lake,
+        "mountains": nature.mountains,
+        "forest": nature.forest,
+        "meadow": nature.meadow,
+        "desert": nature.desert,
+        "snow": nature.snow,
+        "night_sky": nature.night_sky,
+        "city": places.city,
+        "space": places.space,
+        "underwater": places.underwater,
+        "studio": places.studio,
+        "room": places.room,
+        "abstract": abstract,
+    }
+)
+
+
+def draw_scene(plan: Plan, library: Library, width: int, height: int) -> str:
+    """Draw a plan as one SVG document of `width` x `height` pixels."""
+    sheet = Sheet(width, height, plan.rng("sheet"))
+    if plan.place == "ui":
+        interface(sheet, plan)
+        return sheet.document()
+    if plan.style == "blueprint":
+        blueprint(sheet, plan, library)
+        return sheet.document()
+    look = look_for(plan)
+    stage = BACKDROPS[plan.place](sheet, plan, look)
+    if any(habit_of(s.icon) is Habit.VEHICLE for s in plan.subjects) and plan.place in {
+        "mountains",
+        "meadow",
+        "forest",
+    }:
+        nature.road(sheet, look, sheet.h * 0.86)
+    place_cast(sheet, plan, library, look, stage)
+    weather(sheet, plan, look)
+    style_marks(sheet, plan)
+    lettering(sheet, plan, look)
+    svg = sheet.document()
+    return regrade(svg, GRADES[plan.style]) if plan.style in GRADES else svg
