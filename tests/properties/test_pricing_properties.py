@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omixa.billing.pricing import Charge, price_ceiling, rate
@@ -53,6 +53,7 @@ def bounded_usages(draw: st.DrawFn) -> tuple[Usage, UsageBounds, int, int, int, 
     return usage, bounds, prompt_bytes, window, references, n
 
 
+@settings(deadline=None)
 @given(bounded_usages(), price_lists(), markups)
 def test_no_usage_within_the_bounds_costs_more_than_the_ceiling(
     case: tuple[Usage, UsageBounds, int, int, int, int], prices: PriceList, markup_ppm: int
@@ -70,6 +71,7 @@ def test_no_usage_within_the_bounds_costs_more_than_the_ceiling(
     assert rate(usage, prices, markup_ppm=markup_ppm).amount_micro_usd <= ceiling.amount_micro_usd
 
 
+@settings(deadline=None)
 @given(usages, price_lists(), markups, st.sampled_from(COUNTS), st.integers(0, 10**6))
 def test_more_is_never_cheaper(usage: Usage, prices: PriceList, markup_ppm: int, count: str, more: int) -> None:
     larger = dataclasses.replace(usage, **{count: getattr(usage, count) + more})
@@ -78,12 +80,14 @@ def test_more_is_never_cheaper(usage: Usage, prices: PriceList, markup_ppm: int,
     assert before.amount_micro_usd <= after.amount_micro_usd
 
 
+@settings(deadline=None)
 @given(usages, price_lists(), markups, markups)
 def test_a_higher_markup_is_never_cheaper(usage: Usage, prices: PriceList, one: int, other: int) -> None:
     low, high = (rate(usage, prices, markup_ppm=markup).amount_micro_usd for markup in sorted((one, other)))
     assert low <= high
 
 
+@settings(deadline=None)
 @given(usages, price_lists(), markups)
 def test_the_charge_is_the_exact_price_rounded_once(usage: Usage, prices: PriceList, markup_ppm: int) -> None:
     charge = rate(usage, prices, markup_ppm=markup_ppm)
@@ -102,12 +106,14 @@ def test_the_charge_is_the_exact_price_rounded_once(usage: Usage, prices: PriceL
         assert -unit < 2 * above <= unit
 
 
+@settings(deadline=None)
 @given(usages, price_lists(), markups)
 def test_the_same_usage_has_the_same_price_for_ever(usage: Usage, prices: PriceList, markup_ppm: int) -> None:
     first: Charge = rate(usage, prices, markup_ppm=markup_ppm)
     assert first == rate(dataclasses.replace(usage), dataclasses.replace(prices), markup_ppm=markup_ppm)
 
 
+@settings(deadline=None)
 @given(st.lists(usages.filter(lambda usage: not usage.estimated), max_size=10))
 def test_one_rounding_is_never_dearer_than_one_for_each_picture(parts: list[Usage]) -> None:
     together = rate(sum(parts, Usage()), MODEL.prices).amount_micro_usd

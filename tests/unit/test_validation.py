@@ -337,12 +337,20 @@ def test_a_picture_that_cannot_be_used_is_refused_by_its_number(url: str) -> Non
     assert len(refusal.message) < 500
 
 
+def test_an_address_is_never_fetched_and_the_message_says_so() -> None:
+    refusal = _refusal(input_images=[{"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}])
+    assert (refusal.code, refusal.param) == ("image_url_not_inline", "input_images[0]")
+    assert "never fetches" in refusal.message
+
+
 def test_control_characters_in_a_large_picture_are_refused() -> None:
     body = json.dumps(LEAST | {"input_images": [LARGE]}).encode()
-    for wrong in (b"\n", b"\0", b"\xff", b" "):
+    for wrong in (b"\n", b"\0", b"\xff", b"\t"):
         with pytest.raises(InvalidRequest) as caught:
             _check(body.replace(LARGE[-20:].encode(), wrong + LARGE[-19:].encode()))
         assert caught.value.param == "input_images[0]"
+        with pytest.raises(InvalidRequest):
+            _check(body.replace(b"image/png;", b"image/png" + wrong + b";"))
 
 
 def test_a_long_data_url_elsewhere_is_what_it_was() -> None:
@@ -416,7 +424,7 @@ def test_any_values_are_refused_cleanly(fields: dict[str, Any], junk: bytes, pos
 
 
 texts = st.text(max_size=8) | st.lists(
-    st.sampled_from(["data:image/", "png;base64,AAAA", '"', "\\", ":", ",", " ", "ü", "\n"]), max_size=6
+    st.sampled_from(["data:image/png;base64,", "AAAA", "data:image/", '"', "\\", ":", ",", " ", "ü", "\n"]), max_size=6
 ).map("".join)
 
 

@@ -3,7 +3,7 @@
 A JSON parser costs about a millisecond for each megabyte, every time it passes over a picture. So in a large body the long
 data URLs are found first, by a search for their quotation marks, and a short word stands for each of them while the rest is
 parsed. That is exact: only the inside of a string without escapes is replaced, so the rest is JSON if and only if the whole
-is, except for characters that no string may have; those are refused when the string itself is read.
+is, except for characters that no string may have; those are no base64 either and refused when the string itself is read.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ MAX_SHOWN_CHARS = 80
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL = b"null"
+_HEAD = re.compile(rb'"data:image/[A-Za-z]+;base64,')
 _PLACE = re.compile(r" \(byte (\d+)\)$")
 _UNPAIRED = re.compile(
     rb"\\u[dD](?:[89abAB][\da-fA-F]{2}(?!\\u[dD][c-fC-F])|[c-fC-F][\da-fA-F]{2}(?<!\\u[dD][89abAB]..\\u[dD]...))"
@@ -98,7 +99,7 @@ def _lift(body: bytes) -> tuple[bytes, dict[str, memoryview]]:
         end = body.find(b'"', quote + 1)
         if quote < 0 or end < 0:
             break
-        if body[quote - 1 : quote] != b"\\" and body.find(b"\\", quote, end) < 0:
+        if _HEAD.match(body, quote) and body[quote - 1 : quote] != b"\\" and body.find(b"\\", quote, end) < 0:
             word = f"picture {number} {nonce}"
             pictures[word] = memoryview(body)[quote + 1 : end]
             pieces += (body[kept : quote + 1], word.encode())

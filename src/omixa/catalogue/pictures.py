@@ -82,4 +82,4 @@ def _read(address: str, param: str, pictures: Mapping[str, memoryview]) -> Image
     try:
         return load_input_image(pictures.get(address, address))
     except UnacceptableImage as error:
-        raise InvalidRequest(f"{param}: {error.message}", code=error.reason_code, param=param) from None
+        raise InvalidRequest(f"{param}: {error.message}.", code=error.reason_code, param=param) from None
