@@ -22,7 +22,7 @@ from tests.support.ledger import NODE, ONE_PICTURE, Customer, a_call, a_hold, a_
 def context() -> ForkServerContext:
     """Return a way to start processes that neither share this one's threads nor import everything anew."""
     started = multiprocessing.get_context("forkserver")
-    started.set_forkserver_preload(["omixa.jobs.sweeper", "omixa.storage.sqlite", "omixa.catalogue.loader"])
+    started.set_forkserver_preload(["tests.support.processes"])
     return started
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Integer, bindparam, literal_column, or_, select, update
+from sqlalchemy import Integer, bindparam, literal_column, null, or_, select, update
 
 from omixa.storage.database import Transaction
 from omixa.storage.statements import insert_into
@@ -97,7 +97,7 @@ _expired_results = (
     .order_by(request.c.result_expires_at_ms)
     .limit(bindparam("limit", type_=Integer))
 )
-_forget_result = update(request).where(request.c.id == bindparam("request_id")).values(result_ref=None)
+_forget_result = update(request).where(request.c.id == bindparam("request_id")).values(result_ref=null())
 _keeper = select(request.c.state, request.c.result_ref).where(request.c.id == bindparam("request_id"))
 
 
