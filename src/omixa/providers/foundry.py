@@ -45,7 +45,7 @@ class FoundryProvider:
     async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
         """Make one picture. Raises an UpstreamError when the attempt fails."""
         transport = self._in_process if _is_in_process(call) else self._http
-        request = await (_edit(call) if call.request.input_images else _generation(call))
+        request = await (_edit(call) if call.request.operation == "edit" else _generation(call))
         timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
         response = await transport.post(request, timeouts)
         if response.status != 200:
@@ -207,14 +207,14 @@ def _answer(document: _Document, encoded: str | memoryview) -> Answer:
 
 
 def _picture(answer: Answer, call: ProviderCall) -> Image:
-    info = inspect(answer.picture)
+    """Return the picture if it is a PNG of the size that was asked for; an edit only has to stay within the offer's limit."""
+    editing = call.request.operation == "edit"
+    limit = call.offer.max_edited_pixels if editing else call.offer.max_output_pixels
+    info = inspect(answer.picture, max_pixels=limit)
     if info.format != "png":
         raise ValueError(f"the picture is {info.format}, not png")
     asked = call.offer.sizes[call.request.size]
-    if call.request.input_images:
-        if info.width * info.height > call.offer.max_edited_pixels:
-            raise ValueError(f"the picture is {info.size}, more than {call.offer.max_edited_pixels} pixels")
-    elif (info.width, info.height) != (asked.width, asked.height):
+    if not editing and (info.width, info.height) != (asked.width, asked.height):
         raise ValueError(f"the picture is {info.size}, not {asked.width}x{asked.height}")
     return Image(answer.picture, info)
 
@@ -229,7 +229,7 @@ def _usage(answer: Answer, call: ProviderCall) -> Usage | None:
     images = counts.get("num_input_image_tokens")
     if text is None:
         text = call.request.prompt_tokens
-    if images is None and not call.request.input_images:
+    if images is None and call.request.operation == "generation":
         images = 0
     output = counts.get("num_output_tokens")
     if not (_is_count(text) and _is_count(images) and _is_count(output)):
