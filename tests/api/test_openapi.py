@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from openapi_spec_validator import validate
 from tests.support.document import Document, events
 from tests.support.servers import Gateway
@@ -21,7 +21,8 @@ from omixa.api.examples import PROMPT_TOKENS
 from omixa.api.openapi import document_operation, openapi_document
 from omixa.api.operations import OPERATIONS
 from omixa.catalogue.loader import Catalogue, load_catalogue
-from omixa.errors import CallerError, OmixaError, ServiceError, UpstreamError
+from omixa.errors import CallerError, InvalidRequest, OmixaError, ServiceError, UpstreamError
+from omixa.imaging.inspect import UnacceptableImage
 from omixa.tokens import Tokenizer
 
 CATALOGUE = load_catalogue()
@@ -62,6 +63,13 @@ def test_operation_ids_are_stable(document: dict[str, Any]) -> None:
     assert STABLE.items() <= found.items()
 
 
+@pytest.mark.parametrize("lie", [{"status": "ok", "mood": "good"}, {"status": "fine"}, {}])
+def test_the_helper_catches_lies(document: dict[str, Any], lie: dict[str, str]) -> None:
+    Document(document).check_value("Health", {"status": "ok"})
+    with pytest.raises(ValidationError):
+        Document(document).check_value("Health", lie)
+
+
 def test_golden_example(document: dict[str, Any]) -> None:
     answer = document["paths"][CREATE]["post"]["responses"]["200"]["content"]
     example = answer["application/json"]["example"]
@@ -83,14 +91,13 @@ def test_request_examples_fit_their_schema(document: dict[str, Any]) -> None:
 
 
 def test_error_examples_fit_their_schema(document: dict[str, Any]) -> None:
-    seen = 0
+    seen, known = 0, Document(document)
     for methods in document["paths"].values():
         for operation in methods.values():
-            for status, response in operation["responses"].items():
+            for response in operation["responses"].values():
                 for code, example in response["content"]["application/json"].get("examples", {}).items():
-                    Document(document).check_value("Error", example["value"])
+                    known.check_value("Error", example["value"])
                     assert example["value"]["error"]["code"] == code
-                    assert status in operation["responses"]
                     seen += 1
     assert seen > 30
 
@@ -139,15 +146,17 @@ def test_codes_in_the_source_are_known_to_their_class() -> None:
 def _written_codes() -> Iterator[tuple[type[OmixaError], str]]:
     for path in Path(omixa.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            kind = (
-                getattr(errors, node.func.id, None)
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-                else None
-            )
-            if isinstance(kind, type) and issubclass(kind, OmixaError):
-                for keyword in node.keywords:
-                    if keyword.arg == "code" and isinstance(keyword.value, ast.Constant):
-                        yield kind, keyword.value.value
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                kind = getattr(errors, node.func.id, None)
+                if isinstance(kind, type) and issubclass(kind, OmixaError):
+                    yield from ((kind, code) for key in node.keywords if key.arg == "code" for code in _text(key.value))
+                elif node.func.id == UnacceptableImage.__name__:
+                    # Becomes an InvalidRequest with this code.
+                    yield from ((InvalidRequest, code) for code in _text(node.args[0]))
+
+
+def _text(node: ast.expr) -> list[str]:
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
 
 
 def test_is_served_without_a_key(gateway: Gateway, document: dict[str, Any]) -> None:
