@@ -75,6 +75,15 @@ class InvalidRequest(CallerError):
         "unknown_parameter": "There is no field or query parameter of that name.",
         "unsupported_value": "The value exists in this API, but this model cannot honour it.",
         "context_length_exceeded": "The prompt has more tokens than the model's context window.",
+        "image_url_not_inline": "A picture is given by an address; only data URLs are read.",
+        "invalid_data_url": "A picture's data URL is not written as data:image/png;base64,…",
+        "invalid_base64": "A picture's base64 is not in the standard alphabet, or its padding is missing.",
+        "invalid_image": "A picture is damaged.",
+        "truncated_image": "A picture ends too early.",
+        "animated_image": "A picture has several frames.",
+        "image_too_large": "A picture has too many pixels.",
+        "image_type_mismatch": "A picture is not of the type that its data URL declares.",
+        "unsupported_image_format": "A picture is neither PNG nor JPEG nor WebP.",
     }
 
 
