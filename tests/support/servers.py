@@ -180,7 +180,7 @@ class Gateway:
     def client(self, key: str | None) -> httpx.Client:
         """Return an HTTP client that sends a key."""
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False, verify=False)
 
 
 @contextlib.contextmanager
