@@ -25,7 +25,7 @@ class Router:
         if not plan:
             raise NoHealthyRoute(
                 f"No provider is configured for {model.id} with live keys. Set OMIXA_FOUNDRY_ENDPOINT and"
-                " OMIXA_FOUNDRY_API_KEY, or [providers.foundry] in omixa.toml, and start again;"
+                " OMIXA_FOUNDRY_API_KEY, or [foundry] in omixa.toml, and start again;"
                 " a test key (omx_test_…) works without a provider."
                 if mode == "live"
                 else f"No simulator is configured for {model.id} with test keys."
