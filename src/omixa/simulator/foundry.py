@@ -32,6 +32,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from omixa.engines.illustrator import Illustrator
+from omixa.errors import InvalidRequest
 from omixa.simulator.models import MODELS, ModelSpec
 from omixa.simulator.refusals import bad_key, rate_limited, refuse, too_many_headers, unknown_deployment
 from omixa.simulator.replies import Answer, reply
@@ -196,8 +197,8 @@ class FoundrySimulator:
         sketch = Sketch(split_prompt(order.prompt)[1], order.width, order.height, variant, order.references)
         try:
             encoded = await self._studio.picture(sketch)
-        except ValueError as error:
-            raise invalid(f"'image' cannot be decoded: {error}.") from error
+        except InvalidRequest as error:
+            raise invalid(f"'image' cannot be decoded: {error.message}") from error
         entry.status, entry.usage = 200, order.usage
         self._log.append(entry)
         await asyncio.sleep(self._options.latency_s + (step.number or 0.0 if step.name == "slow" else 0.0))

@@ -66,9 +66,9 @@ def edit_size(width: int, height: int) -> tuple[int, int]:
 
 
 def input_tokens(width: int, height: int) -> int:
-    """Return the tokens of a reference: its area after scaling down to about one megapixel. Small ones are not enlarged."""
-    scale = min(1.0, math.sqrt(ONE_MEGAPIXEL / (width * height)))
-    return image_tokens(_rounded(width * scale), _rounded(height * scale))
+    """Return the tokens of a reference: those of its area at about one megapixel. Smaller ones are not enlarged."""
+    share = min(1.0, width * height / ONE_MEGAPIXEL)
+    return math.ceil(image_tokens(*edit_size(width, height)) * share)
 
 
 def auto_size(prompt: str) -> tuple[int, int]:

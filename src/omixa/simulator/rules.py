@@ -25,9 +25,6 @@ from omixa.simulator.refusals import content_violation
 from omixa.simulator.wire import Form, invalid, unsupported
 from omixa.tokens import Tokenizer
 
-# The live service does not say its limit; this one keeps a decoded picture under 200 MB.
-INPUT_PIXELS_MAX = 50_000_000
-
 # `n` is taken and ignored: one picture comes back, as from the live service.
 _COMMON_FIELDS = frozenset({"model", "prompt", "n"})
 _SIZE_FIELDS = frozenset({"width", "height"})
@@ -169,8 +166,6 @@ def _picture(part: Part) -> ImageInfo:
         raise unsupported(f"'image' is {info.format}; only JPEG and PNG are supported.")
     if part.content_type != f"image/{info.format}" or _extension_format(part.filename) != info.format:
         raise invalid(f"'image' is {info.format}, but its filename or content type says something else.")
-    if info.width * info.height > INPUT_PIXELS_MAX:
-        raise unsupported(f"'image' has more than {INPUT_PIXELS_MAX} pixels.")
     return info
 
 

@@ -11,6 +11,7 @@ import pybase64
 
 from omixa.engines.illustrator import Illustrator
 
+# Few, because the renderer keeps the interpreter's lock: while it works, the rest of the process waits.
 PAINTERS = 2
 PICTURES_KEPT_MAX_BYTES = 64 * 1024 * 1024
 
@@ -45,7 +46,7 @@ class Studio:
         self._painting: dict[bytes, asyncio.Task[bytes]] = {}
 
     async def picture(self, sketch: Sketch) -> bytes:
-        """Return the PNG in base64. Raises ValueError when a reference cannot be decoded."""
+        """Return the PNG in base64. Raises InvalidRequest when a reference cannot be decoded."""
         key = sketch.key
         if key in self._kept:
             self._kept.move_to_end(key)
