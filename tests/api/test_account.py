@@ -135,8 +135,21 @@ def test_failed_request_costs_nothing(live_client: httpx.Client, foundry: Simula
     assert (request["state"], request["billed_amount"], request["usage"]) == ("released", "0.000000", None)
     assert request["outcome"] == request["error_code"] == "content_policy_violation"
     assert (request["line_items"], request["exact_amount"], request["route"]) == ([], None, None)
-    (attempt,) = request["attempts"]
-    assert attempt["outcome"] not in (None, "ok")
+    assert [attempt["outcome"] for attempt in request["attempts"]] == ["content_policy_violation"]
+
+
+@pytest.mark.parametrize("scenario", ["401", "quota", "redirect", "503"])
+def test_the_providers_own_words_stay_with_the_operator(
+    live_client: httpx.Client, foundry: Simulator, document: Document, scenario: str
+) -> None:
+    foundry.play(scenario)
+    failed = live_client.post(CREATE, json={"model": MODEL, "prompt": "A lighthouse"})
+    document.check(failed)
+    answer = live_client.get(f"{API}/requests/{failed.headers['x-request-id']}")
+    document.check(answer)
+    request = answer.json()
+    assert request["outcome"] == failed.json()["error"]["code"]
+    assert [attempt["outcome"] for attempt in request["attempts"]] == [request["outcome"]]
 
 
 def test_running_request(gateway: Gateway, client: httpx.Client, key: str) -> None:

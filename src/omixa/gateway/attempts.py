@@ -178,7 +178,8 @@ class Attempts:
             state="unknown" if error.ambiguous else "failed_free",
             provider_request_id=error.provider_request_id,
             upstream_status=error.upstream_status,
-            error_code=error.upstream_code or error.code,
+            # The provider's own word stands in the diagnostics: this one is shown to the caller.
+            error_code=error.code,
             diagnostics=error.diagnostics[:MAX_DIAGNOSTICS] or None,
             usage=None,
             cost_pico_usd=cost,
