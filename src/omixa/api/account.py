@@ -47,7 +47,7 @@ async def get_request(exchange: Exchange, services: Services) -> None:
     def read(tx: Transaction) -> tuple[RequestDetails, Charge | None]:
         details = analytics.find_request(tx, principal.workspace_id, principal.mode, request_id)
         if details is None:
-            raise RequestNotFound(f"There is no request {request_id}.", param="request")
+            raise RequestNotFound(f"There is no request {request_id[:80]}.", param="request")
         return details, _charge(tx, details)
 
     details, charge = await services.database.read(read)
@@ -172,7 +172,7 @@ async def get_result(exchange: Exchange, services: Services) -> None:
 def _stored(place: ResultPlace | None, request_id: str) -> tuple[str, str]:
     """Return the name and the digest of a stored answer, or raise why there is none."""
     if place is None:
-        raise ResultNotFound(f"There is no request {request_id}.", param="request")
+        raise ResultNotFound(f"There is no request {request_id[:80]}.", param="request")
     if place.state == "held":
         raise RequestInProgress(f"{request_id} is still in progress.", retry_after_s=RUNNING_RETRY_AFTER_S)
     if place.state == "released":
