@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator
 
 import httpx2 as httpx
 import pytest
+from hypothesis import settings
 
 from tests.support.servers import Gateway, Simulator, running_gateway, running_simulator
+
+# No test asserts how long something takes: the machine may be busy.
+settings.register_profile("omixa", deadline=None, print_blob=True)
+settings.load_profile("omixa")
 
 _names = itertools.count()
 
