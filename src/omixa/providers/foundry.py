@@ -45,7 +45,7 @@ class FoundryProvider:
     async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
         """Make one picture. Raises an UpstreamError when the attempt fails."""
         transport = self._in_process if _is_in_process(call) else self._http
-        request = await (_edit(call) if call.request.operation == "edit" else _generation(call))
+        request = await _edit(call) if call.request.operation == "edit" else _generation(call)
         timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
         response = await transport.post(request, timeouts)
         if response.status != 200:
@@ -64,7 +64,7 @@ class FoundryProvider:
 # ------------------------------------------------------------------------------------------------------ the request
 
 
-async def _generation(call: ProviderCall) -> WireRequest:
+def _generation(call: ProviderCall) -> WireRequest:
     size = call.offer.sizes[call.request.size]
     fields = {
         "model": call.deployment.deployment_name,
