@@ -36,29 +36,29 @@ def price_lists(draw: st.DrawFn) -> PriceList:
 
 
 @st.composite
-def bounded_usages(draw: st.DrawFn) -> tuple[Usage, UsageBounds, int, int, int, int]:
-    """A usage within its bounds, with the bounds, prompt bytes, context window, number of references and of pictures."""
+def bounded_usages(draw: st.DrawFn) -> tuple[list[Usage], UsageBounds, int, int, int, int]:
+    """Usages within their bounds, with the bounds, prompt bytes, context window, number of references and of pictures."""
     low, high = sorted((draw(st.integers(0, 5000)), draw(st.integers(0, 5000))))
     bounds = UsageBounds(draw(st.integers(0, 5000)), low, high)
     prompt_bytes, window = draw(st.integers(0, 50_000)), draw(st.integers(1, 50_000))
     references, n = draw(st.integers(0, 16)), draw(st.integers(1, 10))
-    arrived = draw(st.integers(0, n))
-    usage = Usage(
-        input_text_tokens=draw(st.integers(0, arrived * min(prompt_bytes, window))),
-        input_image_tokens=draw(st.integers(0, arrived * references * bounds.input_image_tokens_max)),
-        output_image_tokens=draw(st.integers(0, arrived * bounds.output_image_tokens_max)),
-        images=arrived,
-        estimated=draw(st.booleans()),
+    usage = st.builds(
+        Usage,
+        input_text_tokens=st.integers(0, min(prompt_bytes, window)),
+        input_image_tokens=st.integers(0, references * bounds.input_image_tokens_max),
+        output_image_tokens=st.integers(0, bounds.output_image_tokens_max),
+        images=st.just(1),
+        estimated=st.booleans(),
     )
-    return usage, bounds, prompt_bytes, window, references, n
+    return draw(st.lists(usage, max_size=n)), bounds, prompt_bytes, window, references, n
 
 
 @settings(deadline=None)
 @given(bounded_usages(), price_lists(), markups)
 def test_no_usage_within_the_bounds_costs_more_than_the_ceiling(
-    case: tuple[Usage, UsageBounds, int, int, int, int], prices: PriceList, markup_ppm: int
+    case: tuple[list[Usage], UsageBounds, int, int, int, int], prices: PriceList, markup_ppm: int
 ) -> None:
-    usage, bounds, prompt_bytes, window, references, n = case
+    pictures, bounds, prompt_bytes, window, references, n = case
     ceiling = price_ceiling(
         prices,
         bounds,
@@ -68,14 +68,14 @@ def test_no_usage_within_the_bounds_costs_more_than_the_ceiling(
         n=n,
         markup_ppm=markup_ppm,
     )
-    assert rate(usage, prices, markup_ppm=markup_ppm).amount_micro_usd <= ceiling.amount_micro_usd
+    assert rate(pictures, prices, markup_ppm=markup_ppm).amount_micro_usd <= ceiling.amount_micro_usd
 
 
 @settings(deadline=None)
 @given(usages, price_lists(), markups, st.sampled_from(COUNTS), st.integers(0, 10**6))
 def test_more_is_never_cheaper(usage: Usage, prices: PriceList, markup_ppm: int, count: str, more: int) -> None:
     larger = dataclasses.replace(usage, **{count: getattr(usage, count) + more})
-    before, after = rate(usage, prices, markup_ppm=markup_ppm), rate(larger, prices, markup_ppm=markup_ppm)
+    before, after = rate([usage], prices, markup_ppm=markup_ppm), rate([larger], prices, markup_ppm=markup_ppm)
     assert before.exact_pico_usd <= after.exact_pico_usd
     assert before.amount_micro_usd <= after.amount_micro_usd
 
@@ -83,14 +83,21 @@ def test_more_is_never_cheaper(usage: Usage, prices: PriceList, markup_ppm: int,
 @settings(deadline=None)
 @given(usages, price_lists(), markups, markups)
 def test_a_higher_markup_is_never_cheaper(usage: Usage, prices: PriceList, one: int, other: int) -> None:
-    low, high = (rate(usage, prices, markup_ppm=markup).amount_micro_usd for markup in sorted((one, other)))
+    low, high = (rate([usage], prices, markup_ppm=markup).amount_micro_usd for markup in sorted((one, other)))
     assert low <= high
+
+
+@settings(deadline=None)
+@given(st.lists(usages, max_size=10), price_lists(), markups)
+def test_the_exact_price_is_that_of_each_picture_alone(parts: list[Usage], prices: PriceList, markup_ppm: int) -> None:
+    alone = sum(rate([part], prices).exact_pico_usd for part in parts)
+    assert rate(parts, prices, markup_ppm=markup_ppm).exact_pico_usd == alone
 
 
 @settings(deadline=None)
 @given(usages, price_lists(), markups)
 def test_the_charge_is_the_exact_price_rounded_once(usage: Usage, prices: PriceList, markup_ppm: int) -> None:
-    charge = rate(usage, prices, markup_ppm=markup_ppm)
+    charge = rate([usage], prices, markup_ppm=markup_ppm)
     assert charge.exact_pico_usd == sum(item.amount_pico_usd for item in charge.items)
     assert all(item.amount_pico_usd == item.quantity * item.unit_price_pico_usd for item in charge.items)
     # Both in millionths of a pico-USD, so that the comparison is exact.
@@ -109,12 +116,12 @@ def test_the_charge_is_the_exact_price_rounded_once(usage: Usage, prices: PriceL
 @settings(deadline=None)
 @given(usages, price_lists(), markups)
 def test_the_same_usage_has_the_same_price_for_ever(usage: Usage, prices: PriceList, markup_ppm: int) -> None:
-    first: Charge = rate(usage, prices, markup_ppm=markup_ppm)
-    assert first == rate(dataclasses.replace(usage), dataclasses.replace(prices), markup_ppm=markup_ppm)
+    first: Charge = rate([usage], prices, markup_ppm=markup_ppm)
+    assert first == rate([dataclasses.replace(usage)], dataclasses.replace(prices), markup_ppm=markup_ppm)
 
 
 @settings(deadline=None)
-@given(st.lists(usages.filter(lambda usage: not usage.estimated), max_size=10))
+@given(st.lists(usages, max_size=10))
 def test_one_rounding_is_never_dearer_than_one_for_each_picture(parts: list[Usage]) -> None:
-    together = rate(sum(parts, Usage()), MODEL.prices).amount_micro_usd
-    assert together <= sum(rate(part, MODEL.prices).amount_micro_usd for part in parts)
+    together = rate(parts, MODEL.prices).amount_micro_usd
+    assert together <= sum(rate([part], MODEL.prices).amount_micro_usd for part in parts)

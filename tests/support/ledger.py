@@ -112,14 +112,14 @@ def failed(call: StartedAttempt) -> EndedAttempt:
 
 def a_record(customer: Customer, request_id: str, usage: Usage, held: int) -> UsageRecord:
     """Return the record of a usage, charged at its price or, if lower, at the hold."""
-    charge = rate(usage, MODEL.prices)
+    charge = rate([usage], MODEL.prices)
     return UsageRecord(
         request_id=request_id,
         workspace_id=customer.workspace_id,
         key_id=customer.key_id,
         mode=customer.mode,
         model=MODEL.id,
-        usage=usage,
+        usages=(usage,),
         exact_pico_usd=charge.exact_pico_usd,
         amount_micro_usd=min(charge.amount_micro_usd, held),
         markup_ppm=charge.markup_ppm,

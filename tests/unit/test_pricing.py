@@ -80,12 +80,29 @@ COST = [
 FALLBACK = [(1, 0, "0.033000"), (2, 0, "0.066000"), (3, 0, "0.099000"), (10, 0, "0.330000"), (0, 0, "0.000000")]
 FALLBACK += [(1, 10_000, "0.033400"), (1, 100_000, "0.036300"), (7, -500_000, "0.115500")]
 
+# text, reference and output tokens of each picture that has its usage, pictures without one, markup -> exact, billed
+MIXED = [
+    ([(15, 1024, 1024)], 1, 0, "71987", "0.072000"),  # 38,987 + 33,000
+    ([(15, 0, 1024)], 2, 0, "99867", "0.099900"),  # 33,867 + 2 x 33,000
+    ([(0, 0, 1024)], 1, 0, "66792", "0.066800"),
+    ([(15, 0, 1024), (15, 0, 1024)], 1, 0, "100734", "0.100800"),
+    ([(15, 0, 1024), (15, 0, 1014)], 1, 0, "100404", "0.100500"),
+    ([(15, 0, 1024)] * 9, 1, 0, "337803", "0.337900"),
+    ([(15, 1024, 1024)], 9, 0, "335987", "0.336000"),
+    ([(20, 0, 0)], 1, 0, "33100", "0.033100"),  # exactly a unit above the fallback
+    ([(21, 0, 0)], 1, 0, "33105", "0.033200"),
+    ([(0, 0, 0)], 1, 0, "33000", "0.033000"),  # a reported zero stays free beside an estimate
+    ([(15, 1024, 1024)], 1, 100_000, "71987", "0.079200"),  # + 10 %: 79,185.7
+    ([(15, 1024, 1024)], 1, -500_000, "71987", "0.036000"),  # - 50 %: 35,993.5
+    ([], 0, 0, "0", "0.000000"),
+]
+
 
 @pytest.mark.parametrize(("text", "reference", "output", "images", "markup_ppm", "exact_micro", "billed"), SOLD)
 def test_golden_prices(
     text: int, reference: int, output: int, images: int, markup_ppm: int, exact_micro: str, billed: str
 ) -> None:
-    charge = rate(Usage(text, reference, output, images), MODEL.prices, markup_ppm=markup_ppm)
+    charge = rate([Usage(text, reference, output, images)], MODEL.prices, markup_ppm=markup_ppm)
     assert charge.exact_pico_usd == int(exact_micro) * 10**6
     assert format_usd(charge.amount_micro_usd) == billed
     assert charge.markup_ppm == markup_ppm
@@ -94,16 +111,44 @@ def test_golden_prices(
 
 @pytest.mark.parametrize(("text", "reference", "output", "billed"), COST)
 def test_golden_costs(text: int, reference: int, output: int, billed: str) -> None:
-    assert format_usd(rate(Usage(text, reference, output, 1), OFFER.cost).amount_micro_usd) == billed
+    assert format_usd(rate([Usage(text, reference, output, 1)], OFFER.cost).amount_micro_usd) == billed
 
 
 @pytest.mark.parametrize(("images", "markup_ppm", "billed"), FALLBACK)
 def test_an_estimated_usage_costs_the_fallback_for_each_picture(images: int, markup_ppm: int, billed: str) -> None:
     usage = Usage(15, 1024, 1024, images, estimated=True)
-    charge = rate(usage, MODEL.prices, markup_ppm=markup_ppm)
+    charge = rate([usage], MODEL.prices, markup_ppm=markup_ppm)
     assert format_usd(charge.amount_micro_usd) == billed
     assert [item.component for item in charge.items] == ["image"]
     assert charge.fallback
+
+
+@pytest.mark.parametrize(("reported", "estimated", "markup_ppm", "exact_micro", "billed"), MIXED)
+def test_each_picture_is_priced_by_its_own_rule_and_the_request_rounded_once(
+    reported: list[tuple[int, int, int]], estimated: int, markup_ppm: int, exact_micro: str, billed: str
+) -> None:
+    usages = [Usage(*counts, 1) for counts in reported] + [Usage(15, 1024, 1024, 1, estimated=True)] * estimated
+    for order in (usages, usages[::-1]):
+        charge = rate(order, MODEL.prices, markup_ppm=markup_ppm)
+        assert charge.exact_pico_usd == int(exact_micro) * 10**6
+        assert format_usd(charge.amount_micro_usd) == billed
+        assert charge.fallback == bool(estimated)
+
+
+def test_the_receipt_of_a_mixed_request_adds_up_each_component() -> None:
+    charge = rate([Usage(15, 0, 1024, 1), Usage(15, 0, 9, 1, estimated=True), Usage(15, 0, 1014, 1)], MODEL.prices)
+    assert [(item.component, item.quantity) for item in charge.items] == [
+        ("input_text", 30),
+        ("input_image", 0),
+        ("output_image", 2038),
+        ("image", 1),
+    ]
+    assert sum(item.amount_pico_usd for item in charge.items) == charge.exact_pico_usd
+
+
+def test_a_count_below_zero_is_not_made_good_by_another_picture() -> None:
+    with pytest.raises(ValueError, match="output_image_tokens"):
+        rate([Usage(output_image_tokens=-1, images=1), Usage(output_image_tokens=5, images=1)], MODEL.prices)
 
 
 def test_there_are_enough_golden_prices() -> None:
@@ -111,7 +156,7 @@ def test_there_are_enough_golden_prices() -> None:
 
 
 def test_the_receipt_reads_like_the_price_list_and_adds_up() -> None:
-    charge = rate(Usage(15, 1024, 1024, 1), MODEL.prices)
+    charge = rate([Usage(15, 1024, 1024, 1)], MODEL.prices)
     assert [(item.component, item.quantity, item.usd, item.per) for item in charge.items] == [
         ("input_text", 15, "5.00", 10**6),
         ("input_image", 1024, "5.00", 10**6),
@@ -135,31 +180,31 @@ def test_half_up_agrees_with_decimal_arithmetic() -> None:
         for images in (1_000, 1_001, 7_777):
             exact = Decimal(pico * images) * (1_000_000 + markup_ppm) / 10**12
             units = max(1, int((exact / 10).to_integral_value(ROUND_HALF_UP)))
-            assert rate(Usage(images=images), priced, markup_ppm=markup_ppm).amount_micro_usd == units * 10
+            assert rate([Usage(images=images)], priced, markup_ppm=markup_ppm).amount_micro_usd == units * 10
 
 
 @pytest.mark.parametrize("field", ["input_text_tokens", "input_image_tokens", "output_image_tokens"])
 @pytest.mark.parametrize("count", [-1, MAX_COUNT + 1, 10**30])
 def test_absurd_counts_are_refused(field: str, count: int) -> None:
     with pytest.raises(ValueError, match=field):
-        rate(dataclasses.replace(Usage(images=1), **{field: count}), MODEL.prices)
+        rate([dataclasses.replace(Usage(images=1), **{field: count})], MODEL.prices)
 
 
 def test_a_count_that_is_not_an_integer_is_refused() -> None:
     with pytest.raises(TypeError):
-        rate(Usage(output_image_tokens=1024.0), MODEL.prices)  # type: ignore[arg-type]  # that is the point
+        rate([Usage(output_image_tokens=1024.0)], MODEL.prices)  # type: ignore[arg-type]  # that is the point
 
 
 @pytest.mark.parametrize("markup_ppm", [-1_000_001, 100_000_001])
 def test_absurd_markups_are_refused(markup_ppm: int) -> None:
     with pytest.raises(ValueError, match="markup"):
-        rate(Usage(), MODEL.prices, markup_ppm=markup_ppm)
+        rate([Usage()], MODEL.prices, markup_ppm=markup_ppm)
 
 
 def test_a_price_that_cannot_be_stored_is_refused() -> None:
     dear = dataclasses.replace(MODEL.prices, components=(PriceComponent("x", "images", 10**12, "1", 1),))
     with pytest.raises(ValueError, match="too large"):
-        rate(Usage(images=10**7), dear)
+        rate([Usage(images=10**7)], dear)
 
 
 def test_the_ceiling_of_the_example() -> None:

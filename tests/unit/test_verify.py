@@ -122,12 +122,12 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
     ),
     "usage": (
         {"I8", "sums"},
-        ["UPDATE usage_record SET usage_json = json_set(usage_json, '$.output_image_tokens', 1025)"],
+        ["UPDATE usage_record SET usage_json = json_set(usage_json, '$[0].output_image_tokens', 1025)"],
         [CHANGE.format("usage_record")],
     ),
     "usage that cannot be rated": (
         {"I8", "sums"},
-        ["UPDATE usage_record SET usage_json = json_set(usage_json, '$.output_image_tokens', -1)"],
+        ["UPDATE usage_record SET usage_json = json_set(usage_json, '$[0].output_image_tokens', -1)"],
         [CHANGE.format("usage_record")],
     ),
     "a markup": ({"I8"}, ["UPDATE usage_record SET markup_ppm = 500000"], [CHANGE.format("usage_record")]),

@@ -93,10 +93,10 @@ def _model_id(services: Services, name: str | None) -> str | None:
 
 def _charge(tx: Transaction, details: RequestDetails) -> Charge | None:
     """Compute a charge again from what is recorded for ever: usage, price version and markup."""
-    usage, markup_ppm = details.summary.usage, details.markup_ppm
-    if usage is None or markup_ppm is None:
+    markup_ppm = details.markup_ppm
+    if markup_ppm is None:
         return None
-    return rate(usage, load_prices(tx, details.price_version), markup_ppm=markup_ppm)
+    return rate(details.summary.usages, load_prices(tx, details.price_version), markup_ppm=markup_ppm)
 
 
 def _summary(summary: RequestSummary) -> dict[str, Any]:

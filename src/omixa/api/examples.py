@@ -53,7 +53,7 @@ def _answer(catalogue: Catalogue) -> Answer:
     reference = Image(base64.b64decode(PNG_BASE64), ImageInfo("png", _SIDE, _SIDE, 1_500_000, has_alpha=False))
     request = _request(model, reference)
     usage = Usage(PROMPT_TOKENS, IMAGE_TOKENS, IMAGE_TOKENS, images=1)
-    charge = rate(usage, model.prices)
+    charge = rate([usage], model.prices)
     held = price_ceiling(
         model.prices,
         model.bounds,

@@ -246,6 +246,10 @@ def usage_rates_to_the_same_charge(at: Snapshot) -> Checked:
         yield row["request_id"], _rating_fault(at.tx, versions, row)
 
 
+def _usages(row: Row) -> tuple[Usage, ...]:
+    return msgspec.json.decode(row["usage_json"], type=tuple[Usage, ...])
+
+
 def _rating_fault(tx: Transaction, versions: dict[str, PriceList], row: Row) -> str | None:
     version = row["price_version_id"]
     if version != row["held_version"]:
@@ -253,8 +257,7 @@ def _rating_fault(tx: Transaction, versions: dict[str, PriceList], row: Row) -> 
     try:
         if version not in versions:
             versions[version] = load_prices(tx, version)
-        usage = msgspec.json.decode(row["usage_json"], type=Usage)
-        charge = rate(usage, versions[version], markup_ppm=row["markup_ppm"])
+        charge = rate(_usages(row), versions[version], markup_ppm=row["markup_ppm"])
     except (ValueError, InternalError) as error:
         return f"cannot be rated again: {error}"
     expected = (charge.exact_pico_usd, min(charge.amount_micro_usd, row["hold_amount"]))
@@ -374,7 +377,7 @@ def _sum(rows: Iterator[Row]) -> dict[str, int]:
     for row in rows:
         requests += 1
         amount += row["amount"]
-        total += msgspec.json.decode(row["usage_json"], type=Usage)
+        total = sum(_usages(row), total)
     return {
         "requests": requests,
         "images": total.images,

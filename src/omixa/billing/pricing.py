@@ -15,7 +15,7 @@ from omixa.domain.images import Image, ImageInfo, ImageRequest, Usage
 from omixa.domain.models import NativeSize, Offer, PriceComponent, PriceList, UsageBounds
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, PPM
 
-# A count above this is not usage but a mistake: two hundred times what ten pictures with sixteen references can use.
+# A count above this is not usage but a mistake: two thousand times what a picture with sixteen references can use.
 MAX_COUNT = 10**8
 # Exact prices are stored as signed 64-bit integers.
 MAX_EXACT_PICO_USD = 2**63 - 1
@@ -42,7 +42,7 @@ class LineItem:
 class Charge:
     """A rated usage. `exact_pico_usd` is the sum of the items, `amount_micro_usd` that sum with the markup, rounded once.
 
-    `fallback` says that the price list's flat price was used because the usage was only estimated.
+    `fallback` says that the price list's flat price was used for at least one picture whose usage was only estimated.
     """
 
     items: tuple[LineItem, ...]
@@ -52,14 +52,19 @@ class Charge:
     fallback: bool
 
 
-def rate(usage: Usage, prices: PriceList, *, markup_ppm: int = 0) -> Charge:
-    """Return the price of a usage; of an estimated one the fallback price alone, for each picture that arrived.
+def rate(usages: Sequence[Usage], prices: PriceList, *, markup_ppm: int = 0) -> Charge:
+    """Return the price of what the pictures of a request used, one usage each: every one by its own rule, rounded once.
 
-    `markup_ppm` is in parts per million, a discount below zero. Raises ValueError for counts below zero or above MAX_COUNT,
-    for a markup outside -100 % to 10,000 %, and for a price that does not fit in 64 bits.
+    A reported usage costs its components, an estimated one the fallback price alone. A line item counts all pictures to which
+    its component applies. `markup_ppm` is in parts per million, a discount below zero. Raises ValueError for counts below
+    zero or above MAX_COUNT, for a markup outside -100 % to 10,000 %, and for a price that does not fit in 64 bits.
     """
-    components = (prices.fallback,) if usage.estimated else prices.components
-    return _charge(tuple(_line_item(component, usage) for component in components), prices, markup_ppm, usage.estimated)
+    reported = [usage for usage in usages if not usage.estimated]
+    estimated = [usage for usage in usages if usage.estimated]
+    items = [_line_item(component, reported) for component in prices.components if reported]
+    if estimated:
+        items.append(_line_item(prices.fallback, estimated))
+    return _charge(tuple(items), prices, markup_ppm, bool(estimated))
 
 
 def price_ceiling(
@@ -72,19 +77,20 @@ def price_ceiling(
     n: int,
     markup_ppm: int = 0,
 ) -> Charge:
-    """Return the highest charge that `rate` can give for up to n pictures within the bounds, estimated or not.
+    """Return the highest charge that `rate` can give for up to n pictures within the bounds, each estimated or not.
 
     Prices are not negative, so a price list is monotone in every count and its highest price is that of the highest counts.
-    A text token is at least one byte of UTF-8, and each picture reads the prompt and all references anew.
+    A text token is at least one byte of UTF-8, and each picture reads the prompt and all references anew. Pictures are added,
+    so no mixture of the two rules is dearer than the dearer rule for all.
     """
     worst = Usage(
-        input_text_tokens=n * min(prompt_bytes, context_window_tokens),
-        input_image_tokens=n * len(input_images) * bounds.input_image_tokens_max,
-        output_image_tokens=n * bounds.output_image_tokens_max,
-        images=n,
+        input_text_tokens=min(prompt_bytes, context_window_tokens),
+        input_image_tokens=len(input_images) * bounds.input_image_tokens_max,
+        output_image_tokens=bounds.output_image_tokens_max,
+        images=1,
     )
-    flat = Usage(images=n, estimated=True)
-    charges = (rate(usage, prices, markup_ppm=markup_ppm) for usage in (worst, flat))
+    flat = Usage(images=1, estimated=True)
+    charges = (rate([usage] * n, prices, markup_ppm=markup_ppm) for usage in (worst, flat))
     return max(charges, key=lambda charge: charge.amount_micro_usd)
 
 
@@ -111,13 +117,18 @@ def _tiles(picture: ImageInfo | NativeSize) -> int:
     return picture.width * picture.height // PIXELS_PER_TOKEN
 
 
-def _line_item(component: PriceComponent, usage: Usage) -> LineItem:
-    # index() refuses a float that slipped in from a provider's answer.
-    quantity = operator.index(getattr(usage, component.counts))
-    if not 0 <= quantity <= MAX_COUNT:
-        raise ValueError(f"{component.counts} is {quantity}: a count is from 0 to {MAX_COUNT}")
+def _line_item(component: PriceComponent, usages: Sequence[Usage]) -> LineItem:
+    quantity = sum(_count(component, usage) for usage in usages)
     price = component.unit_price_pico_usd
     return LineItem(component.name, quantity, price, component.usd, component.per, quantity * price)
+
+
+def _count(component: PriceComponent, usage: Usage) -> int:
+    # index() refuses a float that slipped in from a provider's answer.
+    count = operator.index(getattr(usage, component.counts))
+    if not 0 <= count <= MAX_COUNT:
+        raise ValueError(f"{component.counts} is {count}: a count is from 0 to {MAX_COUNT}")
+    return count
 
 
 def _charge(items: tuple[LineItem, ...], prices: PriceList, markup_ppm: int, fallback: bool) -> Charge:

@@ -116,9 +116,9 @@ class Attempts:
         offer = self.catalogue.offer(deployment.provider, run.request.model)
         call = ProviderCall(run.request, offer, deployment, run.id, started.image_index)
         result = await self._result(run, call, deadline)
-        usage = result.usage or self._estimate(run, offer)
+        usage = self._estimate(run, offer, result.image) if result.usage is None else result.usage
         image, emulated = await self._finished(run, result.image)
-        cost = rate(usage, offer.cost)
+        cost = rate([usage], offer.cost)
         calls.end(
             EndedAttempt(
                 id=started.id,
@@ -134,8 +134,8 @@ class Attempts:
         )
         return Delivery(image, usage, deployment, offer, emulated)
 
-    def _estimate(self, run: Run, offer: Offer) -> Usage:
-        return estimate_usage(run.request, self.catalogue.resolve(run.request.model).bounds, offer)
+    def _estimate(self, run: Run, offer: Offer, picture: Image | None = None) -> Usage:
+        return estimate_usage(run.request, self.catalogue.resolve(run.request.model).bounds, offer, picture)
 
     async def _result(self, run: Run, call: ProviderCall, deadline: float) -> ProviderResult:
         provider = self.providers[call.deployment.provider]
@@ -161,7 +161,7 @@ class Attempts:
 
     def _failure(self, run: Run, started: StartedAttempt, deployment: Deployment, error: UpstreamError) -> EndedAttempt:
         offer = self.catalogue.offer(deployment.provider, run.request.model)
-        cost = rate(self._estimate(run, offer), offer.cost).exact_pico_usd if error.ambiguous else 0
+        cost = rate([self._estimate(run, offer)], offer.cost).exact_pico_usd if error.ambiguous else 0
         log.warning(
             "attempt.failed",
             extra={

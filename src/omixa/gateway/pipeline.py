@@ -17,7 +17,7 @@ import msgspec
 
 from omixa.billing.ledger import Hold, StoredResult
 from omixa.billing.pricing import Charge, price_ceiling, rate
-from omixa.domain.images import Image, Usage
+from omixa.domain.images import Image
 from omixa.domain.models import Deployment, Model
 from omixa.errors import CallerError, InternalError, OmixaError
 from omixa.gateway import results
@@ -93,8 +93,8 @@ class Pipeline:
         deliveries: Sequence[Delivery],
         failures: Sequence[Failure],
     ) -> Answer:
-        usage = sum((delivery.usage for delivery in deliveries), Usage())
-        charge = rate(usage, model.prices)
+        usages = tuple(delivery.usage for delivery in deliveries)
+        charge = rate(usages, model.prices)
         held = ceiling.amount_micro_usd
         billed = min(charge.amount_micro_usd, held)
         if billed < charge.amount_micro_usd:
@@ -113,7 +113,7 @@ class Pipeline:
             key_id=run.principal.key_id,
             mode=run.principal.mode,
             model=model.id,
-            usage=usage,
+            usages=usages,
             exact_pico_usd=charge.exact_pico_usd,
             amount_micro_usd=billed,
             markup_ppm=charge.markup_ppm,

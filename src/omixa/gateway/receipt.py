@@ -13,6 +13,7 @@ from omixa.domain.money import PICO_PER_USD, format_usd
 from omixa.errors import OmixaError
 from omixa.gateway.attempts import AttemptLog, Delivery
 from omixa.gateway.run import Run
+from omixa.usage.records import add_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def build_envelope(
     `usage_by_image` inside `omixa` is what each picture used, in the order of `data`.
     """
     first = deliveries[0]
-    usage = sum((delivery.usage for delivery in deliveries), Usage())
+    usage = add_up(delivery.usage for delivery in deliveries)
     return {
         "created": created,
         "size": first.image.info.size,

@@ -17,7 +17,7 @@ from omixa.domain.access import Mode
 from omixa.domain.images import Usage
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import attempt, request, usage_day, usage_record
-from omixa.usage.records import decode_usage
+from omixa.usage.records import add_up, decode_usages
 
 RequestState = Literal["held", "captured", "released"]
 PeriodType = Literal["day", "month"]
@@ -32,7 +32,8 @@ _LAST_DAY = "9999-12-31"
 class RequestSummary:
     """A request in a list. A request that is not captured has charged nothing and has no usage.
 
-    `outcome` is "ok", an error's code, or None while the request runs. `result_expires_at_ms` is None without a result.
+    `outcome` is "ok", an error's code, or None while the request runs. `usages` has one entry for each picture that arrived.
+    `result_expires_at_ms` is None without a result.
     """
 
     id: str
@@ -43,10 +44,15 @@ class RequestSummary:
     outcome: str | None
     held_micro_usd: int
     charged_micro_usd: int
-    usage: Usage | None
+    usages: tuple[Usage, ...]
     result_expires_at_ms: int | None
     created_at_ms: int
     ended_at_ms: int | None
+
+    @property
+    def usage(self) -> Usage | None:
+        """Return what all pictures used together, None when nothing was captured."""
+        return add_up(self.usages) if self.usages else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +202,7 @@ def _summary(row: Row) -> RequestSummary:
         outcome=row["outcome"],
         held_micro_usd=row["hold_amount"],
         charged_micro_usd=row["charge_amount"] or 0,
-        usage=None if row["usage_json"] is None else decode_usage(row["usage_json"]),
+        usages=() if row["usage_json"] is None else decode_usages(row["usage_json"]),
         result_expires_at_ms=row["result_expires_at_ms"],
         created_at_ms=row["created_at_ms"],
         ended_at_ms=row["ended_at_ms"],

@@ -6,7 +6,7 @@ Functions of an open transaction, so that they commit together with the money th
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,14 +53,17 @@ class EndedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """Enough to compute a charge again: usage, price version, markup, the exact price and the charge."""
+    """Enough to compute a charge again: usage, price version, markup, the exact price and the charge.
+
+    `usages` has one entry for each picture that arrived, because each is priced by its own rule.
+    """
 
     request_id: str
     workspace_id: str
     key_id: str
     mode: Mode
     model: str
-    usage: Usage
+    usages: tuple[Usage, ...]
     exact_pico_usd: int
     amount_micro_usd: int
     markup_ppm: int
@@ -131,7 +134,7 @@ def end_attempts(tx: Transaction, attempts: Sequence[EndedAttempt]) -> None:
                 "upstream_status": ended.upstream_status,
                 "error_code": ended.error_code,
                 "diagnostics": ended.diagnostics,
-                "usage_json": None if ended.usage is None else encode_usage(ended.usage),
+                "usage_json": None if ended.usage is None else msgspec.json.encode(ended.usage).decode(),
                 "cost_pico_usd": ended.cost_pico_usd,
                 "cost_basis": ended.cost_basis,
                 "ended_at_ms": now,
@@ -182,19 +185,19 @@ def record_usage(tx: Transaction, record: UsageRecord) -> None:
         mode=record.mode,
         key_id=record.key_id,
         model=record.model,
-        usage_json=encode_usage(record.usage),
+        usage_json=encode_usages(record.usages),
         exact_pico_usd=record.exact_pico_usd,
         amount=record.amount_micro_usd,
         markup_ppm=record.markup_ppm,
         price_version_id=record.price_version_id,
         at_ms=now,
     )
-    day = day_of(now)
+    day, usage = day_of(now), add_up(record.usages)
     sums = {
         "requests": 1,
-        "images": record.usage.images,
-        "input_tokens": record.usage.input_tokens,
-        "output_tokens": record.usage.output_image_tokens,
+        "images": usage.images,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_image_tokens,
         "amount": record.amount_micro_usd,
     }
     changed = tx.execute(
@@ -218,14 +221,19 @@ def record_usage(tx: Transaction, record: UsageRecord) -> None:
         )
 
 
-def encode_usage(usage: Usage) -> str:
-    """Return usage as it is stored."""
-    return msgspec.json.encode(usage).decode()
+def encode_usages(usages: Sequence[Usage]) -> str:
+    """Return what the pictures of a request used as it is stored."""
+    return msgspec.json.encode(usages).decode()
 
 
-def decode_usage(text: str) -> Usage:
-    """Return usage from what is stored."""
-    return msgspec.json.decode(text, type=Usage)
+def decode_usages(text: str) -> tuple[Usage, ...]:
+    """Return what the pictures of a request used from what is stored."""
+    return msgspec.json.decode(text, type=tuple[Usage, ...])
+
+
+def add_up(usages: Iterable[Usage]) -> Usage:
+    """Return what several pictures used together."""
+    return sum(usages, Usage())
 
 
 def day_of(at_ms: int) -> str:
