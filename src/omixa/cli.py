@@ -145,14 +145,15 @@ def serve(context: Context, host: str | None, port: int | None, data_dir: str | 
 async def _serve(settings: config.Settings) -> str | None:
     """Serve until told to stop; return the reason when the disk or the database failed."""
     from omixa.app import create_app
+    from omixa.engines.painters import Painters
     from omixa.server import listen, make_server
     from omixa.services import SIMULATOR_KEY, open_services
     from omixa.simulator.foundry import FoundrySimulatorOptions
     from omixa.simulator.foundry import create_app as create_simulator
 
-    listener = listen(settings.host, settings.port)
-    simulator = create_simulator(FoundrySimulatorOptions(api_key=SIMULATOR_KEY, latency_s=settings.simulator_latency_s))
-    with listener:
+    options = FoundrySimulatorOptions(api_key=SIMULATOR_KEY, latency_s=settings.simulator_latency_s)
+    with listen(settings.host, settings.port) as listener, Painters() as painters:
+        simulator = create_simulator(options, painters)
         async with open_services(settings, simulator) as services:
             server = make_server(
                 create_app(services),
@@ -431,6 +432,7 @@ def simulate_foundry(
     scenario: str,
 ) -> None:
     """Speak Microsoft Foundry's wire format and paint pictures from prompts."""
+    from omixa.engines.painters import Painters
     from omixa.server import listen, make_server
     from omixa.simulator.foundry import FoundrySimulatorOptions, create_app
     from omixa.telemetry import configure_logging
@@ -449,9 +451,9 @@ def simulate_foundry(
     configure_logging("info")
 
     async def main() -> None:
-        with listen(host, port) as listener:
+        with listen(host, port) as listener, Painters() as painters:
             server = make_server(
-                create_app(simulator),
+                create_app(simulator, painters),
                 header_timeout_s=10,
                 grace_s=5,
                 on_ready=lambda: click.echo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp
 from omixa.app import create_app
 from omixa.config import FoundrySettings, Settings
 from omixa.domain.access import Mode, Secret
+from omixa.engines.painters import Painters
 from omixa.server import listen, make_server
 from omixa.services import SIMULATOR_KEY, Services, open_services
 from omixa.simulator.foundry import FoundrySimulatorOptions
@@ -26,6 +28,12 @@ from omixa.simulator.foundry import create_app as create_simulator
 
 T = TypeVar("T")
 SIMULATOR_API_KEY = "simulator-key"
+
+
+@functools.cache
+def painters() -> Painters:
+    """Return the painters that all simulators of a test run share; they end with the process."""
+    return Painters()
 
 
 class LoopThread:
@@ -124,7 +132,7 @@ def running_simulator(**options: Any) -> Iterator[Simulator]:
 
     async def serve(thread: LoopThread) -> None:
         await _serve_until_stopped(
-            thread, create_simulator(simulator.options), lambda port: setattr(simulator, "port", port)
+            thread, create_simulator(simulator.options, painters()), lambda port: setattr(simulator, "port", port)
         )
 
     with LoopThread(serve):
@@ -193,7 +201,7 @@ def running_gateway(data_dir: Path, simulator: Simulator | None = None, **settin
     )
     base = Settings(data_dir=str(data_dir), foundry=foundry)
     gateway = Gateway(msgspec.structs.replace(base, **settings))
-    in_process = create_simulator(FoundrySimulatorOptions(api_key=SIMULATOR_KEY))
+    in_process = create_simulator(FoundrySimulatorOptions(api_key=SIMULATOR_KEY), painters())
 
     async def serve(thread: LoopThread) -> None:
         async with open_services(gateway.settings, in_process) as services:

@@ -31,7 +31,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from omixa.engines.illustrator import Illustrator
+from omixa.engines.painters import Painters
 from omixa.errors import InvalidRequest
 from omixa.simulator.models import MODELS, ModelSpec
 from omixa.simulator.refusals import bad_key, rate_limited, refuse, too_many_headers, unknown_deployment
@@ -120,12 +120,12 @@ class RateWindow:
 class FoundrySimulator:
     """The handlers and what they remember."""
 
-    def __init__(self, options: FoundrySimulatorOptions, tokenizer: Tokenizer, illustrator: Illustrator) -> None:
+    def __init__(self, options: FoundrySimulatorOptions, tokenizer: Tokenizer, painters: Painters) -> None:
         self._options = options
         self._moods = Moods(options.scenario)
         self._rates = RateWindow(options.requests_per_minute)
         self._tokenizer = tokenizer
-        self._studio = Studio(illustrator)
+        self._studio = Studio(painters)
         self._log: deque[LogEntry] = deque(maxlen=LOG_ENTRIES_MAX)
 
     async def generations(self, request: Request) -> Response:
@@ -213,11 +213,9 @@ class FoundrySimulator:
             raise bad_key()
 
 
-def create_app(
-    options: FoundrySimulatorOptions, *, tokenizer: Tokenizer | None = None, illustrator: Illustrator | None = None
-) -> ASGIApp:
-    """Return the simulator as an ASGI application. A tokenizer and an illustrator can be shared with others."""
-    simulator = FoundrySimulator(options, tokenizer or Tokenizer(), illustrator or Illustrator())
+def create_app(options: FoundrySimulatorOptions, painters: Painters, *, tokenizer: Tokenizer | None = None) -> ASGIApp:
+    """Return the simulator as an ASGI application. Painters and a tokenizer can be shared with others."""
+    simulator = FoundrySimulator(options, tokenizer or Tokenizer(), painters)
     return Starlette(
         routes=[
             Route("/mai/v1/images/generations", simulator.generations, methods=["POST"]),

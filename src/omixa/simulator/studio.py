@@ -1,4 +1,4 @@
-"""Paint in worker threads, each picture once: a few are kept, and requests for one that is in the making wait for it."""
+"""Paint each picture once: a few are kept, and requests for one that is in the making wait for it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 import pybase64
 
-from omixa.engines.illustrator import Illustrator
+from omixa.engines.painters import Painters
 
-# Few, because the renderer keeps the interpreter's lock: while it works, the rest of the process waits.
-PAINTERS = 2
 PICTURES_KEPT_MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -36,11 +34,10 @@ class Sketch:
 
 
 class Studio:
-    """Gives pictures as base64; at most `PAINTERS` are painted at once."""
+    """Gives pictures as base64."""
 
-    def __init__(self, illustrator: Illustrator) -> None:
-        self._illustrator = illustrator
-        self._slots = asyncio.Semaphore(PAINTERS)
+    def __init__(self, painters: Painters) -> None:
+        self._painters = painters
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._painting: dict[bytes, asyncio.Task[bytes]] = {}
@@ -59,20 +56,18 @@ class Studio:
 
     async def _paint(self, key: bytes, sketch: Sketch) -> bytes:
         try:
-            async with self._slots:
-                encoded = await asyncio.to_thread(self._draw, sketch)
+            png = await self._painters.paint(
+                sketch.prompt,
+                width=sketch.width,
+                height=sketch.height,
+                variant=sketch.variant,
+                reference=sketch.references[0] if sketch.references else None,
+            )
+            encoded = pybase64.b64encode(png)
         finally:
             del self._painting[key]
         self._keep(key, encoded)
         return encoded
-
-    def _draw(self, sketch: Sketch) -> bytes:
-        size = {"width": sketch.width, "height": sketch.height}
-        if sketch.references:
-            png = self._illustrator.edit(sketch.prompt, sketch.references[0], **size, variant=sketch.variant)
-        else:
-            png = self._illustrator.paint(sketch.prompt, **size, variant=sketch.variant)
-        return pybase64.b64encode(png)
 
     def _keep(self, key: bytes, encoded: bytes) -> None:
         self._kept[key] = encoded
