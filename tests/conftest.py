@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 
 import httpx2 as httpx
 import pytest
@@ -16,6 +17,18 @@ settings.register_profile("omixa", deadline=None, print_blob=True)
 settings.load_profile("omixa")
 
 _names = itertools.count()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where everything is installed, a test that skips itself has failed."""
+    report = yield
+    if report.skipped and os.environ.get("REQUIRE_ALL_TESTS"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where every program must be present: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -150,11 +150,13 @@ async def _serve(settings: config.Settings) -> str | None:
     from omixa.services import SIMULATOR_KEY, open_services
     from omixa.simulator.foundry import FoundrySimulatorOptions
     from omixa.simulator.foundry import create_app as create_simulator
+    from omixa.tokens import Tokenizer
 
     options = FoundrySimulatorOptions(api_key=SIMULATOR_KEY, latency_s=settings.simulator_latency_s)
     with listen(settings.host, settings.port) as listener, Painters() as painters:
-        simulator = create_simulator(options, painters)
-        async with open_services(settings, simulator) as services:
+        tokenizer = Tokenizer()
+        simulator = create_simulator(options, painters, tokenizer=tokenizer)
+        async with open_services(settings, simulator, tokenizer) as services:
             server = make_server(
                 create_app(services),
                 header_timeout_s=settings.header_timeout_s,

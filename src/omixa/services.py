@@ -112,8 +112,8 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, simulator: AsgiApp) -> AsyncIterator[Services]:
-    """Open all that a server needs. `simulator` paints for test keys, inside this process.
+async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Tokenizer) -> AsyncIterator[Services]:
+    """Open all that a server needs. `simulator` paints for test keys, inside this process; `tokenizer` is shared with it.
 
     Raises ConfigError when another server uses the data directory.
     """
@@ -121,6 +121,7 @@ async def open_services(settings: Settings, simulator: AsgiApp) -> AsyncIterator
     with _only_server(settings.data_path):
         async with AsyncExitStack() as stack:
             office = await stack.enter_async_context(open_back_office(settings))
+            await asyncio.to_thread(tokenizer.load)
             http = await stack.enter_async_context(HttpTransport())
             finisher = Finisher(settings.codec_threads)
             stack.push_async_callback(asyncio.to_thread, finisher.close)
@@ -151,7 +152,7 @@ async def open_services(settings: Settings, simulator: AsgiApp) -> AsyncIterator
                 blobs=office.blobs,
                 workspaces=office.workspaces,
                 fail_stop=office.fail_stop,
-                tokenizer=Tokenizer(),
+                tokenizer=tokenizer,
                 router=pipeline.router,
                 runs=runs,
                 pipeline=pipeline,

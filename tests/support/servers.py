@@ -25,6 +25,7 @@ from omixa.server import listen, make_server
 from omixa.services import SIMULATOR_KEY, Services, open_services
 from omixa.simulator.foundry import FoundrySimulatorOptions
 from omixa.simulator.foundry import create_app as create_simulator
+from omixa.tokens import Tokenizer
 
 T = TypeVar("T")
 SIMULATOR_API_KEY = "simulator-key"
@@ -34,6 +35,12 @@ SIMULATOR_API_KEY = "simulator-key"
 def painters() -> Painters:
     """Return the painters that all simulators of a test run share; they end with the process."""
     return Painters()
+
+
+@functools.cache
+def tokenizer() -> Tokenizer:
+    """Return the tokenizer that all servers of a test run share."""
+    return Tokenizer()
 
 
 class LoopThread:
@@ -132,7 +139,9 @@ def running_simulator(**options: Any) -> Iterator[Simulator]:
 
     async def serve(thread: LoopThread) -> None:
         await _serve_until_stopped(
-            thread, create_simulator(simulator.options, painters()), lambda port: setattr(simulator, "port", port)
+            thread,
+            create_simulator(simulator.options, painters(), tokenizer=tokenizer()),
+            lambda port: setattr(simulator, "port", port),
         )
 
     with LoopThread(serve):
@@ -201,10 +210,10 @@ def running_gateway(data_dir: Path, simulator: Simulator | None = None, **settin
     )
     base = Settings(data_dir=str(data_dir), foundry=foundry)
     gateway = Gateway(msgspec.structs.replace(base, **settings))
-    in_process = create_simulator(FoundrySimulatorOptions(api_key=SIMULATOR_KEY), painters())
+    in_process = create_simulator(FoundrySimulatorOptions(api_key=SIMULATOR_KEY), painters(), tokenizer=tokenizer())
 
     async def serve(thread: LoopThread) -> None:
-        async with open_services(gateway.settings, in_process) as services:
+        async with open_services(gateway.settings, in_process, tokenizer()) as services:
             gateway.services = services
             await _serve_until_stopped(thread, create_app(services), lambda port: setattr(gateway, "port", port))
 
