@@ -61,6 +61,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     header_timeout_s: Annotated[PositiveFloat, Meta(description="until a request's headers are complete")] = 10.0
     body_timeout_s: Annotated[PositiveFloat, Meta(description="until a request's body is complete")] = 120.0
     run_deadline_s: Annotated[PositiveFloat, Meta(description="for all attempts of a request together")] = 580.0
+    stream_keep_alive_s: Annotated[PositiveFloat, Meta(description="between comments while a stream has no news")] = (
+        10.0
+    )
     shutdown_grace_s: Annotated[PositiveFloat, Meta(description="for running requests when the server stops")] = 30.0
     result_retention_hours: Annotated[PositiveInt, Meta(description="how long results can be fetched again")] = 72
     codec_threads: Annotated[PositiveInt, Meta(description="pictures converted at a time")] = 2

@@ -15,8 +15,6 @@ from omixa.errors import Forbidden, OmixaError
 from omixa.gateway.run import Answer, Run
 from omixa.services import Services
 
-KEEP_ALIVE_S = 10.0
-
 # Bodies over this size are checked in a thread, so that a large picture or a long prompt does not hold up other requests.
 INLINE_BODY_BYTES = 64 * 1024
 
@@ -26,7 +24,7 @@ async def create_image(exchange: Exchange, services: Services) -> None:
     run = await _started_run(exchange, services)
     async with _noticing_departure(exchange, run):
         if run.request.stream:
-            await _stream(exchange, run)
+            await _stream(exchange, run, services.settings.stream_keep_alive_s)
         else:
             await send_answer(exchange, await run.answer(), run)
 
@@ -84,7 +82,7 @@ async def send_answer(exchange: Exchange, answer: Answer, run: Run | None = None
     await exchange.send(b"", more=False)
 
 
-async def _stream(exchange: Exchange, run: Run) -> None:
+async def _stream(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
     """Send server-sent events: comments while the picture is made, then one event per picture, or an error."""
     await run.admitted()
     await exchange.start(
@@ -98,7 +96,7 @@ async def _stream(exchange: Exchange, run: Run) -> None:
         ],
     )
     while not run.ended:
-        preview = await run.next_preview(KEEP_ALIVE_S)
+        preview = await run.next_preview(keep_alive_s)
         if preview is not None:
             await _send_all(exchange, preview_event(run, preview))
         elif not run.ended:
