@@ -77,7 +77,15 @@ def test_the_offer_is_what_the_provider_can_do(catalogue: Catalogue) -> None:
     assert offer.sizes["1024x1536"] == NativeSize(832, 1248)
     assert offer.sizes["1536x1024"] == NativeSize(1248, 832)
     assert offer.sizes["auto"] == offer.sizes["1024x1024"] == NativeSize(1024, 1024)
-    assert offer.ignored == {"quality", "moderation", "input_fidelity", "style", "user", "partial_images"}
+    assert offer.ignored == {
+        "quality",
+        "moderation",
+        "input_fidelity",
+        "style",
+        "user",
+        "partial_images",
+        "response_format",
+    }
     assert (offer.max_output_pixels, offer.max_edited_pixels) == (1_048_576, 1_056_768)
     assert (offer.first_byte_timeout_s, offer.total_timeout_s, offer.on_disconnect) == (300, 330, "finish")
     assert [component.usd for component in offer.cost.components] == ["5.00", "8.00", "47.00"]

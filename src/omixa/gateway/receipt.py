@@ -8,7 +8,7 @@ from typing import Any
 
 from omixa.billing.pricing import Charge, LineItem
 from omixa.domain.images import Image, ImageRequest, Usage
-from omixa.domain.models import Model
+from omixa.domain.models import Model, Offer
 from omixa.domain.money import PICO_PER_USD, format_usd
 from omixa.errors import OmixaError
 from omixa.gateway.attempts import AttemptLog, Delivery
@@ -67,7 +67,7 @@ def build_envelope(
             "billed_amount": format_usd(billed_micro_usd),
             "usage_by_image": [usage_json(delivery.usage) for delivery in deliveries],
             "attempts": list(calls.history),
-            "ignored_parameters": sorted(first.offer.ignored & run.request.given),
+            "ignored_parameters": _ignored(run.request, first.offer),
             "emulated": _emulated(run.request, deliveries),
             "failed": [
                 {"image": failure.image_index, "code": failure.error.code, "message": failure.error.message}
@@ -110,6 +110,12 @@ def format_exact(pico_usd: int) -> str:
 def image_facts(image: Image) -> Mapping[str, Any]:
     """Return what a streamed event says of its picture."""
     return {"size": image.info.size, "output_format": image.info.format}
+
+
+def _ignored(request: ImageRequest, offer: Offer) -> list[str]:
+    """Return what was given and changes nothing. A lossless picture has no use for a quality of compression."""
+    without_effect = offer.ignored | ({"output_compression"} if request.output_format == "png" else set())
+    return sorted(without_effect & request.given)
 
 
 def _emulated(request: ImageRequest, deliveries: Sequence[Delivery]) -> list[Mapping[str, str]]:
