@@ -1,65 +1,87 @@
-"""Pictures inside requests: data URLs with base64. Addresses are refused here and never fetched anywhere."""
+"""Pictures inside requests: data URLs with base64, after RFC 2397 and RFC 4648. Addresses are refused, never fetched."""
 
 from __future__ import annotations
 
 import binascii
 import re
-from typing import cast
+from collections.abc import Mapping
 
 import pybase64
 
 from omixa.domain.images import Image, ImageFormat
-from omixa.imaging.inspect import UnacceptableImage, inspect
 
-# Characters before the comma that are looked at.
-_MAX_HEAD = 256
+from .inspect import inspect
+from .refusals import UnacceptableImage
 
 _HEAD = re.compile(rb"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
-_FORMATS = {b"image/png": "png", b"image/jpeg": "jpeg", b"image/jpg": "jpeg", b"image/webp": "webp"}
+_MAX_HEAD_BYTES = 256
+_SHOWN_CHARS = 60
+_FORMATS: Mapping[bytes, ImageFormat] = {
+    b"image/png": "png",
+    b"image/jpeg": "jpeg",
+    b"image/jpg": "jpeg",
+    b"image/webp": "webp",
+}
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+
+
+def load_input_image(url: memoryview | bytes | str) -> Image:
+    """Return the picture of a data URL, whole by its structure and of the declared type. Raises UnacceptableImage."""
+    declared, data = decode_image_data_url(url)
+    info = inspect(data)
+    if info.format != declared:
+        raise UnacceptableImage(
+            "image_type_mismatch", f"the data URL declares image/{declared}, but its bytes are image/{info.format}"
+        )
+    return Image(data, info)
 
 
 def decode_image_data_url(url: memoryview | bytes | str) -> tuple[ImageFormat, bytes]:
-    """Return the format that a data URL declares and its bytes. Raises UnacceptableImage.
+    """Return the format that a data URL declares, and its bytes. Raises UnacceptableImage.
 
-    base64 is taken strictly: standard alphabet, padding, no blanks. The text is not copied, only decoded.
+    The base64 is taken strictly: standard alphabet, padding, no blanks. Only a `str` is copied before it is decoded.
     """
-    view = memoryview(url.encode("utf-8", "surrogatepass") if isinstance(url, str) else url)
-    head = bytes(view[:_MAX_HEAD])
-    if head.lower().startswith((b"http:", b"https:")):
+    view = memoryview(url.encode("utf-8", "replace") if isinstance(url, str) else url).cast("B")
+    declared, start = _read_head(bytes(view[:_MAX_HEAD_BYTES]))
+    try:
+        return declared, pybase64.b64decode(view[start:], validate=True)
+    except (binascii.Error, ValueError):
+        raise UnacceptableImage("invalid_base64", f"the picture's base64 {_fault(bytes(view[start:]))}") from None
+
+
+def _read_head(head: bytes) -> tuple[ImageFormat, int]:
+    """Return the declared format and where the base64 starts."""
+    if head[:6].lower().startswith((b"http:", b"https:")):
         raise UnacceptableImage(
             "image_url_not_inline",
-            "only inline pictures are accepted, as data:image/png;base64,…; Omixa never fetches addresses",
+            "only inline data URLs are accepted, such as data:image/png;base64,…; Omixa never fetches addresses",
         )
     match = _HEAD.match(head)
     if match is None:
-        raise UnacceptableImage("invalid_data_url", "a picture is written as data:image/png;base64,…")
-    declared = _FORMATS.get(match[1].strip().lower())
+        raise UnacceptableImage("invalid_data_url", "a picture is given as a data URL: data:image/png;base64,…")
+    declared = _FORMATS.get(match[1].lower())
     if declared is None:
-        shown = match[1].decode("ascii", "replace")[:80] or "no media type"
+        shown = match[1][:_SHOWN_CHARS].decode("ascii", "replace") or "no media type"
         raise UnacceptableImage(
             "unsupported_image_format",
             f"the data URL declares {shown}; accepted are image/png, image/jpeg and image/webp",
         )
     if match[2].lower() != b";base64":
+        parameters = match[2][:_SHOWN_CHARS].decode("ascii", "replace") or "nothing"
         raise UnacceptableImage(
-            "invalid_data_url", "the data URL must say ;base64 and nothing else after its media type"
+            "invalid_data_url", f"the data URL has {parameters} after its media type, where only ;base64 may stand"
         )
-    try:
-        return cast("ImageFormat", declared), pybase64.b64decode(view[match.end() :], validate=True)
-    except (binascii.Error, ValueError):
-        raise UnacceptableImage(
-            "invalid_base64",
-            "the picture is not valid base64: use the standard alphabet with padding and no line breaks",
-        ) from None
+    return declared, match.end()
 
 
-def load_input_image(url: memoryview | bytes | str) -> Image:
-    """Return the picture of a data URL, checked by its structure. Raises UnacceptableImage."""
-    declared, data = decode_image_data_url(url)
-    info = inspect(data)
-    if info.format != declared:
-        raise UnacceptableImage(
-            "image_type_mismatch",
-            f"the data URL declares {declared} and the bytes are {info.format}; declare what they are",
-        )
-    return Image(data, info)
+def _fault(text: bytes) -> str:
+    strays = text.translate(None, _ALPHABET)
+    if strays.strip() != strays or any(blank in strays for blank in b" \t\r\n"):
+        return "contains blanks or line breaks; leave them out"
+    if strays and not strays.strip(b"-_"):
+        return "uses the URL-safe alphabet; use the standard one with + and /"
+    if b"%" in strays:
+        return "is percent-encoded; send it as it is"
+    if strays:
+        return "contains characters that are not in its alphabet"
+    return "is incomplete or wrongly padded: its length must be a multiple of four, filled with ="

@@ -1,0 +1,94 @@
+"""The structure of a PNG, after the PNG specification, third edition (W3C)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+
+from .refusals import animated, damaged, followed, truncated, unsupported
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+MAX_CHUNKS = 20_000
+"""libpng writes pixels in chunks of 8 KB, so this is 160 MB; a file with more is made to keep a parser busy."""
+
+_HEADER = struct.Struct(">IIBBBBB")
+# Before its data a chunk has a length and a type, after it a checksum.
+_CHUNK = struct.Struct(">I4s")
+_CHUNK_EXTRA_BYTES = 12
+_MAX_CHUNK_BYTES = 2**31 - 1
+
+_DEPTHS: Mapping[int, tuple[int, ...]] = {
+    0: (1, 2, 4, 8, 16),  # grey
+    2: (8, 16),  # colour
+    3: (1, 2, 4, 8),  # palette
+    4: (8, 16),  # grey with alpha
+    6: (8, 16),  # colour with alpha
+}
+_PALETTE = 3
+_WITH_ALPHA = (4, 6)
+_KNOWN_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+
+
+def read_png(view: memoryview) -> tuple[int, int, bool]:
+    """Return width, height and whether there is transparency, after walking all chunks. Raises UnacceptableImage."""
+    width, height, colour = _read_header(view)
+    seen: set[bytes] = set()
+    previous = b""
+    for kind in _chunk_types(view):
+        if kind != previous:
+            _check_order(kind, seen)
+            seen.add(kind)
+            previous = kind
+    if b"IDAT" not in seen:
+        raise damaged("PNG", "it holds no pixels")
+    if colour == _PALETTE and b"PLTE" not in seen:
+        raise damaged("PNG", "its palette is missing")
+    return width, height, colour in _WITH_ALPHA or b"tRNS" in seen
+
+
+def _read_header(view: memoryview) -> tuple[int, int, int]:
+    start = len(SIGNATURE)
+    length, kind = _CHUNK.unpack_from(view, start)
+    if kind != b"IHDR" or length != _HEADER.size:
+        raise damaged("PNG", "it does not begin with its header")
+    width, height, depth, colour, compression, filtering, interlacing = _HEADER.unpack_from(view, start + _CHUNK.size)
+    end = start + _CHUNK.size + _HEADER.size
+    if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+        raise damaged("PNG", "the checksum of its header is wrong")
+    if depth not in _DEPTHS.get(colour, ()) or compression or filtering or interlacing > 1:
+        raise damaged("PNG", "its header has values that no PNG has")
+    return width, height, colour
+
+
+def _chunk_types(view: memoryview) -> Iterator[bytes]:
+    """Yield the type of each chunk up to IEND, which must be the end of the file."""
+    unpack, end, position = _CHUNK.unpack_from, len(view), len(SIGNATURE)
+    for _ in range(MAX_CHUNKS):
+        if position == end:
+            raise truncated("PNG", "it ends without its last chunk, IEND")
+        length, kind = unpack(view, position)
+        if not kind.isalpha() or length > _MAX_CHUNK_BYTES:
+            raise damaged("PNG", f"there is no chunk at byte {position:,}, where one should begin")
+        position += length + _CHUNK_EXTRA_BYTES
+        if position > end:
+            raise truncated("PNG", "its last chunk is incomplete")
+        if kind == b"IEND":
+            if position != end:
+                raise followed("PNG", end - position)
+            return
+        yield kind
+    raise damaged("PNG", f"it has more than {MAX_CHUNKS:,} chunks")
+
+
+def _check_order(kind: bytes, seen: set[bytes]) -> None:
+    if kind in (b"acTL", b"fcTL", b"fdAT"):
+        raise animated("PNG")
+    if kind in (b"IHDR", b"PLTE", b"IDAT") and kind in seen:
+        raise damaged("PNG", f"{kind.decode()} appears in two places")
+    if kind in (b"PLTE", b"tRNS") and b"IDAT" in seen:
+        raise damaged("PNG", f"{kind.decode()} comes after the pixels")
+    # A capital letter at the start says that a reader must know the chunk, as in files that iOS tools rewrite.
+    if kind[:1].isupper() and kind not in _KNOWN_CRITICAL:
+        raise unsupported("PNG", f"uses the chunk {kind.decode()}")
