@@ -25,7 +25,7 @@ from typing import Any
 from omixa.engines.illustrator import Illustrator
 
 PROMPT = "A premium black and white product dashboard, clean glass UI, high contrast."
-REFERENCE_PROMPT = "A calm grey studio with one glass panel on a desk, minimal, soft light"
+REFERENCE_PROMPT = "One red running shoe, minimal white studio, soft light"
 EXPECTED_BILL = "0.039000"
 OUTPUT = Path("demo-output")
 OMIXA = Path(sys.executable).with_name("omixa")
@@ -69,6 +69,8 @@ def main() -> int:
             answer, headers, elapsed_s = generate(port, key, reference)
             picture = OUTPUT / "picture.png"
             picture.write_bytes(base64.b64decode(answer["data"][0]["b64_json"]))
+            receipt = {name: value for name, value in answer.items() if name != "data"}
+            (OUTPUT / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n")
             say(f"200 in {elapsed_s:.2f} s   Server-Timing: {headers['server-timing']}")
             say(
                 f"picture saved: {picture}  ({answer['size']} {answer['output_format']}, {picture.stat().st_size:,} bytes)"
