@@ -31,11 +31,11 @@ def rule(y: int) -> str:
 def main() -> None:
     receipt = json.loads((OUTPUT / "receipt.json").read_text())
     omixa = receipt["omixa"]
-    picture = base64.b64encode((OUTPUT / "picture.png").read_bytes()).decode()
+    picture = "data:image/png;base64," + base64.b64encode((OUTPUT / "picture.png").read_bytes()).decode()
     parts = [
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         f'<clipPath id="card"><rect x="80" y="80" width="{PICTURE}" height="{PICTURE}" rx="24"/></clipPath>',
-        f'<image x="80" y="80" width="{PICTURE}" height="{PICTURE}" clip-path="url(#card)" href="data:image/png;base64,{picture}"/>',
+        f'<g clip-path="url(#card)"><image x="80" y="80" width="{PICTURE}" height="{PICTURE}" href="{picture}"/></g>',
         text(LEFT, 122, "POST /api/v1/images/generations", 26, bold=True),
         text(
             LEFT,
@@ -78,11 +78,6 @@ def main() -> None:
         text(LEFT, y + 266, "omixa ledger verify: every invariant holds", 22, fill=GOOD, bold=True),
     ]
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">{"".join(parts)}</svg>'
-    fonts = sorted(
-        str(path)
-        for path in files("omixa.engines.illustrator").joinpath("data").iterdir()
-        if path.name.endswith(".ttf")
-    )
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_bytes(paint_svg(svg, WIDTH, HEIGHT))
     print(TARGET)
