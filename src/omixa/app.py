@@ -11,7 +11,7 @@ from omixa.api.exchange import Exchange
 from omixa.api.openapi import document_operation
 from omixa.api.operations import OPERATIONS
 from omixa.domain.ids import new_id
-from omixa.errors import MethodNotAllowed, NotFound
+from omixa.errors import MethodNotAllowed, NotFound, OmixaError
 from omixa.services import Services
 
 
@@ -36,10 +36,12 @@ class Application:
             await self._router(scope, receive, send)
         except HTTPException as error:
             exchange = Exchange(scope, receive, send, new_id("req"))
-            path = f"{scope['method']} {scope['path']}"[:200]
-            await refuse(
-                exchange,
-                MethodNotAllowed(f"{path} is not offered with this method.")
-                if error.status_code == 405
-                else NotFound(f"There is no {path}. The endpoints are listed in /openapi.json.", code="unknown_path"),
-            )
+            # Of these errors, only 405 has headers: it must say which methods there are.
+            headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+            await refuse(exchange, _refusal(error.status_code, f"{scope['method']} {scope['path']}"[:200]), headers)
+
+
+def _refusal(status: int, path: str) -> OmixaError:
+    if status == 405:
+        return MethodNotAllowed(f"{path} is not offered with this method.")
+    return NotFound(f"There is no {path}. The endpoints are listed in /openapi.json.", code="unknown_path")

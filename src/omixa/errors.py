@@ -3,6 +3,7 @@
 OmixaError
 ├─ CallerError            the caller must act or wait; never fails over, never charged
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
+│  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431
 │  ├─ Unauthenticated 401 · InsufficientFunds 402 · Forbidden 403 · Conflict 409 (RequestInProgress) · Gone 410
 │  ├─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 │  └─ RateLimited 429
@@ -100,6 +101,19 @@ class RequestTimeout(CallerError):
     status = 408
     default_code = "request_timeout"
     caller_may_retry = True
+
+
+class MalformedHttp(CallerError):
+    """The bytes on the connection are not an HTTP request."""
+
+    default_code = "malformed_http"
+
+
+class HeadersTooLarge(CallerError):
+    """The request's address and headers are over the limit."""
+
+    status = 431
+    default_code = "headers_too_large"
 
 
 class TooLarge(CallerError):

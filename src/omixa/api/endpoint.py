@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from starlette.types import Receive, Scope, Send
 
@@ -42,9 +43,9 @@ class Endpoint:
             await refuse(exchange, InternalError(f"Omixa failed on request {exchange.id}. Nothing was charged."))
 
 
-async def refuse(exchange: Exchange, error: OmixaError) -> None:
+async def refuse(exchange: Exchange, error: OmixaError, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
     """Answer with an error. The connection closes when the request's body was not read to its end."""
-    headers = error_headers(error)
+    headers = [*error_headers(error), *headers]
     if not exchange.body_complete:
         headers.append((b"connection", b"close"))
     await exchange.respond(error.status, b"application/json", error_body(error, exchange.id), headers)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from omixa.api.errors import error_body, error_headers
+from omixa.domain.ids import new_id
+from omixa.errors import HeadersTooLarge, MalformedHttp, OmixaError, RequestTimeout
 
 MAX_HEADER_BYTES = 64 * 1024
-
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -21,8 +23,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._header_deadline: asyncio.TimerHandle | None = None
-        self._header_bytes = 0
         self._in_headers = True
+        self._begun = False
+        # Of fields that are complete, and of reads in which none of the headers came to their end.
+        self._field_bytes = 0
+        self._pending_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Expect the first request."""
@@ -35,28 +40,48 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count header bytes; a body that shares a read with its headers is not held against them."""
-        if self._in_headers:
-            if self._header_bytes > MAX_HEADER_BYTES:
-                self._end(_TOO_LARGE)
-                return
-            self._header_bytes += len(data)
+        """Count bytes of headers that do not end; a body that shares a read with headers is not held against them."""
+        waiting = self._in_headers
         super().data_received(data)
+        if waiting and self._in_headers:
+            self._pending_bytes += len(data)
+            if self._pending_bytes > MAX_HEADER_BYTES:
+                self._end(_too_large())
 
     def on_message_begin(self) -> None:
         """Expect the headers of a further request on this connection."""
         if not self._in_headers:
             self._expect_headers()
+        self._begun = True
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the address as one of the headers."""
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header."""
+        super().on_header(name, value)
+        self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """Let the request run."""
         self._headers_done()
         super().on_headers_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be parsed; uvicorn calls this, also when one of the methods above raised."""
+        self._end(_too_large() if self._field_bytes > MAX_HEADER_BYTES else MalformedHttp(msg))
+
+    def _count(self, size: int) -> None:
+        self._field_bytes += size
+        if self._field_bytes > MAX_HEADER_BYTES:
+            raise _too_large()
+
     def _expect_headers(self) -> None:
-        self._in_headers, self._header_bytes = True, 0
-        self._header_deadline = self.loop.call_later(self.header_timeout_s, self._end, _TOO_SLOW)
+        self._in_headers, self._begun, self._field_bytes, self._pending_bytes = True, False, 0, 0
+        self._header_deadline = self.loop.call_later(self.header_timeout_s, self._too_slow)
 
     def _headers_done(self) -> None:
         self._in_headers = False
@@ -64,13 +89,48 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._header_deadline.cancel()
             self._header_deadline = None
 
-    def _end(self, answer: bytes) -> None:
+    def _too_slow(self) -> None:
+        if self._answering:
+            # The next request was begun early: its time counts from the end of this one's answer.
+            self._header_deadline = self.loop.call_later(self.header_timeout_s, self._too_slow)
+        else:
+            self._end(RequestTimeout(f"The headers did not arrive within {self.header_timeout_s:g} seconds."))
+
+    @property
+    def _answering(self) -> bool:
+        """Tell whether an earlier request's answer is on its way; one whose body still comes can be answered at once."""
+        cycle: RequestResponseCycle | None = getattr(self, "cycle", None)
+        return not (cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started))
+
+    def _end(self, error: OmixaError) -> None:
+        """Close the connection; tell why, where something was asked and no other answer is on its way."""
         self._headers_done()
-        if not self.transport.is_closing():
-            self.transport.write(answer)
-            self.transport.close()
+        if self.transport.is_closing():
+            return
+        if self._begun and not self._answering:
+            self.transport.write(_answer(error))
+        self.transport.close()
 
 
 def bounded_protocol(header_timeout_s: float) -> type[asyncio.Protocol]:
     """Return the protocol class with its timeout; uvicorn makes the instances."""
     return type("BoundedHttpProtocol", (BoundedHttpProtocol,), {"header_timeout_s": header_timeout_s})
+
+
+def _too_large() -> HeadersTooLarge:
+    return HeadersTooLarge(f"The headers are over {MAX_HEADER_BYTES} bytes, the most that is accepted.")
+
+
+def _answer(error: OmixaError) -> bytes:
+    """Return a whole answer as bytes, for requests that never became one."""
+    request_id = new_id("req")
+    body = error_body(error, request_id)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        (b"x-request-id", request_id.encode()),
+        *error_headers(error),
+    ]
+    status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n".encode()
+    return status + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n" + body
