@@ -20,9 +20,12 @@ def palette(plan: Plan, rng: Random) -> Colours:
     """Choose five colours that go together, around the prompt's own colours when it names any."""
     if plan.style == "mono":
         return ("#111318", "#3a3d46", "#7d828d", "#c3c7ce", "#f5f6f8")
+    if len(plan.colours) > 1:
+        named = [*plan.colours, *(mix(c, "#ffffff", 0.55) for c in plan.colours)][:4]
+        return (mix(named[0], "#0d1020", 0.72), *named[: 4 - 1], mix(named[-1], "#fdf8ee", 0.82))
     hue = hls(plan.colours[0])[0] if plan.colours else rng.uniform(0, 360)
     spread = rng.choice((24, 36, 52))
-    accent = hls(plan.colours[1])[0] if len(plan.colours) > 1 else hue + rng.choice((150, 180, 205))
+    accent = hue + rng.choice((150, 180, 205))
     return (
         from_hls(hue, 0.16, 0.55),
         from_hls(hue + spread, 0.40, 0.66),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from omixa.engines.illustrator.colour import mix, regrade, towards
+from omixa.engines.illustrator.colour import hls, mix, regrade, tinted, towards
 from omixa.engines.illustrator.library import Library, Picture
 from omixa.engines.illustrator.look import Look
 from omixa.engines.illustrator.nature import Stage
@@ -37,25 +37,51 @@ def place_cast(sheet: Sheet, plan: Plan, library: Library, look: Look, stage: St
     for figure in figures:
         groups[_group(figure, plan, stage)].append(figure)
     rng = plan.rng("cast")
-    _in_air(sheet, groups["air"], stage, look, rng, alone=len(groups["air"]) == len(figures))
     if stage.water:
         _in_water(sheet, groups["water"], stage.water, look, rng, below=plan.place == "underwater")
-    _on_ground(sheet, groups["ground"], stage, look, rng)
-    _at_edge(sheet, groups["edge"], look)
+    company = len(groups["edge"]) < len(figures)
+    side = rng.choice((-1, 1)) if groups["edge"] and company else 0
+    _on_ground(sheet, groups["ground"], stage, look, rng, leave=-side)
+    _in_air(sheet, groups["air"], stage, look, rng, alone=len(groups["air"]) == len(figures), leave=-side)
+    _at_edge(sheet, groups["edge"], look, side)
 
 
 def _figures(plan: Plan, library: Library) -> list[Figure]:
     main = max((size_of(s.icon) for s in plan.subjects[:1]), default=1.0)
     figures = [
-        Figure(s, library.pictures[s.icon], habit_of(s.icon), (size_of(s.icon) / main) ** SIZE_CONTRAST, rank)
+        Figure(
+            s,
+            _whole(library.pictures[s.icon], s.icon),
+            habit_of(s.icon),
+            (size_of(s.icon) / main) ** SIZE_CONTRAST,
+            rank,
+        )
         for rank, s in enumerate(plan.subjects)
         for _ in range(s.count)
     ]
     return figures[:MAX_FIGURES]
 
 
+def _whole(picture: Picture, icon: str) -> Picture:
+    """Give an animal of which only the head is drawn a small sitting body, as a soft toy has."""
+    if not is_face(icon):
+        return picture
+    middle, low = (picture.left + picture.right) / 2, picture.bottom
+    fur, belly, paw = picture.colour, mix(picture.colour, "#ffffff", 0.45), mix(picture.colour, "#000000", 0.14)
+    body = (
+        f'<path d="M{middle + 24} {low + 34}c22 2 30 -14 24 -28" fill="none" stroke="{paw}" stroke-width="9" stroke-linecap="round"/>'
+        f'<path d="M{middle - 33} {low + 40}c-4 -34 12 -58 33 -58s37 24 33 58c-2 10 -64 10 -66 0Z" fill="{fur}"/>'
+        f'<ellipse cx="{middle}" cy="{low + 24}" rx="18" ry="22" fill="{belly}"/>'
+        f'<ellipse cx="{middle - 20}" cy="{low + 43}" rx="15" ry="8" fill="{paw}"/>'
+        f'<ellipse cx="{middle + 20}" cy="{low + 43}" rx="15" ry="8" fill="{paw}"/>'
+    )
+    return replace(picture, body=body + picture.body, bottom=low + 50)
+
+
 def _group(figure: Figure, plan: Plan, stage: Stage) -> str:
     habit = figure.habit
+    if figure.subject.flying and plan.place not in {"underwater", "room", "studio"}:
+        return "air"
     if habit is Habit.BUST and not is_face(figure.subject.icon):
         return "edge" if stage.platform is None or plan.place == "studio" else "ground"
     if habit in {Habit.FLIES, Habit.CELESTIAL} and plan.place not in {"studio", "underwater", "room", "abstract"}:
@@ -75,13 +101,27 @@ def _spread(count: int, rng: Random, low: float, high: float) -> list[float]:
     return sorted(slots, key=lambda v: abs(v - (low + high) / 2))
 
 
-def _in_air(sheet: Sheet, figures: list[Figure], stage: Stage, look: Look, rng: Random, *, alone: bool) -> None:
-    unit = min(sheet.w, sheet.h) * (0.40 if alone else 0.24) / (1 + 0.16 * (len(figures) - 1))
+def _in_air(
+    sheet: Sheet, figures: list[Figure], stage: Stage, look: Look, rng: Random, *, alone: bool, leave: int
+) -> None:
+    count = len(figures)
+    unit = min(sheet.w, sheet.h) * (0.42 if alone else 0.26) / (1 + 0.24 * (count - 1))
     room = max(stage.air, sheet.h * 0.36)
-    for x, figure in zip(_spread(len(figures), rng, sheet.w * 0.1, sheet.w * 0.9), figures, strict=False):
-        size = unit * min(figure.size, 1.5) * rng.uniform(0.84, 1.06)
-        y = min(room * rng.uniform(0.34, 0.78) + size * 0.4, sheet.h * 0.8)
-        draw(sheet, figure, x, y + size / 2, size, look, tilt_deg=rng.uniform(-7, 7), flip=rng.random() < FACES_LEFT)
+    middle, reach = sheet.w * (0.5 + 0.13 * leave), sheet.w * (0.42 - 0.1 * abs(leave))
+    levels = (0.52,) if count == 1 else (0.42, 0.7) if count == 2 else (0.56, 0.28, 0.78)
+    for k, (x, figure) in enumerate(zip(_spread(count, rng, middle - reach, middle + reach), figures, strict=True)):
+        size = unit * min(figure.size, 1.5) * rng.uniform(0.8, 1.08)
+        y = min(room * (levels[k % len(levels)] + rng.uniform(-0.06, 0.06)) + size * 0.3, sheet.h * 0.8)
+        draw(
+            sheet,
+            figure,
+            x,
+            max(y, size * 0.6) + size / 2,
+            size,
+            look,
+            tilt_deg=rng.uniform(-7, 7),
+            flip=rng.random() < FACES_LEFT,
+        )
 
 
 def _in_water(
@@ -113,23 +153,27 @@ def _in_water(
         draw(sheet, figure, x, y, size, look, mirrored=True, flip=rng.random() < FACES_LEFT)
 
 
-def _on_ground(sheet: Sheet, figures: list[Figure], stage: Stage, look: Look, rng: Random) -> None:
+def _on_ground(sheet: Sheet, figures: list[Figure], stage: Stage, look: Look, rng: Random, *, leave: int) -> None:
     if not figures:
         return
     short = min(sheet.w, sheet.h)
-    left, right = sheet.w * 0.06, sheet.w * 0.94
-    if stage.platform is not None:
+    left, right = sheet.w * (0.06 + 0.42 * (leave > 0)), sheet.w * (0.94 - 0.42 * (leave < 0))
+    if stage.platform is not None and not leave:
         centre, reach = stage.platform
         left, right = centre - reach * 0.92, centre + reach * 0.92
-    height = short * (0.46 if len(figures) == 1 else 0.38)
+    height = short * (0.46 if len(figures) == 1 else 0.38) * min(1.3, max(1.0, sheet.h / sheet.w) ** 0.6)
     sizes = [height * min(f.size, 1.75) for f in figures]
     widths = [_width(f, s) for f, s in zip(figures, sizes, strict=True)]
     scale = min(1.0, (right - left) * (1.12 if len(figures) > 3 else 1.0) / max(sum(widths) * 1.06, 1))
     room = max((stage.near - sheet.h * 0.08) / max(max(sizes), 1), 0.1)
     scale = min(scale, room)
     order = _around_the_middle(figures)
+    aside = figures[0].rank > 0 and len(figures) > 1 and not leave and stage.platform is None
     free = max(0.0, (right - left) - sum(widths) * scale)
     gap = min(free / (len(figures) + 1), short * 0.09)
+    if aside:
+        scale *= 0.86
+        gap = max(0.0, right - left - sum(widths) * scale) / (len(figures) - 1)
     x = (left + right) / 2 - (sum(widths) * scale + gap * (len(figures) - 1)) / 2
     placed = []
     for index in order:
@@ -162,14 +206,16 @@ def _may_flip(figure: Figure) -> bool:
     return figure.habit in {Habit.ANIMAL, Habit.VEHICLE, Habit.PERSON, Habit.FLIES, Habit.SWIMS, Habit.FLOATS}
 
 
-def _at_edge(sheet: Sheet, figures: list[Figure], look: Look) -> None:
+def _at_edge(sheet: Sheet, figures: list[Figure], look: Look, side: int) -> None:
     """Let portraits rise from the lower edge, as a photographer frames them."""
     if not figures:
         return
     short = min(sheet.w, sheet.h)
-    size = min(short * (0.62 if len(figures) == 1 else 0.5), sheet.w * 0.94 / len(figures))
+    size = min(
+        short * (0.62 if len(figures) == 1 and not side else 0.48), sheet.w * (0.52 if side else 0.94) / len(figures)
+    )
     for k, figure in enumerate(figures):
-        x = sheet.w / 2 + (k - (len(figures) - 1) / 2) * size * 0.96
+        x = sheet.w * (0.5 + 0.24 * side) + (k - (len(figures) - 1) / 2) * size * 0.96
         draw(sheet, figure, x, sheet.h + size * 0.02, size, look)
 
 
@@ -200,9 +246,9 @@ def _coloured(figure: Figure, look: Look) -> str:
     """Give the picture's body in the wished colour and in the light of the scene."""
     picture, wish = figure.picture, figure.subject.colour
     body = picture.body
-    if wish is not None and picture.hue_deg >= 0:
+    if wish is not None and picture.hue_deg >= 0 and hls(picture.colour)[2] > 0.2:
         body = regrade(body, towards(wish, picture.hue_deg))
     elif wish is not None:
-        body = regrade(body, lambda c: mix(c, wish, 0.5))
+        body = regrade(body, lambda c: tinted(c, wish))
     share = look.tint_share * (0.62 if look.dark else 1.0)
     return regrade(body, lambda c: mix(c, look.tint, round(share, 3)))

@@ -81,6 +81,15 @@ def towards(target: str, main_hue_deg: int) -> Grade:
     return repaint
 
 
+def tinted(colour: str, target: str) -> str:
+    """Give a grey subject's shade the hue of a target colour, lighter and darker as the shade was."""
+    hue, lightness, saturation = hls(target)
+    _, own_light, _ = hls(colour)
+    if saturation < GREY_SATURATION:
+        return from_hls(0, own_light + (lightness - own_light) * 0.6, 0.02)
+    return from_hls(hue, own_light * 0.9 + 0.05, saturation * 0.7)
+
+
 def _mono(colour: str) -> str:
     value = light(colour)
     value = value + 0.35 * (value - 0.5) * (1 - abs(2 * value - 1))

@@ -156,7 +156,7 @@ def _over_picture(plan: Plan, library: Library, picture: Image.Image, size: tupl
     even = replace(look, tint_share=look.tint_share / 2)
     place_cast(sheet, outdoors, library, even, Stage(far=sheet.h * 0.88, near=sheet.h * 0.95, air=sheet.h * 0.5))
     weather(sheet, outdoors, look)
-    style_marks(sheet, replace(outdoors, style=plan.style or "minimal"))
+    style_marks(sheet, replace(outdoors, style=plan.style or "minimal"), look)
     lettering(sheet, replace(plan, place="abstract"), look)
     return [_whole(_graded(fitted, grade) if grade else fitted), _styled(sheet, plan)]
 
@@ -197,7 +197,7 @@ def _as_card(plan: Plan, library: Library, picture: Image.Image, size: tuple[int
     below.rect(mount.x, mount.y, mount.w, mount.h, "#ffffff", 1, 8)
     place_cast(above, plan, library, look, stage)
     weather(above, plan, look)
-    style_marks(above, plan)
+    style_marks(above, plan, look)
     lettering(above, plan, look)
     grade = _grade_for(plan)
     return [

@@ -74,17 +74,11 @@ def lettering(sheet: Sheet, plan: Plan, look: Look) -> None:
     ink, halo = ("#ffffff", "#0b0d1c") if pale else ("#15182b", "#ffffff")
     y = sheet.h * 0.075 + size
     for line in lines:
-        sheet.text(
-            sheet.w / 2 + size * 0.03,
-            y + size * 0.05,
-            line,
-            size,
-            halo,
-            bold=True,
-            anchor="middle",
-            opacity=0.32,
-            spacing=-size * 0.015,
-        )
+        for reach, opacity in ((0.16, 0.12), (0.08, 0.3)):
+            sheet.text(
+                sheet.w / 2, y + size * 0.02, line, size, halo, bold=True, anchor="middle", opacity=opacity,
+                spacing=-size * 0.015, outline=size * reach,
+            )  # fmt: skip
         sheet.text(sheet.w / 2, y, line, size, ink, bold=True, anchor="middle", spacing=-size * 0.015)
         y += size * 1.12
 
@@ -101,7 +95,7 @@ def _wrapped(text: str, width: float) -> list[str]:
     return [line[: room * 2] for line in lines if line]
 
 
-def style_marks(sheet: Sheet, plan: Plan) -> None:
+def style_marks(sheet: Sheet, plan: Plan, look: Look) -> None:
     """Add what a style adds on top: a paper edge, a scratched frame, scan lines or darkened corners."""
     w, h = sheet.w, sheet.h
     if plan.style == "watercolour":
@@ -118,7 +112,7 @@ def style_marks(sheet: Sheet, plan: Plan) -> None:
     elif plan.style == "neon":
         sheet.vignette("#05010f", 0.6)
     elif plan.style not in {"minimal", "pastel", "blueprint"} and plan.place not in {"ui", "abstract"}:
-        sheet.vignette("#0a0a1e", 0.2)
+        sheet.vignette("#0a0a1e" if look.dark else mix(look.sky[0], "#1b2036", 0.6), 0.34 if look.dark else 0.16)
 
 
 def _deckle(sheet: Sheet, plan: Plan) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from omixa.engines.illustrator.own import PICTURES
+
 DATA_DIR: Final = Path(__file__).parent / "data"
 FONT_FILES: Final = tuple(
     str(DATA_DIR / f"inter-{name}.ttf")
@@ -45,4 +47,5 @@ class Library:
 def load_library(path: Path = DATA_DIR / "subjects.json.xz") -> Library:
     """Read the vendored data: about 0.1 CPU-s and 9 MB of memory."""
     pack = json.loads(lzma.decompress(path.read_bytes()))
-    return Library({name: Picture(*row) for name, row in pack["icons"].items()}, pack["words"])
+    rows = pack["icons"] | dict(PICTURES)
+    return Library({name: Picture(*row) for name, row in rows.items()}, pack["words"])

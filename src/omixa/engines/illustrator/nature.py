@@ -128,7 +128,7 @@ def clouds(sheet: Sheet, plan: Plan, look: Look, horizon: float) -> None:
     """Drift flat-bottomed clouds through the sky: more under rain and none at night without a word for them."""
     rng = plan.rng("clouds")
     many = plan.weather in {"rain", "cloudy", "snow"}
-    if plan.weather == "aurora" or (plan.time == "night" and not many):
+    if plan.weather == "aurora" or plan.style == "neon" or (plan.time == "night" and not many):
         return
     colour = mix("#ffffff", look.sky[1], 0.18 if plan.time == "day" else 0.42)
     if plan.weather == "rain":
@@ -155,11 +155,15 @@ def _cloud(sheet: Sheet, x: float, y: float, size: float, colour: str, look: Loo
         f"M{left + size * 20:.1f} {bottom - size * 40:.1f}h{width - size * 40:.1f}a{size * 20:.1f} {size * 20:.1f} 0 0 1 0 {size * 40:.1f}"
         f"h{-width + size * 40:.1f}a{size * 20:.1f} {size * 20:.1f} 0 0 1 0 {-size * 40:.1f}Z"
     )
+    sheet.path(foot, colour)
+    sheet.path("".join(disc(px, min(py, bottom - r * 0.9), r) for px, py, r in puffs), colour)
+    under = bottom - size * 15
     sheet.path(
-        foot + "".join(disc(px, min(py, bottom - r * 0.9), r) for px, py, r in puffs), mix(colour, look.sky[1], 0.3)
+        f"M{left + size * 8:.1f} {under:.1f}h{width - size * 16:.1f}a{size * 13:.1f} {size * 15:.1f} 0 0 1 {-size * 12:.1f} {size * 15:.1f}"
+        f"h{-width + size * 40:.1f}a{size * 13:.1f} {size * 15:.1f} 0 0 1 {-size * 12:.1f} {-size * 15:.1f}Z",
+        mix(colour, look.sky[1], 0.42),
+        0.7,
     )
-    lit = "".join(disc(px - r * 0.06, min(py, bottom - r * 0.9) - r * 0.1, r * 0.86) for px, py, r in puffs)
-    sheet.path(lit, colour)
 
 
 def hill_line(sheet: Sheet, base: float, height: float, waves: float) -> list[Point]:
@@ -310,8 +314,11 @@ def _grass(sheet: Sheet, top: float, colour: str, count: int) -> None:
     for _ in range(round(count * sheet.w / 1000)):
         y = top + (sheet.h - top) * rng.random() ** 0.8
         x, tall = rng.uniform(0, sheet.w), 8 + 20 * (y - top) / max(sheet.h - top, 1)
-        data += [f"M{x + d:.1f} {y:.1f}q{d * 0.4:.1f} {-tall * 0.6:.1f} {d * 1.4:.1f} {-tall:.1f}" for d in (-5, 0, 5)]
-    sheet.stroke("".join(data), colour, 2.6, 0.9)
+        data += [
+            f"M{x + d:.1f} {y:.1f}q{d * 0.2:.1f} {-tall * 0.6:.1f} {d + lean:.1f} {-tall * (1 - abs(d) * 0.05):.1f}"
+            for d, lean in ((-7, -3), (-3, -2), (0, rng.uniform(-2, 2)), (3, 2), (7, 3))
+        ]
+    sheet.stroke("".join(data), colour, 2.2, 0.85)
 
 
 def _blossoms(sheet: Sheet, plan: Plan, look: Look, top: float, count: int) -> None:
@@ -334,11 +341,10 @@ def _blossoms(sheet: Sheet, plan: Plan, look: Look, top: float, count: int) -> N
 def meadow(sheet: Sheet, plan: Plan, look: Look) -> Stage:
     """Paint rolling green hills with trees and flowers."""
     horizon = sheet.h * 0.58
-    sun = sky(sheet, plan, look, horizon)
+    sky(sheet, plan, look, horizon)
     clouds(sheet, plan, look, horizon)
     autumn = plan.vocabulary & {"autumn", "fall", "october", "november"}
     near, far = ("#c98a2f", "#a8622c") if autumn else ("#6cb443", "#2f8f57")
-    del sun
     for k, depth in enumerate((0.66, 0.42, 0.2)):
         colour = look.lit(mix(far, near, k / 2), depth)
         line = hill(sheet, horizon + sheet.h * (0.0 + 0.055 * k), sheet.h * 0.04, colour, 1.2 + 0.5 * k)
@@ -362,7 +368,7 @@ def meadow(sheet: Sheet, plan: Plan, look: Look) -> Stage:
 def forest(sheet: Sheet, plan: Plan, look: Look) -> Stage:
     """Paint rows of firs that fade into mist, with a clearing in front."""
     horizon = sheet.h * 0.62
-    x, _ = sky(sheet, plan, look, horizon)
+    sun = sky(sheet, plan, look, horizon)
     autumn = bool(plan.vocabulary & {"autumn", "fall", "october", "november"})
     jungle = bool(plan.vocabulary & {"jungle", "rainforest", "tropical"})
     green = "#b5622a" if autumn else "#1f7a4a" if jungle else "#1d5a45"
@@ -380,7 +386,7 @@ def forest(sheet: Sheet, plan: Plan, look: Look) -> Stage:
         )
         mist(sheet, base + sheet.h * 0.07, sheet.h * 0.10, look.haze, 0.34)
     if not look.dark and plan.weather not in {"rain", "fog"}:
-        _sunbeams(sheet, x, look.sun, horizon * 1.2)
+        _sunbeams(sheet, sun, look.sun, horizon * 1.25)
     ground = look.lit(mix(green, "#7fb24a", 0.4))
     hill(
         sheet,
@@ -402,15 +408,15 @@ def forest(sheet: Sheet, plan: Plan, look: Look) -> Stage:
     return Stage(far=sheet.h * 0.82, near=sheet.h * 0.94, air=horizon * 0.8)
 
 
-def _sunbeams(sheet: Sheet, x: float, colour: str, bottom: float) -> None:
+def _sunbeams(sheet: Sheet, source: Point, colour: str, bottom: float) -> None:
+    """Let light fall in widening shafts from the sun."""
     rng = sheet.rng
-    fill = sheet.fade(colour, 0.30, 0.0)
-    for _ in range(4):
-        start, slant, wide = x + rng.uniform(-180, 180), rng.uniform(-160, 220), rng.uniform(28, 70)
-        sheet.path(
-            polygon([(start, 0), (start + wide, 0), (start + slant + wide * 2.6, bottom), (start + slant, bottom)]),
-            fill,
-        )
+    fill = sheet.fade(colour, 0.34, 0.0)
+    x, y = source
+    for slope in (-0.55, -0.12, 0.3, 0.75):
+        drop = bottom - y
+        end, wide = x + drop * (slope + rng.uniform(-0.12, 0.12)), rng.uniform(60, 130)
+        sheet.path(polygon([(x - 6, y), (x + 6, y), (end + wide, bottom), (end - wide, bottom)]), fill)
 
 
 def mountains(sheet: Sheet, plan: Plan, look: Look) -> Stage:
@@ -428,6 +434,7 @@ def mountains(sheet: Sheet, plan: Plan, look: Look) -> Stage:
     _row_of_trees(sheet, line, 110, look.lit("#1f5a45", 0.12), 46, leafy=0.06)
     hill(sheet, sheet.h * 0.76, sheet.h * 0.02, sheet.linear([(0, look.lit("#7db554")), (1, look.lit("#2f6a3f"))]), 1.2)
     _grass(sheet, sheet.h * 0.79, look.lit("#2a6038"), 90)
+    _blossoms(sheet, plan, look, sheet.h * 0.785, 54)
     return Stage(far=sheet.h * 0.81, near=sheet.h * 0.93, air=horizon * 0.75)
 
 
@@ -444,7 +451,7 @@ def road(sheet: Sheet, look: Look, top: float) -> None:
 def lake(sheet: Sheet, plan: Plan, look: Look) -> Stage:
     """Paint a still lake below mountains, which it mirrors, and a near shore."""
     shore = sheet.h * 0.58
-    x, sun_y = sky(sheet, plan, look, shore)
+    x, _ = sky(sheet, plan, look, shore)
     clouds(sheet, plan, look, shore * 0.8)
     start = len(sheet.shapes)
     for k, (rock, depth) in enumerate((("#7f93b5", 0.5), ("#5c7192", 0.22))):
@@ -469,7 +476,6 @@ def lake(sheet: Sheet, plan: Plan, look: Look) -> Stage:
     _ripples(sheet, shore, sheet.h, x, look, 0.42)
     hill(sheet, sheet.h * 0.9, sheet.h * 0.02, sheet.linear([(0, look.lit("#6fa04c")), (1, look.lit("#2c5a35"))]), 1.3)
     _grass(sheet, sheet.h * 0.905, look.lit("#2a5a35"), 90)
-    del sun_y
     return Stage(
         far=sheet.h * 0.91, near=sheet.h * 0.955, air=shore * 0.75, water=(shore + sheet.h * 0.12, sheet.h * 0.85)
     )

@@ -22,6 +22,8 @@ def city(sheet: Sheet, plan: Plan, look: Look) -> Stage:
     clouds(sheet, plan, look, ground * 0.8)
     lit = look.dark
     shades = ("#8aa0c4", "#5f7399", "#34405f") if not lit else ("#4a4c86", "#2b2c5c", "#15152f")
+    if plan.style == "neon":
+        shades = ("#5a1e8c", "#33115f", "#150838")
     for k, shade in enumerate(shades):
         _skyline(
             sheet,
@@ -56,19 +58,27 @@ def _skyline(sheet: Sheet, plan: Plan, look: Look, ground: float, depth: int, co
                     if rng.random() < (0.46 if lit else 0.62):
                         spot = box(x + 10 + column * step_x, top + 16 + row * step_y, step_x * 0.48, step_y * 0.5)
                         (bright if rng.random() < 0.6 else soft).append(spot)
-            if lit and rng.random() < 0.4:
-                neon.append((x + width * 0.12, top + 30, width * 0.16, tall * rng.uniform(0.2, 0.4)))
+            if lit and rng.random() < 0.45:
+                neon.append((x + width * 0.12, top + 30, width * 0.18, tall * rng.uniform(0.25, 0.45)))
         x += width + rng.choice((0, 0, rng.uniform(4, 30)))
     sheet.path("".join(walls), colour)
     sheet.path("".join(sides), mix(colour, "#000018", 0.16))
-    warm, cool = ("#ffd88a", "#8fd0ff") if lit else (mix(colour, "#e8f4ff", 0.55), mix(colour, "#ffffff", 0.32))
+    neon_style = plan.style == "neon"
+    warm, cool = (
+        ("#ff5fb8", "#3fe3ff")
+        if neon_style
+        else ("#ffd88a", "#8fd0ff")
+        if lit
+        else (mix(colour, "#e8f4ff", 0.55), mix(colour, "#ffffff", 0.32))
+    )
     sheet.path("".join(bright), mix(warm, colour, 0.12 if depth == 2 else 0.4))
     sheet.path("".join(soft), mix(cool, colour, 0.25 if depth == 2 else 0.5))
     if plan.style == "neon" and depth:
         for k, (sx, sy, width, tall) in enumerate(neon):
             tone = NEON_LIGHTS[(k + depth) % len(NEON_LIGHTS)]
-            sheet.glow(sx + width / 2, sy + tall / 2, tall * 0.8, tone, 0.4)
-            sheet.rect(sx, sy, width, tall, mix(tone, "#ffffff", 0.15), 0.95, 5)
+            sheet.glow(sx + width / 2, sy + tall / 2, min(tall * 0.9, 110), tone, 0.55)
+            sheet.rect(sx, sy, width, tall, mix(tone, "#0b0324", 0.25), 0.95, 6)
+            sheet.stroke(f"M{sx + width / 2:.1f} {sy + 10:.1f}v{tall - 20:.1f}", mix(tone, "#ffffff", 0.6), 3.4)
 
 
 def _roof(chance: float, x: float, top: float, width: float) -> list[str]:
@@ -89,7 +99,7 @@ def _street(sheet: Sheet, plan: Plan, look: Look, ground: float, *, wet: bool) -
     sheet.rect(0, ground, sheet.w, sheet.h * 0.035, look.lit(kerb))
     sheet.bands(ground + sheet.h * 0.03, sheet.h, evenly(look.lit(road), look.lit(mix(road, "#000000", 0.25))))
     if wet:
-        for _ in range(round(9 * sheet.w / 1000)):
+        for _ in range(round(13 * sheet.w / 1000)):
             tone = rng.choice(NEON_LIGHTS) if plan.style == "neon" else rng.choice(("#ffd88a", "#ffb86b", "#9fd0ff"))
             x, wide = rng.uniform(0, sheet.w), rng.uniform(14, 46)
             sheet.rect(
@@ -97,7 +107,7 @@ def _street(sheet: Sheet, plan: Plan, look: Look, ground: float, *, wet: bool) -
                 ground + sheet.h * 0.032,
                 wide,
                 sheet.h * rng.uniform(0.07, 0.16),
-                sheet.fade(tone, 0.55 if dark else 0.25, 0.0),
+                sheet.fade(tone, 0.75 if dark else 0.25, 0.0),
             )
     dashes = "".join(f"M{x:.0f} {sheet.h * 0.965:.1f}h80" for x in range(-30, int(sheet.w), 150))
     sheet.stroke(dashes, look.lit("#f1e3b0"), 7, 0.8)
@@ -173,7 +183,7 @@ def _world(sheet: Sheet, hue: float) -> None:
     sheet.circle(sheet.w / 2, top + radius - 14, radius + 10, from_hls(hue, 0.72, 0.7), 0.28)
     ground = from_hls(hue, 0.42, 0.28)
     sheet.circle(sheet.w / 2, top + radius, radius, ground)
-    for _ in range(round(9 * sheet.w / 1000)):
+    for _ in range(round(13 * sheet.w / 1000)):
         x, y = rng.uniform(0, sheet.w), sheet.h * rng.uniform(0.86, 0.99)
         rx = rng.uniform(18, 62)
         sheet.ellipse(x, y, rx, rx * 0.3, mix(ground, "#000000", 0.3))

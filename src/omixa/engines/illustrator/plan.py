@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from random import Random
 from typing import Final
 
@@ -32,11 +31,12 @@ _UNPRINTABLE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One thing to draw: a picture's name, how many of it (1..8) and the colour asked for."""
+    """One thing to draw: a picture's name, how many of it (1..8), the colour asked for and whether it is said to fly."""
 
     icon: str
     count: int = 1
     colour: str | None = None
+    flying: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def make_plan(prompt: str, library: Library, *, variant: int = 0) -> Plan:
     phrases = _phrases(low)
     place = _place(phrases)
     colours = tuple(words.COLOURS[w] for w in low if w in words.COLOURS)
-    style = _first(words.STYLES, phrases)
+    style = _style(phrases)
     found = _find_subjects(low, place, library)
     time = _first(words.TIMES, phrases)
     weather = _first(words.WEATHERS, phrases)
@@ -118,6 +118,11 @@ def _place(phrases: list[str]) -> str | None:
     return max(named, key=lambda pair: pair[1])[0] if named else None
 
 
+def _style(phrases: list[str]) -> str | None:
+    named = [words.STYLES[p] for p in phrases if p in words.STYLES]
+    return max(named, key=lambda style: words.STYLE_RANK.get(style, 1)) if named else None
+
+
 def _first(table: Mapping[str, str], phrases: list[str]) -> str | None:
     return next((table[p] for p in phrases if p in table), None)
 
@@ -129,15 +134,17 @@ def _quotes(text: str) -> tuple[str, ...]:
 
 def _lookup(phrase: list[str], library: Library) -> str | None:
     """Give the picture for a phrase, as written or with its last word in the singular."""
-    for candidate in dict.fromkeys((" ".join(phrase), " ".join([*phrase[:-1], _singular(phrase[-1])]))):
-        if len(phrase) == 1 and candidate in words.COLOURS:
-            continue
-        name = words.ALIASES.get(candidate)
-        if name is None and not (len(phrase) == 1 and _says_little(candidate)):
-            name = library.words.get(candidate)
-        if name is not None:
-            return name
-    return None
+    forms = list(dict.fromkeys((" ".join(phrase), " ".join([*phrase[:-1], _singular(phrase[-1])]))))
+    single = len(phrase) == 1
+    if single and any(form in words.COLOURS for form in forms):
+        return None
+    if forms[0] not in words.ALIASES and forms[0] in library.pictures and forms[0] not in words.IGNORED:
+        return forms[0]
+    named = next((words.ALIASES[form] for form in forms if form in words.ALIASES), None)
+    if named is not None or (single and any(_says_little(form) for form in forms)):
+        return named
+    exact = next((form.replace(" ", "-") for form in forms if form.replace(" ", "-") in library.pictures), None)
+    return exact or next((library.words[form] for form in forms if form in library.words), None)
 
 
 def _says_little(word: str) -> bool:
@@ -152,16 +159,20 @@ def _painted(phrase: list[str], place: str | None) -> bool:
 
 def _find_subjects(low: list[str], place: str | None, library: Library) -> tuple[Subject, ...]:
     found: list[Subject] = []
-    position = 0
+    position = start = 0
     while position < len(low) and len(found) < MAX_SUBJECTS:
-        length, subject = _subject_at(low, position, place, library)
+        length, subject = _subject_at(low, start, position, place, library)
+        if subject is not None:
+            start = position + length
         if subject is not None and all(subject.icon != other.icon for other in found):
             found.append(subject)
         position += length
     return tuple(found)
 
 
-def _subject_at(low: list[str], position: int, place: str | None, library: Library) -> tuple[int, Subject | None]:
+def _subject_at(
+    low: list[str], start: int, position: int, place: str | None, library: Library
+) -> tuple[int, Subject | None]:
     for length in range(LONGEST_PHRASE, 0, -1):
         phrase = low[position : position + length]
         if len(phrase) < length:
@@ -171,39 +182,54 @@ def _subject_at(low: list[str], position: int, place: str | None, library: Libra
             continue
         if _painted(phrase, place):
             return length, None
-        before = low[max(0, position - PLACE_WORDS_TO_SUBJECT) : position]
-        return length, Subject(name, _count(before, phrase[-1]), _colour(before, phrase))
+        before = _attributes(low[start:position])
+        after = low[position + length : position + length + 1]
+        flying = bool({"flying", "hovering", "floating", "levitating"} & {*before, *after})
+        return length, Subject(name, _count(before, phrase[-1], after, name), _colour(before), flying)
     return 1, None
 
 
-def _count(before: list[str], word: str) -> int:
-    stated = next((words.COUNTS[w] for w in reversed(before) if w in words.COUNTS), None)
-    plural = word != _singular(word) and not word.endswith("us")
-    return min(MAX_COUNT, stated or (3 if plural else 1))
+def _attributes(before: list[str]) -> list[str]:
+    """Give the words before a noun that belong to it, the nearest first."""
+    found: list[str] = []
+    for word in before[: -PLACE_WORDS_TO_SUBJECT - 1 : -1]:
+        joins_colours = word == "and" and found and found[-1] in words.COLOURS
+        if word in words.BARRIERS and word != "of" and not joins_colours:
+            break
+        found.append(word)
+    return found
 
 
-def _colour(before: list[str], phrase: list[str]) -> str | None:
+def _count(before: list[str], word: str, after: list[str], name: str) -> int:
+    stated = next((words.COUNTS[w] for w in before if w in words.COUNTS), None)
+    grouped = next((words.GROUPS[w] for w in after if w in words.GROUPS), None)
+    plural = word != _singular(word) and not word.endswith("us") and not name.endswith(word)
+    return min(MAX_COUNT, stated or grouped or (3 if plural else 1))
+
+
+def _colour(before: list[str]) -> str | None:
     """Find the colour just before a subject; "black and white" is a style, not a colour."""
-    nearby = [*before, *phrase]
-    if any(pair == ("black", "and") for pair in pairwise(nearby)):
+    if {"black", "and", "white"} <= set(before):
         return None
-    return next((words.COLOURS[w] for w in reversed(before) if w in words.COLOURS), None)
+    return next((words.COLOURS[w] for w in before if w in words.COLOURS), None)
+
+
+_HOMES: Final = (
+    (Habit.FLOATS, "sea"),
+    (Habit.SWIMS, "underwater"),
+    (Habit.SPACE, "space"),
+    (Habit.CELESTIAL, "night_sky"),
+    (Habit.BUILDING, "meadow"),
+    (Habit.VEHICLE, "mountains"),
+    (Habit.ANIMAL, "meadow"),
+    (Habit.FLIES, "meadow"),
+    (Habit.PERSON, "meadow"),
+)
 
 
 def _place_for(subjects: tuple[Subject, ...]) -> str:
-    """Choose a place where the first subject belongs; without subjects the picture is abstract."""
+    """Choose a place where the subjects belong: the most demanding one decides; without subjects the picture is abstract."""
     if not subjects:
         return "abstract"
-    return {
-        Habit.SWIMS: "underwater",
-        Habit.FLOATS: "sea",
-        Habit.CELESTIAL: "space",
-        Habit.SPACE: "space",
-        Habit.FLIES: "meadow",
-        Habit.VEHICLE: "mountains",
-        Habit.BUILDING: "meadow",
-        Habit.ANIMAL: "meadow",
-        Habit.PERSON: "meadow",
-        Habit.BUST: "studio",
-        Habit.THING: "studio",
-    }[habit_of(subjects[0].icon)]
+    habits = {habit_of(s.icon) for s in subjects}
+    return next((place for habit, place in _HOMES if habit in habits), "studio")

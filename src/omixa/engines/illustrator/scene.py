@@ -62,7 +62,13 @@ def draw_scene(plan: Plan, library: Library, width: int, height: int) -> str:
         nature.road(sheet, look, sheet.h * 0.86)
     place_cast(sheet, plan, library, look, stage)
     weather(sheet, plan, look)
-    style_marks(sheet, plan)
+    style_marks(sheet, plan, look)
     lettering(sheet, plan, look)
     svg = sheet.document()
-    return regrade(svg, GRADES[plan.style]) if plan.style in GRADES else svg
+    grade = GRADES.get(plan.style or "")
+    return svg if grade is None or _lit_by_itself(plan) else regrade(svg, grade)
+
+
+def _lit_by_itself(plan: Plan) -> bool:
+    """Tell whether a scene is painted in the colours of its style already."""
+    return plan.style == "neon" and plan.place in {"city", "space", "night_sky", "abstract"}

@@ -142,12 +142,15 @@ class Sheet:
         )
 
     def rect(
-        self, x: float, y: float, width: float, height: float, fill: str, opacity: float = 1.0, radius: float = 0.0
-    ) -> None:
-        """Fill a rectangle, with round corners when a radius is given."""
+        self, x: float, y: float, width: float, height: float, fill: str, opacity: float = 1.0, radius: float = 0.0,
+        *, crisp: bool = False,
+    ) -> None:  # fmt: skip
+        """Fill a rectangle, with round corners when a radius is given; `crisp` ones meet without a seam."""
+        rounded = f' rx="{radius:.1f}"' if radius else ""
+        see_through = f' fill-opacity="{opacity:.3f}"' if opacity < 1 else ""
+        edges = ' shape-rendering="crispEdges"' if crisp else ""
         self.add(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius:.1f}" fill="{fill}" '
-            f'fill-opacity="{opacity:.3f}"/>'
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"{rounded} fill="{fill}"{see_through}{edges}/>'
         )
 
     def bands(self, top: float, bottom: float, stops: Stops) -> None:
@@ -190,13 +193,17 @@ class Sheet:
 
     def text(
         self, x: float, y: float, words: str, size: float, fill: str, *, bold: bool = False, anchor: str = "start",
-        opacity: float = 1.0, spacing: float = 0.0,
+        opacity: float = 1.0, spacing: float = 0.0, outline: float = 0.0,
     ) -> None:  # fmt: skip
-        """Write one line of text; the words are escaped here and nowhere else."""
+        """Write one line of text, or only its outline; the words are escaped here and nowhere else."""
+        paint = (
+            f'fill="none" stroke="{fill}" stroke-width="{outline:.1f}" stroke-linejoin="round" stroke-opacity="{opacity:.3f}"'
+            if outline
+            else f'fill="{fill}" fill-opacity="{opacity:.3f}"'
+        )
         self.add(
             f'<text x="{x:.1f}" y="{y:.1f}" font-family="{FONT_FAMILY}" font-size="{size:.1f}" '
-            f'font-weight="{700 if bold else 500}" letter-spacing="{spacing:.2f}" text-anchor="{anchor}" fill="{fill}" '
-            f'fill-opacity="{opacity:.3f}">{escape(words)}</text>'
+            f'font-weight="{700 if bold else 500}" letter-spacing="{spacing:.2f}" text-anchor="{anchor}" {paint}>{escape(words)}</text>'
         )
 
     def document(self) -> str:

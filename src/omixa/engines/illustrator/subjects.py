@@ -23,7 +23,7 @@ class Habit(Enum):
 
 
 _HABITS: Final = {
-    Habit.FLIES: """airplane small-airplane helicopter balloon kite parachute bat bird black-bird butterfly monarch-butterfly
+    Habit.FLIES: """airplane small-airplane helicopter balloon hot-air-balloon kite parachute bat bird black-bird butterfly monarch-butterfly
         dove eagle honeybee fly mosquito parrot phoenix dragon fairy man-fairy woman-fairy superhero woman-superhero
         man-superhero baby-angel flying-disc goose genie""",
     Habit.SWIMS: """fish tropical-fish blowfish shark octopus squid jellyfish dolphin whale spouting-whale orca turtle seal
@@ -79,7 +79,7 @@ _SIZES: Final = {
         couch-and-lamp bed dragon horse-racing cactus tent rock flying-saucer""",
     1.60: """automobile oncoming-automobile racing-car taxi police-car sport-utility-vehicle pickup-truck minibus tractor
         auto-rickshaw elephant rhinoceros hippopotamus giraffe sailboat speedboat motor-boat rocket small-airplane helicopter
-        spouting-whale whale orca mammoth""",
+        spouting-whale whale orca mammoth hot-air-balloon""",
     2.00: """bus delivery-truck articulated-lorry fire-engine ambulance tram tram-car trolleybus train locomotive bullet-train
         high-speed-train railway-car light-rail monorail house house-with-garden hut houses deciduous-tree evergreen-tree
         palm-tree christmas-tree leafless-tree t-rex sauropod airplane carousel-horse statue-of-liberty shinto-shrine

@@ -11,8 +11,10 @@ from omixa.engines.illustrator.colour import from_hls, hls, mix
 from omixa.engines.illustrator.plan import Plan
 from omixa.engines.illustrator.sheet import Sheet, disc, evenly, smooth
 
+MARGIN: Final = 46.0
 GAP: Final = 18.0
 RADIUS: Final = 26.0
+PHONE_WORDS: Final = frozenset(("mobile", "phone", "app", "ios", "android", "smartphone"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ _WORDINGS: Final = (
      Wording("Portfolio", ("Overview", "Accounts", "Transfers", "Markets", "Cards", "Settings"),
              (("Balance", "$k"), ("Income", "$k"), ("Growth", "%"), ("Savings", "%%")), "Net worth",
              ("Stocks", "Bonds", "Cash", "Funds"), ("Northwind Ltd", "Blue Harbor", "Meridian", "Solstice Inc", "Juniper Co", "Kite Energy"))),
-    (frozenset("health fitness medical sleep workout hospital heart wellness patient".split()),
+    (frozenset("health meditation mindfulness yoga calm fitness medical sleep workout hospital heart wellness patient".split()),
      Wording("Your health", ("Today", "Activity", "Sleep", "Heart", "Nutrition", "Settings"),
              (("Steps", "n"), ("Calories", "n"), ("Sleep score", "%%"), ("Recovery", "%%")), "Heart rate",
              ("Rest", "Walk", "Run", "Strength"), ("Morning run", "Yoga flow", "Swim set", "Evening walk", "Cycling", "Stretching"))),
@@ -91,15 +93,13 @@ def interface(sheet: Sheet, plan: Plan) -> None:
     rng = plan.rng("ui")
     theme = _theme(plan, rng)
     words = next((w for keys, w in _WORDINGS if keys & plan.vocabulary), _PRODUCT)
-    _ground(sheet, theme, rng)
-    if (
-        plan.vocabulary & {"mobile", "phone", "app", "ios", "android", "smartphone"}
-        and "dashboard" not in plan.vocabulary
-    ):
+    if plan.vocabulary & PHONE_WORDS and "dashboard" not in plan.vocabulary:
+        _ground(sheet, theme, rng, whole=True)
         _phone(sheet, plan, theme, words, rng)
         return
-    frame = Box(0, 0, sheet.w, sheet.h).inset(46)
-    _glass(sheet, frame, theme, strength=0.6, radius=38)
+    orbs = _ground(sheet, theme, rng, whole=False)
+    frame = Box(0, 0, sheet.w, sheet.h).inset(MARGIN)
+    _frosted(sheet, frame, theme, orbs, 38)
     inner = frame.inset(22)
     if sheet.w >= sheet.h * 0.9:
         _sidebar(sheet, Box(inner.x, inner.y, 178, inner.h), theme, words, plan)
@@ -114,9 +114,9 @@ def showcase(sheet: Sheet, plan: Plan, aspect: float) -> Box:
     rng = plan.rng("ui")
     theme = _theme(plan, rng)
     words = next((w for keys, w in _WORDINGS if keys & plan.vocabulary), _PRODUCT)
-    _ground(sheet, theme, rng)
-    frame = Box(0, 0, sheet.w, sheet.h).inset(46)
-    _glass(sheet, frame, theme, strength=0.6, radius=38)
+    orbs = _ground(sheet, theme, rng, whole=False)
+    frame = Box(0, 0, sheet.w, sheet.h).inset(MARGIN)
+    _frosted(sheet, frame, theme, orbs, 38)
     inner = frame.inset(26)
     _top_bar(sheet, Box(inner.x, inner.y, inner.w, 64), theme, words, plan)
     low_h = min(150.0, inner.h * 0.17)
@@ -142,7 +142,7 @@ def _theme(plan: Plan, rng: Random) -> Theme:
             "#a3a7b0",
             "#ffffff",
             "#8d929c",
-            ("#f2f3f5", "#7b7f88", "#3a3d44"),
+            ("#f2f3f5", "#8a8e98", "#6a6e78"),
             dark=True,
         )
     hue = hls(plan.colours[0])[0] if plan.colours else rng.uniform(0, 360)
@@ -173,42 +173,113 @@ def _theme(plan: Plan, rng: Random) -> Theme:
     )
 
 
-def _ground(sheet: Sheet, theme: Theme, rng: Random) -> None:
-    """Paint the ground and the spheres that the glass will blur."""
+def _ground(sheet: Sheet, theme: Theme, rng: Random, *, whole: bool) -> list[tuple[float, float, float, str]]:
+    """Paint the ground and glossy spheres; give (x, y, radius, colour) of each for the glass to blur.
+
+    Unless `whole`, only the margin around the pane is painted: the pane covers the rest.
+    """
     sheet.bands(0, sheet.h, evenly(theme.ground[0], theme.ground[1], theme.ground[0]))
-    spots = ((0.90, 0.07, 0.20), (0.04, 0.62, 0.16), (0.62, 0.98, 0.22), (0.30, 0.02, 0.10))
+    spots = ((0.92, 0.09, 0.20), (0.05, 0.60, 0.17), (0.60, 0.97, 0.21), (0.27, 0.03, 0.11))
+    orbs = []
+    everything = Box(0, 0, sheet.w, sheet.h)
+    strips = [everything] if whole else _around(everything, MARGIN + 12)
     for k, (x, y, r) in enumerate(spots):
-        tone = theme.orbs[k % 3]
-        radius = r * 1000 * rng.uniform(0.86, 1.1)
-        px, py = sheet.w * (x + rng.uniform(-0.03, 0.03)), sheet.h * (y + rng.uniform(-0.02, 0.02))
+        tone, radius = theme.orbs[k % 3], r * 1000 * rng.uniform(0.9, 1.08)
+        px, py = sheet.w * (x + rng.uniform(-0.02, 0.02)), sheet.h * (y + rng.uniform(-0.015, 0.015))
+        shades = ((0.0, mix(tone, "#ffffff", 0.55)), (0.45, tone), (0.99, mix(tone, theme.ground[0], 0.74)))
+        stops = [*((place, shade, 1.0) for place, shade in shades), (1.0, shades[-1][1], 0.0)]
+        focus = f'fx="{px - radius * 0.34:.1f}" fy="{py - radius * 0.4:.1f}"'
         fill = sheet.radial(
-            [(0, mix(tone, "#ffffff", 0.5), 1), (0.45, tone, 1), (1, mix(tone, theme.ground[0], 0.72), 1)],
-            'cx="0.34" cy="0.3" r="0.78"',
+            stops, f'gradientUnits="userSpaceOnUse" cx="{px:.1f}" cy="{py:.1f}" r="{radius:.1f}" {focus}'
         )
-        sheet.circle(px, py, radius, fill)
+        for strip in strips:
+            _fill_within(sheet, strip, px, py, radius, fill)
+        orbs.append((px, py, radius, tone))
+    return orbs
+
+
+def _around(box: Box, margin: float) -> list[Box]:
+    """Give the four strips along the edges of a box."""
+    return [
+        Box(box.x, box.y, box.w, margin),
+        Box(box.x, box.y + box.h - margin, box.w, margin),
+        Box(box.x, box.y + margin - 2, margin, box.h - 2 * margin + 4),
+        Box(box.x + box.w - margin, box.y + margin - 2, margin, box.h - 2 * margin + 4),
+    ]
+
+
+def _fill_within(sheet: Sheet, box: Box, x: float, y: float, reach: float, fill: str, radius: float = 0.0) -> None:
+    """Paint the part of a box that a round light reaches; this spares the clipping, which is dear."""
+    left, top = max(box.x, x - reach), max(box.y, y - reach)
+    wide, tall = min(box.x + box.w, x + reach) - left, min(box.y + box.h, y + reach) - top
+    if wide > 0 and tall > 0:
+        sheet.rect(left, top, wide, tall, fill, 1, radius)
+
+
+def _soft_edge(sheet: Sheet, box: Box, radius: float, *, reach: float, strength: float) -> None:
+    """Throw a shadow around a box from four strips and four corners; nothing is painted below the box itself."""
+    x, y, w, h, size = box.x, box.y, box.w, box.h, radius + reach
+    edge = radius / size
+    for dx, dy in ((1, 1), (0, 1), (1, 0), (0, 0)):
+        corner = sheet.radial(
+            [(edge - 0.01, "#000000", 0.0), (edge, "#000000", strength), (edge * 0.5 + 0.5, "#000000", strength * 0.3),
+             (1, "#000000", 0.0)], f'cx="{dx}" cy="{dy}" r="1"')  # fmt: skip
+        sheet.rect(
+            x - reach if dx else x + w - radius, y - reach if dy else y + h - radius, size, size, corner, crisp=True
+        )
+    up, down = (
+        _falloff(sheet, strength, 'x1="0" x2="0" y1="1" y2="0"'),
+        _falloff(sheet, strength, 'x1="0" x2="0" y1="0" y2="1"'),
+    )
+    sheet.rect(x + radius, y - reach, w - 2 * radius, reach, up, crisp=True)
+    sheet.rect(x + radius, y + h, w - 2 * radius, reach, down, crisp=True)
+    before, after = (
+        _falloff(sheet, strength, 'x1="1" x2="0" y1="0" y2="0"'),
+        _falloff(sheet, strength, 'x1="0" x2="1" y1="0" y2="0"'),
+    )
+    sheet.rect(x - reach, y + radius, reach, h - 2 * radius, before, crisp=True)
+    sheet.rect(x + w, y + radius, reach, h - 2 * radius, after, crisp=True)
+
+
+def _falloff(sheet: Sheet, strength: float, axis: str) -> str:
+    stops = ((0, strength), (0.5, strength * 0.3), (1, 0.0))
+    content = "".join(
+        f'<stop offset="{place}" stop-color="#000000" stop-opacity="{opacity:.3f}"/>' for place, opacity in stops
+    )
+    return sheet.define("linearGradient", axis, content)
+
+
+def _frosted(sheet: Sheet, box: Box, theme: Theme, orbs: list[tuple[float, float, float, str]], radius: float) -> None:
+    """Lay the large pane: what lies under it shows as soft light, as through frosted glass."""
+    _soft_edge(sheet, box, radius, reach=46, strength=0.6 if theme.dark else 0.2)
+    sheet.rect(box.x, box.y, box.w, box.h, mix(theme.ground[1], theme.ground[0], 0.4), 1, radius)
+    strength = 0.5 if theme.dark else 0.6
+    for x, y, own, tone in orbs:
+        reach = own * 1.45
+        fill = sheet.radial(
+            [(0, tone, strength), (0.4, tone, strength * 0.72), (0.75, tone, strength * 0.22), (1, tone, 0)],
+            f'gradientUnits="userSpaceOnUse" cx="{x:.1f}" cy="{y:.1f}" r="{reach:.1f}"',
+        )
+        _fill_within(sheet, box, x, y, reach, fill, radius)
+    rim = sheet.fade("#ffffff", 0.7 if theme.dark else 1.0, 0.12 if theme.dark else 0.6)
+    sheet.add(
+        f'<rect x="{box.x + 1:.1f}" y="{box.y + 1:.1f}" width="{box.w - 2:.1f}" height="{box.h - 2:.1f}" rx="{radius}" '
+        f'fill="none" stroke="{rim}" stroke-width="2"/>'
+    )
 
 
 def _glass(
     sheet: Sheet, box: Box, theme: Theme, *, strength: float = 1.0, radius: float = RADIUS, solid: str | None = None
 ) -> None:
     """Lay a pane of glass: a shadow, a veil, a bright rim above and a dim one below."""
-    for grow, opacity in ((10, 0.05), (5, 0.07), (2, 0.08)):
-        sheet.rect(
-            box.x - grow,
-            box.y - grow + 8,
-            box.w + 2 * grow,
-            box.h + 2 * grow,
-            "#000000",
-            opacity * (1 if theme.dark else 0.5),
-            radius + grow,
-        )
+    _soft_edge(sheet, box, radius, reach=16, strength=0.34 if theme.dark else 0.12)
     if solid:
         sheet.rect(box.x, box.y, box.w, box.h, solid, 1, radius)
     elif theme.dark:
-        sheet.rect(box.x, box.y, box.w, box.h, theme.ground[0], 0.62 * strength, radius)
-        sheet.rect(box.x, box.y, box.w, box.h, sheet.fade("#ffffff", 0.17, 0.05), 1, radius)
+        sheet.rect(box.x, box.y, box.w, box.h, theme.ground[0], 0.4, radius)
+        sheet.rect(box.x, box.y, box.w, box.h, "#ffffff", 0.09, radius)
     else:
-        sheet.rect(box.x, box.y, box.w, box.h, "#ffffff", 0.58 * strength + 0.1, radius)
+        sheet.rect(box.x, box.y, box.w, box.h, "#ffffff", 0.66, radius)
     rim = sheet.fade("#ffffff", 0.75 if theme.dark else 1.0, 0.10 if theme.dark else 0.5)
     sheet.add(
         f'<rect x="{box.x + 0.8:.1f}" y="{box.y + 0.8:.1f}" width="{box.w - 1.6:.1f}" height="{box.h - 1.6:.1f}" rx="{radius}" '
@@ -348,7 +419,8 @@ def _series(rng: Random, count: int) -> list[float]:
     for k in range(count):
         t = k / (count - 1)
         values.append(0.16 + 0.56 * t + 0.20 * math.sin(t * 7.4 + phase) + rng.uniform(-0.09, 0.09))
-    return [min(1.0, max(0.04, v)) for v in values]
+    low, high = min(values), max(values)
+    return [0.1 + 0.86 * (v - low) / (high - low) for v in values]
 
 
 def _heading(sheet: Sheet, box: Box, theme: Theme, words: str, note: str = "") -> None:
@@ -425,7 +497,7 @@ def _ring(sheet: Sheet, box: Box, theme: Theme, words: Wording, rng: Random) -> 
     _glass(sheet, box, theme)
     _heading(sheet, box, theme, "Sources")
     beside = box.w > box.h * 1.02
-    radius = min(box.w * (0.25 if beside else 0.32), (box.h - 74) * (0.42 if beside else 0.31))
+    radius = min(box.w * (0.22 if beside else 0.32), (box.h - 74) * (0.42 if beside else 0.31))
     cx = box.x + (22 + radius + 14 if beside else box.w / 2)
     cy = box.y + 58 + ((box.h - 70) / 2 if beside else radius + 8)
     shares = sorted((rng.uniform(0.6, 2.6) for _ in range(4)), reverse=True)
@@ -455,7 +527,7 @@ def _ring(sheet: Sheet, box: Box, theme: Theme, words: Wording, rng: Random) -> 
         spacing=-1,
     )
     for k, (name, share, tone) in enumerate(zip(words.parts, shares, tones, strict=True)):
-        x = cx + radius + 44 if beside else box.x + 24 + (k % 2) * (box.w - 40) / 2
+        x = cx + radius + 40 if beside else box.x + 24 + (k % 2) * (box.w - 40) / 2
         y = cy - 48 + k * 34 if beside else cy + radius + 52 + (k // 2) * 28
         if y > box.y + box.h - 12 or x > box.x + box.w - 60:
             continue

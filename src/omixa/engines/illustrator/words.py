@@ -35,19 +35,24 @@ PLACES: Final = _table(
         "room": "room interior indoor kitchen bedroom office living_room desk table library cafe restaurant home cozy cosy "
         "sofa couch armchair fireplace windowsill classroom bar bakery lounge shelf workshop",
         "night_sky": "night_sky starry constellation aurora northern_lights stargazing meteor_shower",
-        "abstract": "abstract pattern geometric gradient fluid shapes texture wallpaper bauhaus mandala fractal background "
-        "dream emotion feeling chaos harmony swirls generative",
+        "abstract": "abstract pattern geometric gradient fluid shapes wallpaper bauhaus mandala fractal chaos harmony swirls "
+        "generative",
         "ui": "dashboard ui ux interface app website webpage web_page wireframe mockup mock-up saas landing_page "
         "landing homepage analytics_page admin_panel screen screenshot login fintech",
     }
 )
 
+# Of several styles the higher rank wins; the rank of all others is 1.
+STYLE_RANK: Final[Mapping[str, int]] = MappingProxyType(
+    {"mono": 3, "neon": 3, "blueprint": 3, "watercolour": 2, "warm": 0, "minimal": 0}
+)
+
 # When several places are named the higher rank wins, then the first; the rank of all others is 2.
 PLACE_RANK: Final[Mapping[str, int]] = MappingProxyType(
-    {"ui": 4, "underwater": 3, "space": 3, "night_sky": 3, "abstract": 1}
+    {"ui": 4, "underwater": 3, "space": 3, "night_sky": 1, "abstract": 1}
 )
 WEAK_PLACE_WORDS: Final = frozenset(
-    "tropical product table desk home office texture background dream emotion feeling shapes pattern park hill trail trees "
+    "tropical product table desk home office cozy cosy shapes pattern park hill trail trees "
     "grass spring gradient login screen".split()
 )
 
@@ -76,13 +81,13 @@ WEATHERS: Final = _table(
 STYLES: Final = _table(
     {
         "mono": "black_and_white black-and-white monochrome monochromatic grayscale greyscale noir b&w",
-        "neon": "neon cyberpunk synthwave vaporwave retrowave futuristic glowing",
+        "neon": "neon cyberpunk synthwave vaporwave retrowave",
         "pastel": "pastel kawaii dreamy soft cute gentle",
         "watercolour": "watercolor watercolour painting painted aquarelle gouache impressionist hand-painted brush",
         "vintage": "vintage retro sepia nostalgic old-fashioned antique polaroid film 1950s 1960s 1970s",
         "minimal": "minimal minimalist minimalistic simple flat",
         "blueprint": "blueprint lineart line_art line_drawing outline sketch technical_drawing schematic technical wireframe",
-        "warm": "warm autumn cozy cosy candlelit",
+        "warm": "warm candlelit",
     }
 )
 
@@ -107,21 +112,31 @@ COUNTS: Final[Mapping[str, int]] = MappingProxyType(
     }
 )  # fmt: skip
 
+# A colour or a number does not reach across one of these to a later noun.
+BARRIERS: Final = frozenset(
+    "and with on in of at by near over under behind beside to from for through into as or but".split()
+)
+GROUPS: Final[Mapping[str, int]] = MappingProxyType(
+    {"family": 3, "herd": 5, "flock": 6, "pair": 2, "couple": 2, "group": 4}
+)
+
 # A scene paints these itself, so they call for no picture of their own in it.
 PAINTED_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
-        "sea": frozenset("wave waves island tropical ocean sea beach bay surf sand coast water".split()),
-        "lake": frozenset("lake river water stream reflection tree trees mountain mountains".split()),
-        "mountains": frozenset("mountain mountains mount hill peak valley snow-capped".split()),
-        "forest": frozenset("tree trees forest wood woods pine leaf leaves".split()),
+        "sea": frozenset("wave waves island tropical ocean sea beach bay surf sand coast water star stars".split()),
+        "lake": frozenset("lake river water stream reflection tree trees mountain mountains star stars".split()),
+        "mountains": frozenset("mountain mountains mount hill peak valley snow-capped star stars".split()),
+        "forest": frozenset("tree trees forest wood woods pine leaf leaves star stars".split()),
         "meadow": frozenset(
-            "flower flowers grass field farm garden park tree trees leaf leaves picnic camping".split()
+            "flower flowers grass field farm garden park tree trees leaf leaves picnic camping star stars".split()
         ),
         "city": frozenset(
             "building buildings skyscraper city street office traffic tokyo london york light lights".split()
         ),
-        "desert": frozenset("desert sand dune cactus".split()),
-        "snow": frozenset("snow winter ice snowflake snowing tree trees mountain mountains mount pine".split()),
+        "desert": frozenset("desert sand dune cactus star stars".split()),
+        "snow": frozenset(
+            "snow winter ice snowflake snowing tree trees mountain mountains mount pine star stars".split()
+        ),
         "space": frozenset("star stars space galaxy nebula cosmos".split()),
         "underwater": frozenset("reef coral water ocean sea bubble bubbles seaweed".split()),
         "room": frozenset(
@@ -133,7 +148,7 @@ PAINTED_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     }
 )
 PAINTED_ALWAYS: Final = frozenset(
-    "sun moon sunset sunrise night morning evening day sky cloud clouds cloudy rain rainy storm fog weather spring summer "
+    "full crescent half sun moon sunset sunrise night morning evening day sky cloud clouds cloudy rain rainy storm fog weather spring summer "
     "winter autumn fall sunny rainbow wind".split()
 )
 
@@ -175,7 +190,7 @@ IGNORED: Final = frozenset(
     street strip summer support surface swirl swirling table take talk target taste tea-coloured test ticket title tool
     touch town toy travel tree-lined trend trim trunk tube unique upon user vacation view volume wait wave way weight west
     wing wings winning wise wish year office premium company brand branding startup marketing add put make change replace
-    turn transform edit apply convert give swap keep surrounded near beside behind write written say says saying letter letters caption label title text type
+    turn transform edit apply convert give swap keep engine festival season ceremony celebration event vacation frozen scientific amusement theme adventure surrounded near beside behind write written say says saying letter letters caption label title text type
     """.split()
 )
 
@@ -184,7 +199,7 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "apple": "red-apple", "apartment": "office-building", "angel": "baby-angel", "ape": "gorilla", "backpack": "backpack",
         "bag": "handbag", "ball": "soccer-ball", "band": "guitar", "barn": "house", "bee": "honeybee", "beer": "beer-mug",
-        "bike": "bicycle", "bird": "bird", "blimp": "balloon", "boat": "sailboat", "book": "open-book", "bot": "robot",
+        "bike": "bicycle", "bird": "bird", "blimp": "hot-air-balloon", "boat": "sailboat", "book": "open-book", "bot": "robot",
         "bottle": "lotion-bottle", "bowl": "steaming-bowl", "bread": "bread", "bridge": "shinto-shrine", "bus": "bus",
         "cabin": "hut", "cake": "birthday-cake", "camera": "camera", "campfire": "fire", "car": "automobile",
         "cat": "cat", "chair": "chair", "cheese": "cheese-wedge", "child": "person-standing", "children": "people-holding-hands",
@@ -195,9 +210,10 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
         "drone": "helicopter", "drum": "drum", "earth": "globe-showing-europe-africa", "elf": "elf", "falcon": "eagle",
         "fir": "evergreen-tree", "fish": "tropical-fish", "flower": "tulip", "football": "soccer-ball", "fridge": "file-cabinet",
         "gift": "wrapped-gift", "girl": "woman-standing", "boy": "man-standing", "guitarist": "singer", "hat": "top-hat",
-        "hawk": "eagle", "headphones": "headphone", "heart": "red-heart", "helmet": "military-helmet", "hot air balloon": "balloon",
-        "hot-air balloon": "balloon", "house": "house", "jet": "airplane", "key": "old-key", "king": "prince", "queen": "princess",
+        "hawk": "eagle", "headphones": "headphone", "heart": "red-heart", "helmet": "military-helmet", "hot air balloon": "hot-air-balloon",
+        "hot-air balloon": "hot-air-balloon", "house": "house", "jet": "airplane", "key": "old-key", "king": "prince", "queen": "princess",
         "kitten": "cat", "knight": "horse-racing", "lady": "woman-standing", "lamp": "light-bulb", "lantern": "red-paper-lantern",
+        "kid": "man-standing", "kids": "people-holding-hands", "drink": "tropical-drink", "sailing ship": "sailboat", "fireplace": "fire",
         "lavender": "hyacinth", "leaf": "maple-leaf", "leaves": "fallen-leaf", "man": "man-standing", "men": "people-holding-hands",
         "mermaid": "mermaid", "monk": "person-in-lotus-position", "monster": "alien-monster", "motorbike": "motorcycle",
         "mouse": "mouse", "mug": "hot-beverage", "notebook": "notebook", "ocean liner": "ship", "palm": "palm-tree",
