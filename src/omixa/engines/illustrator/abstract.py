@@ -9,9 +9,9 @@ from typing import Final
 
 from omixa.engines.illustrator.colour import from_hls, hls, mix
 from omixa.engines.illustrator.look import Look
-from omixa.engines.illustrator.nature import Stage
 from omixa.engines.illustrator.plan import Plan
 from omixa.engines.illustrator.sheet import Sheet, box, disc, evenly, smooth
+from omixa.engines.illustrator.stage import Stage
 
 Colours = tuple[str, ...]
 

@@ -9,9 +9,9 @@ from typing import Final
 from omixa.engines.illustrator.colour import hls, mix, regrade, tinted, towards
 from omixa.engines.illustrator.library import Library, Picture
 from omixa.engines.illustrator.look import Look
-from omixa.engines.illustrator.nature import Stage
 from omixa.engines.illustrator.plan import Plan, Subject
 from omixa.engines.illustrator.sheet import Sheet
+from omixa.engines.illustrator.stage import Stage
 from omixa.engines.illustrator.subjects import Habit, habit_of, is_face, size_of
 
 MAX_FIGURES: Final = 12

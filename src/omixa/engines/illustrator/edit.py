@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Final
 from omixa.engines.illustrator.cast import place_cast
 from omixa.engines.illustrator.colour import GRADES, Grade, from_hls, light, mix, regrade, rgb
 from omixa.engines.illustrator.finish import lettering, style_marks, weather
+from omixa.engines.illustrator.glass import Box
 from omixa.engines.illustrator.library import Library
 from omixa.engines.illustrator.look import look_for
-from omixa.engines.illustrator.nature import Stage
 from omixa.engines.illustrator.paint import paint_svg
 from omixa.engines.illustrator.plan import Plan
 from omixa.engines.illustrator.scene import BACKDROPS
 from omixa.engines.illustrator.sheet import SHORT_SIDE, Sheet
-from omixa.engines.illustrator.ui import Box, showcase
+from omixa.engines.illustrator.stage import Stage
+from omixa.engines.illustrator.ui import showcase
 from omixa.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ CARD_RADIUS: Final = 18
 CROP_LIMIT: Final = 1.12  # up to this difference in aspect the picture is cropped, beyond it lies on a blur of itself
 BLUR_SIDE: Final = 24
 CARD_SHARE: Final = 0.66
-MOVING_WORDS: Final = frozenset("background place put onto into inside set setting scene backdrop".split())
+MOVING_WORDS: Final = frozenset(
+    ["background", "place", "put", "onto", "into", "inside", "set", "setting", "scene", "backdrop"]
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,10 +68,10 @@ def make_plan(prompt: str, library: Library, *, variant: int = 0) -> Plan:
     phrases = _phrases(low)
     place = _place(phrases)
     colours = tuple(words.COLOURS[w] for w in low if w in words.COLOURS)
-    style = _style(phrases)
+    style = _strongest(words.STYLES, words.STYLE_RANK, phrases, usual=1)
     found = _find_subjects(low, place, library)
     time = _first(words.TIMES, phrases)
-    weather = _first(words.WEATHERS, phrases)
+    weather = _strongest(words.WEATHERS, words.WEATHER_RANK, phrases, usual=2)
     return Plan(
         place=place or _place_for(found),
         time=time or "day",
@@ -118,9 +118,10 @@ def _place(phrases: list[str]) -> str | None:
     return max(named, key=lambda pair: pair[1])[0] if named else None
 
 
-def _style(phrases: list[str]) -> str | None:
-    named = [words.STYLES[p] for p in phrases if p in words.STYLES]
-    return max(named, key=lambda style: words.STYLE_RANK.get(style, 1)) if named else None
+def _strongest(table: Mapping[str, str], rank: Mapping[str, int], phrases: list[str], *, usual: int) -> str | None:
+    """Give the meaning of the highest rank among the phrases; of equals, the first."""
+    named = [table[phrase] for phrase in phrases if phrase in table]
+    return max(named, key=lambda meaning: rank.get(meaning, usual)) if named else None
 
 
 def _first(table: Mapping[str, str], phrases: list[str]) -> str | None:

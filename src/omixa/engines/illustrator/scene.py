@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from omixa.engines.illustrator import nature, places
+from omixa.engines.illustrator import city, indoors, land, space, water
 from omixa.engines.illustrator.abstract import abstract
 from omixa.engines.illustrator.blueprint import blueprint
 from omixa.engines.illustrator.cast import place_cast
@@ -14,10 +14,11 @@ from omixa.engines.illustrator.colour import GRADES, regrade
 from omixa.engines.illustrator.finish import lettering, style_marks, weather
 from omixa.engines.illustrator.library import Library
 from omixa.engines.illustrator.look import Look, look_for
-from omixa.engines.illustrator.nature import Stage
 from omixa.engines.illustrator.plan import Plan
 from omixa.engines.illustrator.sheet import Sheet
+from omixa.engines.illustrator.stage import Stage
 from omixa.engines.illustrator.subjects import Habit, habit_of
+from omixa.engines.illustrator.terrain import road
 from omixa.engines.illustrator.ui import interface
 
 Backdrop = Callable[[Sheet, Plan, Look], Stage]
@@ -25,19 +26,19 @@ Backdrop = Callable[[Sheet, Plan, Look], Stage]
 
 BACKDROPS: Final[Mapping[str, Backdrop]] = MappingProxyType(
     {
-        "sea": nature.sea,
-        "lake": nature.lake,
-        "mountains": nature.mountains,
-        "forest": nature.forest,
-        "meadow": nature.meadow,
-        "desert": nature.desert,
-        "snow": nature.snow,
-        "night_sky": nature.night_sky,
-        "city": places.city,
-        "space": places.space,
-        "underwater": places.underwater,
-        "studio": places.studio,
-        "room": places.room,
+        "sea": water.sea,
+        "lake": water.lake,
+        "mountains": land.mountains,
+        "forest": land.forest,
+        "meadow": land.meadow,
+        "desert": land.desert,
+        "snow": land.snow,
+        "night_sky": land.night_sky,
+        "city": city.city,
+        "space": space.space,
+        "underwater": water.underwater,
+        "studio": indoors.studio,
+        "room": indoors.room,
         "abstract": abstract,
     }
 )
@@ -59,7 +60,7 @@ def draw_scene(plan: Plan, library: Library, width: int, height: int) -> str:
         "meadow",
         "forest",
     }:
-        nature.road(sheet, look, sheet.h * 0.86)
+        road(sheet, look, sheet.h * 0.86)
     place_cast(sheet, plan, library, look, stage)
     weather(sheet, plan, look)
     style_marks(sheet, plan, look)

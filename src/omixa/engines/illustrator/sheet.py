@@ -7,6 +7,7 @@ eight bits (the same pixels a gradient gives), and gradients are kept for small 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from random import Random
@@ -25,7 +26,7 @@ Point = tuple[float, float]
 
 def at(stops: Stops, place: float) -> str:
     """Give the colour of a gradient at one position."""
-    for (start, first), (end, second) in zip(stops, stops[1:], strict=False):
+    for (start, first), (end, second) in itertools.pairwise(stops):
         if place <= end:
             return mix(first, second, round(max(0.0, place - start) / max(end - start, 1e-6), 3))
     return stops[-1][1]
@@ -42,12 +43,14 @@ def polygon(points: Iterable[Point]) -> str:
 
 
 def smooth(points: Sequence[Point]) -> str:
-    """Give the path data of a smooth open curve through all points."""
-    first, *rest = points
-    parts = [f"M{first[0]:.1f} {first[1]:.1f}"]
-    for before, here in zip(points, rest, strict=False):
-        middle = (before[0] + here[0]) / 2
-        parts.append(f"C{middle:.1f} {before[1]:.1f} {middle:.1f} {here[1]:.1f} {here[0]:.1f} {here[1]:.1f}")
+    """Give the path data of a smooth open curve through all points (a Catmull-Rom spline as Bezier curves)."""
+    padded = [points[0], *points, points[-1]]
+    parts = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
+    for before, start, end, after in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
+        parts.append(
+            f"C{start[0] + (end[0] - before[0]) / 6:.1f} {start[1] + (end[1] - before[1]) / 6:.1f} "
+            f"{end[0] - (after[0] - start[0]) / 6:.1f} {end[1] - (after[1] - start[1]) / 6:.1f} {end[0]:.1f} {end[1]:.1f}"
+        )
     return "".join(parts)
 
 
@@ -157,7 +160,7 @@ class Sheet:
         """Fill the whole width with a vertical gradient, drawn as flat bands."""
         steps = sum(
             max(abs(a - b) for a, b in zip(rgb(first), rgb(second), strict=True))
-            for (_, first), (_, second) in zip(stops, stops[1:], strict=False)
+            for (_, first), (_, second) in itertools.pairwise(stops)
         )
         count = max(2, min(MAX_BANDS, steps))
         height = (bottom - top) / count

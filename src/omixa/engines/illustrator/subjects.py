@@ -62,7 +62,9 @@ _HABITS: Final = {
         cat-face dog-face cow-face dragon-face frog-face horse-face monkey-face mouse-face pig-face rabbit-face tiger-face panda
         koala hamster lion bear polar-bear wolf fox frog clown-face goblin ogre skull unicorn moose""",
 }
-_FACES: Final = frozenset("panda koala hamster lion bear polar-bear wolf fox frog unicorn moose".split())
+_FACES: Final = frozenset(
+    ("panda", "koala", "hamster", "lion", "bear", "polar-bear", "wolf", "fox", "frog", "unicorn", "moose")
+)
 
 _SIZES: Final = {
     0.30: "ant honeybee fly mosquito beetle lady-beetle bug cricket worm ring gem-stone old-key paperclip pill coin nut-and-bolt",

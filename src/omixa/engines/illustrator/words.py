@@ -10,6 +10,10 @@ from types import MappingProxyType
 from typing import Final
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 def _table(rows: Mapping[str, str]) -> Mapping[str, str]:
     """Turn `{meaning: "word word"}` into `{word: meaning}`; an underscore stands for a space."""
     return MappingProxyType({w.replace("_", " "): meaning for meaning, words in rows.items() for w in words.split()})
@@ -42,6 +46,9 @@ PLACES: Final = _table(
     }
 )
 
+# Rain outweighs autumn; the rank of all others is 2.
+WEATHER_RANK: Final[Mapping[str, int]] = MappingProxyType({"wind": 0, "cloudy": 1})
+
 # Of several styles the higher rank wins; the rank of all others is 1.
 STYLE_RANK: Final[Mapping[str, int]] = MappingProxyType(
     {"mono": 3, "neon": 3, "blueprint": 3, "watercolour": 2, "warm": 0, "minimal": 0}
@@ -51,9 +58,9 @@ STYLE_RANK: Final[Mapping[str, int]] = MappingProxyType(
 PLACE_RANK: Final[Mapping[str, int]] = MappingProxyType(
     {"ui": 4, "underwater": 3, "space": 3, "night_sky": 1, "abstract": 1}
 )
-WEAK_PLACE_WORDS: Final = frozenset(
+WEAK_PLACE_WORDS: Final = _words(
     "tropical product table desk home office cozy cosy shapes pattern park hill trail trees "
-    "grass spring gradient login screen".split()
+    "grass spring gradient login screen"
 )
 
 TIMES: Final = _table(
@@ -113,9 +120,7 @@ COUNTS: Final[Mapping[str, int]] = MappingProxyType(
 )  # fmt: skip
 
 # A colour or a number does not reach across one of these to a later noun.
-BARRIERS: Final = frozenset(
-    "and with on in of at by near over under behind beside to from for through into as or but".split()
-)
+BARRIERS: Final = _words("and with on in of at by near over under behind beside to from for through into as or but")
 GROUPS: Final[Mapping[str, int]] = MappingProxyType(
     {"family": 3, "herd": 5, "flock": 6, "pair": 2, "couple": 2, "group": 4}
 )
@@ -123,38 +128,31 @@ GROUPS: Final[Mapping[str, int]] = MappingProxyType(
 # A scene paints these itself, so they call for no picture of their own in it.
 PAINTED_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
-        "sea": frozenset("wave waves island tropical ocean sea beach bay surf sand coast water star stars".split()),
-        "lake": frozenset("lake river water stream reflection tree trees mountain mountains star stars".split()),
-        "mountains": frozenset("mountain mountains mount hill peak valley snow-capped star stars".split()),
-        "forest": frozenset("tree trees forest wood woods pine leaf leaves star stars".split()),
-        "meadow": frozenset(
-            "flower flowers grass field farm garden park tree trees leaf leaves picnic camping star stars".split()
+        "sea": _words("wave waves island tropical ocean sea beach bay surf sand coast water star stars"),
+        "lake": _words("lake river water stream reflection tree trees mountain mountains star stars"),
+        "mountains": _words("mountain mountains mount hill peak valley snow-capped star stars"),
+        "forest": _words("tree trees forest wood woods pine leaf leaves star stars"),
+        "meadow": _words(
+            "flower flowers grass field farm garden park tree trees leaf leaves picnic camping star stars"
         ),
-        "city": frozenset(
-            "building buildings skyscraper city street office traffic tokyo london york light lights".split()
-        ),
-        "desert": frozenset("desert sand dune cactus star stars".split()),
-        "snow": frozenset(
-            "snow winter ice snowflake snowing tree trees mountain mountains mount pine star stars".split()
-        ),
-        "space": frozenset("star stars space galaxy nebula cosmos".split()),
-        "underwater": frozenset("reef coral water ocean sea bubble bubbles seaweed".split()),
-        "room": frozenset(
-            "table desk room kitchen window office bedroom home library cafe restaurant shelf plant".split()
-        ),
-        "night_sky": frozenset("star stars sky".split()),
-        "studio": frozenset("studio podium pedestal".split()),
-        "abstract": frozenset("wave waves shape shapes circle line lines color art ribbon ribbons".split()),
+        "city": _words("building buildings skyscraper city street office traffic tokyo london york light lights"),
+        "desert": _words("desert sand dune cactus star stars"),
+        "snow": _words("snow winter ice snowflake snowing tree trees mountain mountains mount pine star stars"),
+        "space": _words("star stars space galaxy nebula cosmos"),
+        "underwater": _words("reef coral water ocean sea bubble bubbles seaweed"),
+        "room": _words("table desk room kitchen window office bedroom home library cafe restaurant shelf plant"),
+        "night_sky": _words("star stars sky"),
+        "studio": _words("studio podium pedestal"),
+        "abstract": _words("wave waves shape shapes circle line lines color art ribbon ribbons"),
     }
 )
-PAINTED_ALWAYS: Final = frozenset(
+PAINTED_ALWAYS: Final = _words(
     "full crescent half sun moon sunset sunrise night morning evening day sky cloud clouds cloudy rain rainy storm fog weather spring summer "
-    "winter autumn fall sunny rainbow wind".split()
+    "winter autumn fall sunny rainbow wind"
 )
 
 # Words that find a picture by accident: adjectives, verbs and generic nouns.
-IGNORED: Final = frozenset(
-    """
+IGNORED: Final = _words("""
     a about above across act acting air all an and any around art as asian at back background bad bag ball bar base be
     beautiful being big black blue bold bottom bound bow box branch bright brightness broken brown brush build business by
     calm cap casual catch cause center chart cheeky chill circle city classical classy clean close closed clothes cold color
@@ -191,8 +189,7 @@ IGNORED: Final = frozenset(
     touch town toy travel tree-lined trend trim trunk tube unique upon user vacation view volume wait wave way weight west
     wing wings winning wise wish year office premium company brand branding startup marketing add put make change replace
     turn transform edit apply convert give swap keep engine festival season ceremony celebration event vacation frozen scientific amusement theme adventure surrounded near beside behind write written say says saying letter letters caption label title text type
-    """.split()
-)
+    """)
 
 # Words whose best picture is not the one the word lists would find.
 ALIASES: Final[Mapping[str, str]] = MappingProxyType(
