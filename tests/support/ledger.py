@@ -259,12 +259,21 @@ class DirectLedger:
 
     def __init__(self, directory: Path, *, credit: int = 0) -> None:
         self.clock = Clock()
-        backend = SqliteBackend(directory / "omixa.db", clock=self.clock, synchronous="NORMAL")
-        self._database = Database(backend, on_fatal=print)
-        backend.migrate()
-        self._connection = backend.connect(read_only=False)
+        self._path = directory / "omixa.db"
+        self._path.write_bytes(_empty_database())
+        self._connect()
         self.customer = self.write(lambda tx: add_customer(tx, credit=credit))
         self.node = self.restart()
+
+    def _connect(self) -> None:
+        backend = SqliteBackend(self._path, clock=self.clock, synchronous="NORMAL")
+        self._database = Database(backend, on_fatal=print)
+        self._connection = backend.connect(read_only=False)
+
+    def reopen(self) -> None:
+        self.close()
+        self._connect()
+        self.restart()
 
     def write(self, operation: Operation[T]) -> T:
         self._connection.execute("BEGIN IMMEDIATE")

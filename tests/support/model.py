@@ -44,7 +44,7 @@ class Walk:
     """A ledger and its model. Every step does the same to both and says what the ledger must answer."""
 
     ledger: DiskLedger | DirectLedger
-    posted: int = 0
+    posted: int
     held: list[Held] = field(default_factory=list)
     ended: list[Held] = field(default_factory=list)
     charges: dict[str, int] = field(default_factory=dict)
@@ -137,6 +137,10 @@ class Walk:
         node = self.ledger.restart()
         self.lose_all()
         return node
+
+    def reopen(self) -> None:
+        self.ledger.reopen()
+        self.lose_all()
 
     def wait_past_every_deadline(self) -> None:
         """Let the owners sleep for too long, and the sweeper find their holds."""

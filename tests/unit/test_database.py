@@ -132,6 +132,7 @@ def test_a_full_disk_ends_the_writing_and_loses_nothing_that_was_acknowledged(tm
     ours, theirs = context.Pipe()
     child = context.Process(target=processes.hold_until_the_disk_fails, args=(tmp_path, customer, 200_000, theirs))
     child.start()
+    theirs.close()
     acknowledged, fatal, errors = ours.recv()
     child.join()
     assert len(acknowledged) > 10

@@ -90,8 +90,10 @@ def test_two_processes_cannot_overdraw_together(tmp_path: Path) -> None:
             context.Process(target=processes.hold_many, args=(tmp_path, disk.customer, 100, 1_000, theirs))
             for _, theirs in pipes
         ]
-        for child in children:
+        for child, (_, theirs) in zip(children, pipes, strict=True):
             child.start()
+            # A child that dies is then noticed at once.
+            theirs.close()
         for ours, _ in pipes:
             assert ours.recv() == "ready"
         for ours, _ in pipes:
