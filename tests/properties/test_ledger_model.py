@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 CREDIT = 100_000
 # Below this some holds are refused, and it is time for a grant.
-POOR = 40_000
+POOR = 80_000
 # One picture costs up to about 35,000 micro-USD, so that holds are sometimes too small for the price and charges are capped.
 AMOUNTS = st.integers(0, 60_000)
 GRANTS = st.integers(1, 150_000)

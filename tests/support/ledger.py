@@ -7,7 +7,7 @@ import contextlib
 import functools
 import sqlite3
 import tempfile
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -150,6 +150,18 @@ def _empty_database() -> bytes:
         return path.read_bytes()
 
 
+@functools.cache
+def _compiled() -> dict[Any, Any]:
+    """Return the statements that all ledgers share, so that each test need not compile them anew."""
+    return {}
+
+
+def _new_database(path: Path, clock: Clock, synchronous: str, on_fatal: Callable[[str], None]) -> Database:
+    database = Database(SqliteBackend(path, clock=clock, synchronous=synchronous), on_fatal=on_fatal)
+    database._compiled = _compiled()
+    return database
+
+
 class DiskLedger:
     """A database, a store of results and a sweeper over one directory, driven from plain tests."""
 
@@ -165,8 +177,7 @@ class DiskLedger:
         self.node = self.restart()
 
     def open(self) -> None:
-        backend = SqliteBackend(self.directory / "omixa.db", clock=self.clock, synchronous=self._synchronous)
-        self.database = Database(backend, on_fatal=self.fatal.append)
+        self.database = _new_database(self.directory / "omixa.db", self.clock, self._synchronous, self.fatal.append)
         self.database.open()
         self.blobs = BlobStore(self.directory / "results", on_fatal=self.fatal.append)
         self.sweeper = Sweeper(self.database, self.blobs, node_id=NODE)
@@ -266,9 +277,8 @@ class DirectLedger:
         self.node = self.restart()
 
     def _connect(self) -> None:
-        backend = SqliteBackend(self._path, clock=self.clock, synchronous="NORMAL")
-        self._database = Database(backend, on_fatal=print)
-        self._connection = backend.connect(read_only=False)
+        self._database = _new_database(self._path, self.clock, "NORMAL", print)
+        self._connection = self._database.backend.connect(read_only=False)
 
     def reopen(self) -> None:
         self.close()
