@@ -31,7 +31,7 @@ _MARKUP: tuple[tuple[bytes, str], ...] = (
     (b"<?xml", "an XML document"),
     (b"{", "JSON"),
     (b"data:", "the text of a data URL"),
-    (b"ivborw0kgo", "a PNG as base64 text"),
+    (b"ivborw0kggo", "a PNG as base64 text"),
     (b"/9j/", "a JPEG as base64 text"),
 )
 

@@ -37,7 +37,8 @@ def read_png(view: memoryview) -> tuple[int, int, bool]:
     seen: set[bytes] = set()
     previous = b""
     for kind in _chunk_types(view):
-        if kind != previous:
+        # The pixels are one run of IDAT chunks, and nearly all chunks are of it.
+        if not kind == previous == b"IDAT":
             _check_order(kind, seen)
             seen.add(kind)
             previous = kind
