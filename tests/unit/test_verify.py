@@ -9,8 +9,7 @@ import pytest
 from tests.support.ledger import DiskLedger, add_customer, disk_ledger, failed
 
 from omixa.access import store
-from omixa.billing.invariants import INVARIANTS
-from omixa.billing.verify import MAX_FINDINGS, Verification, verify
+from omixa.billing.verify import INVARIANTS, MAX_FINDINGS, Verification, verify
 from omixa.storage.chain import GENESIS_HASH
 
 CHANGE = "TRIGGER {}_no_update"

@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from omixa.billing.invariants import INVARIANTS, Snapshot
+from omixa.billing import evidence, invariants
+from omixa.billing.invariants import Invariant, Snapshot
 from omixa.storage.database import Transaction
 
 # Findings kept of one invariant: past that it is clear that something is wrong.
 MAX_FINDINGS = 100
+
+INVARIANTS: Mapping[str, Invariant] = {
+    "I1": invariants.balances_follow_from_transfers_and_holds,
+    "I2": invariants.no_account_is_overdrawn,
+    "I3": invariants.each_capture_is_one_charge,
+    "I4": invariants.no_charge_without_a_capture,
+    "I5": invariants.no_charge_above_its_hold,
+    "I6": invariants.transfers_form_unbroken_chains,
+    "I6 audit": invariants.audit_log_is_an_unbroken_chain,
+    "I7": evidence.kept_results_exist,
+    "I8": evidence.usage_rates_to_the_same_charge,
+    "I9": evidence.nothing_is_forgotten,
+    "I10": evidence.every_cost_is_explained,
+    "I11": evidence.workspaces_never_meet,
+    "sums": evidence.days_add_up,
+}
 
 
 @dataclass(frozen=True, slots=True)

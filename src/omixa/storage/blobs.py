@@ -56,10 +56,6 @@ class BlobStore:
         """Delete what is stored under a name; nothing happens when there is nothing."""
         await self._in_thread(self._delete, self._path(name))
 
-    async def exists(self, name: str) -> bool:
-        """Tell whether something is stored under a name."""
-        return await self._in_thread(self._path(name).is_file)
-
     def has(self, name: str) -> bool:
         """Tell whether something is stored under a name. Blocking."""
         return self._path(name).is_file()

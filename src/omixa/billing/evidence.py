@@ -1,0 +1,203 @@
+"""What must be true of everything recorded around the money: results, usage, calls, owners and sums."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from itertools import groupby
+
+import msgspec
+from sqlalchemy import bindparam, case, func, literal_column, or_, select
+
+from omixa.billing.invariants import Checked, Snapshot, fault_unless
+from omixa.billing.prices import load_prices
+from omixa.billing.pricing import rate
+from omixa.domain.images import Usage
+from omixa.domain.models import PriceList
+from omixa.errors import InternalError
+from omixa.storage.database import Row, Transaction
+from omixa.storage.tables import account, api_key, attempt, request, transfer, usage_day, usage_record
+
+# A hold may be this much older than its time before the sweeper has released it.
+SWEEP_MARGIN_MS = 60_000
+# A result this close to its end may be deleted while the verification runs.
+RETENTION_MARGIN_MS = 3_600_000
+_DAY_MS = 86_400_000
+_EPOCH = datetime.date(1970, 1, 1)
+
+# ----------------------------------------------------------------------------------------------------------- I7: results
+
+_kept_results = select(
+    request.c.id, request.c.result_ref, request.c.result_digest, request.c.result_expires_at_ms
+).where(request.c.state == "captured", request.c.result_expires_at_ms > bindparam("until"))
+
+
+def kept_results_exist(at: Snapshot) -> Checked:
+    """Check that the result of a captured request is there until its time has passed."""
+    if at.result_exists is None:
+        return
+    for row in at.tx.each(_kept_results, until=at.now_ms + RETENTION_MARGIN_MS):
+        ref = row["result_ref"]
+        right = ref is not None and row["result_digest"] is not None and at.result_exists(ref)
+        yield row["id"], fault_unless(right, f"the result {ref} is missing")
+
+
+# ------------------------------------------------------------------------------------------------------------ I8: prices
+
+_rated = select(usage_record, request.c.hold_amount, request.c.price_version_id.label("held_version")).join(
+    request, request.c.id == usage_record.c.request_id
+)
+
+
+def usage_rates_to_the_same_charge(at: Snapshot) -> Checked:
+    """Check that usage, price version and markup give the stored price again; the charge is that or, if lower, the hold."""
+    versions: dict[str, PriceList] = {}
+    for row in at.tx.each(_rated):
+        yield row["request_id"], _rating_fault(at.tx, versions, row)
+
+
+def _usages(row: Row) -> tuple[Usage, ...]:
+    return msgspec.json.decode(row["usage_json"], type=tuple[Usage, ...])
+
+
+def _rating_fault(tx: Transaction, versions: dict[str, PriceList], row: Row) -> str | None:
+    version = row["price_version_id"]
+    if version != row["held_version"]:
+        return f"held at {row['held_version']} and charged at {version}"
+    try:
+        if version not in versions:
+            versions[version] = load_prices(tx, version)
+        charge = rate(_usages(row), versions[version], markup_ppm=row["markup_ppm"])
+    except (ValueError, InternalError) as error:
+        return f"cannot be rated again: {error}"
+    expected = (charge.exact_pico_usd, min(charge.amount_micro_usd, row["hold_amount"]))
+    actual = (row["exact_pico_usd"], row["amount"])
+    return fault_unless(actual == expected, f"exact price and charge are {actual}, rated again {expected}")
+
+
+# ------------------------------------------------------------------------------------------------------ I9, I10: attempts
+
+_held_requests = select(request.c.id, request.c.expires_at_ms).where(request.c.state == literal_column("'held'"))
+_attempts = select(
+    attempt.c.id, attempt.c.state, attempt.c.cost_basis, attempt.c.cost_pico_usd, request.c.state.label("request_state")
+).join(request, request.c.id == attempt.c.request_id)
+_COST_OF_SUCCESS = frozenset({"reported", "estimated"})
+
+
+def nothing_is_forgotten(at: Snapshot) -> Checked:
+    """Check that no request is held past its time, and that no call is open on a request that has ended."""
+    for row in at.tx.each(_held_requests):
+        late_ms = at.now_ms - row["expires_at_ms"]
+        yield row["id"], fault_unless(late_ms <= SWEEP_MARGIN_MS, f"held {late_ms} ms past its time")
+    for row in at.tx.each(_attempts):
+        right = row["state"] != "sent" or row["request_state"] == "held"
+        yield row["id"], fault_unless(right, f"open, yet its request is {row['request_state']}")
+
+
+def every_cost_is_explained(at: Snapshot) -> Checked:
+    """Check that a call that has ended says what it cost the operator and how that is known, and a success what it cost."""
+    for row in at.tx.each(_attempts):
+        basis, cost = row["cost_basis"], row["cost_pico_usd"]
+        if row["state"] == "sent":
+            right = basis is None and cost is None
+        else:
+            right = basis is not None and cost is not None and cost >= 0
+            right = right and (row["state"] != "ok" or basis in _COST_OF_SUCCESS)
+        yield row["id"], fault_unless(right, f"{row['state']}, cost {cost}, basis {basis}")
+
+
+# -------------------------------------------------------------------------------------------------------- I11: isolation
+
+_owners = (
+    select(
+        request.c.id,
+        or_(
+            account.c.workspace_id != request.c.workspace_id,
+            account.c.mode != request.c.mode,
+            api_key.c.workspace_id != request.c.workspace_id,
+            api_key.c.mode != request.c.mode,
+            func.coalesce(usage_record.c.workspace_id, request.c.workspace_id) != request.c.workspace_id,
+            func.coalesce(usage_record.c.mode, request.c.mode) != request.c.mode,
+            func.coalesce(usage_record.c.key_id, request.c.key_id) != request.c.key_id,
+            func.coalesce(usage_record.c.model, request.c.model) != request.c.model,
+        ).label("mixed"),
+    )
+    .outerjoin(account, account.c.id == request.c.account_id)
+    .outerjoin(api_key, api_key.c.id == request.c.key_id)
+    .outerjoin(usage_record, usage_record.c.request_id == request.c.id)
+)
+_debit, _credit = account.alias("debit"), account.alias("credit")
+_sides = (
+    select(
+        transfer.c.id,
+        transfer.c.chain_account_id,
+        _debit.c.mode.label("debit_mode"),
+        _credit.c.mode.label("credit_mode"),
+        case((_debit.c.workspace_id.is_(None), _credit.c.id), else_=_debit.c.id).label("workspace_side"),
+        (_debit.c.workspace_id.is_(None) != _credit.c.workspace_id.is_(None)).label("one_workspace"),
+    )
+    .join(_debit, _debit.c.id == transfer.c.debit_account_id)
+    .join(_credit, _credit.c.id == transfer.c.credit_account_id)
+)
+
+
+def workspaces_never_meet(at: Snapshot) -> Checked:
+    """Check that no request, usage record or transfer joins two workspaces, or live and test money."""
+    for row in at.tx.each(_owners):
+        yield (
+            row["id"],
+            fault_unless(not row["mixed"], "its account, key or usage belongs to another workspace or mode"),
+        )
+    for row in at.tx.each(_sides):
+        right = row["one_workspace"] and row["debit_mode"] == row["credit_mode"]
+        right = right and row["workspace_side"] == row["chain_account_id"]
+        yield row["id"], fault_unless(right, "moves money between workspaces, between modes, or along a foreign chain")
+
+
+# ----------------------------------------------------------------------------------------------------------------- sums
+
+_GROUP = ("workspace_id", "mode", "model", "key_id")
+_by_day = select(usage_record).order_by(*(usage_record.c[name] for name in _GROUP), usage_record.c.at_ms)
+_sum_of_day = select(usage_day).where(
+    *(usage_day.c[name] == bindparam(name) for name in _GROUP), usage_day.c.day == bindparam("day")
+)
+_day_count = select(func.count().label("days")).select_from(usage_day)
+
+
+def days_add_up(at: Snapshot) -> Checked:
+    """Check that the sums of every day are the sums of its usage records, and that there are no others."""
+    days = 0
+    for (*group, number), rows in groupby(at.tx.each(_by_day), key=_day_key):
+        days += 1
+        keys = dict(zip(_GROUP, group, strict=True))
+        day = (_EPOCH + datetime.timedelta(days=number)).isoformat()
+        found = at.tx.first(_sum_of_day, day=day, **keys)
+        expected = _sum(rows)
+        actual = None if found is None else {name: found[name] for name in expected}
+        yield (
+            f"{day} {' '.join(group)}",
+            fault_unless(actual == expected, f"the day says {actual}, its records {expected}"),
+        )
+    count = at.tx.first(_day_count)
+    stored = 0 if count is None else count["days"]
+    yield "usage_day", fault_unless(stored == days, f"{stored} days are stored, the records make {days}")
+
+
+def _day_key(row: Row) -> tuple[str, str, str, str, int]:
+    return row["workspace_id"], row["mode"], row["model"], row["key_id"], row["at_ms"] // _DAY_MS
+
+
+def _sum(rows: Iterator[Row]) -> dict[str, int]:
+    requests = amount = 0
+    total = Usage()
+    for row in rows:
+        requests += 1
+        amount += row["amount"]
+        total = sum(_usages(row), total)
+    return {
+        "requests": requests,
+        "images": total.images,
+        "input_tokens": total.input_tokens,
+        "output_tokens": total.output_image_tokens,
+        "amount": amount,
+    }
