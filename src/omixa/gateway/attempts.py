@@ -94,7 +94,7 @@ class Attempts:
 
         Raises the last attempt's UpstreamError, or at once one that must not be tried elsewhere.
         """
-        started, ambiguous_failures = first, 0
+        started, last_chance = first, False
         tried = plan[:MAX_ATTEMPTS]
         for position, deployment in enumerate(tried):
             try:
@@ -102,10 +102,10 @@ class Attempts:
             except UpstreamError as error:
                 ended = self._failure(run, started, deployment, error)
                 calls.end(ended)
-                ambiguous_failures += error.ambiguous
                 exhausted = position + 1 == len(tried) or asyncio.get_running_loop().time() >= deadline
-                if exhausted or not error.fails_over or ambiguous_failures > 1:
+                if exhausted or last_chance or not error.fails_over:
                     raise
+                last_chance = error.ambiguous
                 started = calls.start(tried[position + 1], started.image_index)
                 await self.settlement.next_attempt(ended, started)
         raise AssertionError("a plan is never empty")
