@@ -1,0 +1,756 @@
+"""Every way in which a provider, a client or the disk can fail, through HTTP: what the client sees, what it pays, what is kept.
+
+The numbers are those of the fault matrix in docs/money.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.faults import (
+    PROMPT,
+    Customer,
+    FaultyGateway,
+    Outcome,
+    customer,
+    encoded,
+    eventually,
+    raw_post,
+    request_body,
+    running_faulty_gateway,
+)
+from tests.support.servers import SIMULATOR_API_KEY, Simulator
+
+from omixa.billing import ledger
+from omixa.providers.wire import Timeouts
+
+# A picture of 1024x1024 for PROMPT: 10 text tokens, for an edit 1,024 of its reference, 1,024 of the output.
+GENERATION_PRICE, EDIT_PRICE, FALLBACK_PRICE = "0.033900", "0.039000", "0.033000"
+TEN_DOLLARS = ("10.000000", "0.000000")
+
+OPERATIONS = pytest.mark.parametrize("edit", [False, True], ids=["generation", "edit"])
+FORMS = pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+# Where the same code decides for all, two of the four are enough.
+BOTH = pytest.mark.parametrize(
+    ("edit", "stream"), [(False, False), (True, True)], ids=["generation-json", "edit-stream"]
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the matrix: what the simulator does, what the client sees, and what is known of the call afterwards.
+
+    `told` says that the provider's own reason is passed on to the caller.
+    """
+
+    row: str
+    scenario: str
+    status: int
+    code: str
+    type: str
+    state: str
+    upstream_status: int | None
+    should_retry: bool = True
+    retry_after: str | None = None
+    told: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.row}-{self.scenario}"
+
+
+def _limited(row: str, scenario: str, retry_after: str | None) -> Fault:
+    return Fault(
+        row,
+        scenario,
+        429,
+        "provider_rate_limited",
+        "rate_limit_error",
+        "failed_free",
+        429,
+        retry_after=retry_after,
+    )
+
+
+def _unavailable(row: str, scenario: str, upstream_status: int, retry_after: str | None = None) -> Fault:
+    return Fault(
+        row,
+        scenario,
+        503,
+        "provider_unavailable",
+        "provider_error",
+        "failed_free",
+        upstream_status,
+        retry_after=retry_after,
+    )
+
+
+def _failed(row: str, scenario: str, upstream_status: int | None) -> Fault:
+    return Fault(row, scenario, 502, "provider_error", "provider_error", "unknown", upstream_status)
+
+
+def _unusable(row: str, scenario: str, upstream_status: int | None = 200) -> Fault:
+    return Fault(row, scenario, 502, "bad_provider_response", "provider_error", "unknown", upstream_status)
+
+
+FAULTS = [
+    _limited("1", "429(retry_after=7)", "7"),
+    _limited("1", "429(retry_after=none)", None),
+    _limited("1", "429(retry_after=9999)", "300"),
+    _unavailable("2", "quota", 429),
+    _unavailable("3", "401", 401),
+    _unavailable("3", "403", 403),
+    _unavailable("4", "404", 404),
+    Fault(
+        "5",
+        "filter",
+        400,
+        "content_policy_violation",
+        "content_policy_violation",
+        "failed_free",
+        400,
+        should_retry=False,
+        told=True,
+    ),
+    _failed("6", "500", 500),
+    _failed("6", "502", 502),
+    _failed("6", "504", 504),
+    _unavailable("7", "503", 503),
+    _unavailable("7", "503(retry_after=11)", 503, "11"),
+    _failed("12", "reset", None),
+    _failed("12", "short", None),
+    _unusable("13", "html"),
+    _unusable("14", "badjson"),
+    _unusable("14", "nodata"),
+    _unusable("15", "badbase64"),
+    _unusable("15", "notpng"),
+    _unusable("15", "jpeg"),
+    _unusable("15", "bomb"),
+    _unusable("15", "truncated"),
+    _unusable("16", "empty"),
+    Fault("21", "redirect", 502, "provider_redirected", "provider_error", "failed_free", 307, should_retry=False),
+    _unusable("22", "huge", None),
+]
+SAFE = ["429", "quota", "401", "403", "404", "503"]
+AMBIGUOUS = ["500", "502", "504", "reset", "short", "html", "badjson", "nodata", "badbase64", "jpeg", "bomb", "empty"]
+FINAL = [("filter", "content_policy_violation"), ("redirect", "provider_redirected")]
+
+
+# ---------------------------------------------------------------------------------------------------------- one deployment
+
+
+@OPERATIONS
+@FORMS
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_a_failure_is_told_recorded_and_free(
+    faulty: FaultyGateway,
+    buyer: Customer,
+    square: str,
+    caplog: pytest.LogCaptureFixture,
+    fault: Fault,
+    edit: bool,
+    stream: bool,
+) -> None:
+    faulty.simulator.play(fault.scenario)
+    calls = len(faulty.simulator.log())
+    outcome = buyer.ask(stream=stream, reference=square if edit else None)
+    _check_error(outcome, fault, stream=stream)
+    _check_nothing_was_billed(faulty, buyer, outcome, fault.code)
+    (call,) = faulty.attempts(outcome.request_id)
+    assert (call["state"], call["error_code"]) == (fault.state, fault.code)
+    assert call["upstream_status"] == fault.upstream_status
+    assert call["cost_basis"] == ("estimated" if fault.state == "unknown" else "none")
+    assert (call["cost_pico_usd"] > 0) == (fault.state == "unknown")
+    _check_diagnostics(buyer, outcome, call["diagnostics"], caplog, told=fault.told)
+    assert len(faulty.simulator.log()) == calls + 1
+
+
+def _check_error(outcome: Outcome, fault: Fault, *, stream: bool) -> None:
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.error["type"]) == (fault.code, fault.type)
+    assert outcome.error["request_id"] == outcome.request_id
+    assert outcome.error["message"]
+    assert outcome.pictures == ()
+    if stream:
+        assert outcome.status == 200
+        return
+    assert outcome.status == fault.status
+    assert outcome.headers["x-should-retry"] == str(fault.should_retry).lower()
+    assert outcome.headers.get("retry-after") == fault.retry_after
+
+
+def _check_nothing_was_billed(faulty: FaultyGateway, buyer: Customer, outcome: Outcome, code: str) -> None:
+    assert buyer.balance == TEN_DOLLARS
+    row = faulty.request(outcome.request_id)
+    assert (row["state"], row["outcome"]) == ("released", code)
+    assert row["charge_amount"] is None
+    assert row["result_ref"] is None
+    assert faulty.charges(outcome.request_id) == []
+    assert buyer.get(f"/requests/{outcome.request_id}/result").status_code == 404
+
+
+def _check_diagnostics(
+    buyer: Customer, outcome: Outcome, diagnostics: str | None, caplog: pytest.LogCaptureFixture, *, told: bool
+) -> None:
+    """The operator can read why; the caller reads our words only, in the answer and in the request log."""
+    assert diagnostics
+    details = buyer.get(f"/requests/{outcome.request_id}").json()
+    assert (details["billed_amount"], details["error_code"]) == (
+        "0.000000",
+        outcome.error["code"] if outcome.error else "",
+    )
+    assert [step["outcome"] for step in details["attempts"]] == [details["error_code"]]
+    public = outcome.text + str(details) + buyer.get("/usage/requests").text
+    everything = public + caplog.text + diagnostics
+    assert SIMULATOR_API_KEY not in everything
+    assert PROMPT not in everything
+    if not told:
+        reason = max(diagnostics.split(": "), key=len)
+        assert diagnostics not in public
+        assert reason not in public
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("row", "endpoint"),
+    [
+        ("8 refused", "http://127.0.0.1:1"),
+        ("8 no such name", "http://no-such-host.invalid"),
+        ("8 no TLS", "https://127.0.0.1:{port}"),
+    ],
+)
+def test_a_provider_that_cannot_be_reached(
+    faulty: FaultyGateway, buyer: Customer, square: str, row: str, endpoint: str, edit: bool, stream: bool
+) -> None:
+    calls = len(faulty.simulator.log())
+    faulty.router.use(faulty.deployment("one", endpoint.format(port=faulty.simulator.port)))
+    outcome = buyer.ask(stream=stream, reference=square if edit else None)
+    fault = Fault(row, "", 502, "provider_unreachable", "provider_error", "failed_free", None)
+    _check_error(outcome, fault, stream=stream)
+    _check_nothing_was_billed(faulty, buyer, outcome, fault.code)
+    (call,) = faulty.attempts(outcome.request_id)
+    assert (call["state"], call["cost_basis"]) == ("failed_free", "none")
+    assert "connecting" in call["diagnostics"]
+    assert len(faulty.simulator.log()) == calls
+
+
+IMPATIENT = Timeouts(first_byte_s=0.3, total_s=5, connect_s=0.2, slow_step_s=0.2)
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Timeouts]]:
+    """The time limits of the next calls; calls after them have those of the offer."""
+    waiting: list[Timeouts] = []
+
+    def timeouts(**of_the_offer: Any) -> Timeouts:
+        return waiting.pop(0) if waiting else Timeouts(**of_the_offer)
+
+    monkeypatch.setattr("omixa.providers.foundry.Timeouts", timeouts)
+    yield waiting
+    assert waiting == []
+
+
+@OPERATIONS
+@FORMS
+@pytest.mark.parametrize(
+    ("row", "scenario", "limits"),
+    [
+        ("10", "hang", IMPATIENT),
+        ("11", "drip", IMPATIENT),
+        ("11", "drip=3600", Timeouts(first_byte_s=5, total_s=0.4)),
+    ],
+)
+def test_a_provider_that_takes_too_long(
+    faulty: FaultyGateway,
+    buyer: Customer,
+    square: str,
+    impatience: list[Timeouts],
+    row: str,
+    scenario: str,
+    limits: Timeouts,
+    edit: bool,
+    stream: bool,
+) -> None:
+    impatience.append(limits)
+    faulty.simulator.play(scenario)
+    outcome = buyer.ask(stream=stream, reference=square if edit else None)
+    fault = Fault(row, scenario, 504, "provider_timeout", "provider_error", "unknown", None, should_retry=False)
+    _check_error(outcome, fault, stream=stream)
+    _check_nothing_was_billed(faulty, buyer, outcome, fault.code)
+    (call,) = faulty.attempts(outcome.request_id)
+    assert (call["state"], call["cost_basis"]) == ("unknown", "estimated")
+
+
+@FORMS
+def test_a_provider_that_does_not_accept(
+    faulty: FaultyGateway, buyer: Customer, impatience: list[Timeouts], stream: bool
+) -> None:
+    """Row 9: with its queue of connections full, a listener lets further ones wait."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        address = deaf.getsockname()
+        with socket.create_connection(address):
+            impatience.append(IMPATIENT)
+            faulty.router.use(faulty.deployment("one", f"http://127.0.0.1:{address[1]}"))
+            outcome = buyer.ask(stream=stream)
+    fault = Fault("9", "", 504, "provider_timeout", "provider_error", "failed_free", None)
+    _check_error(outcome, fault, stream=stream)
+    _check_nothing_was_billed(faulty, buyer, outcome, fault.code)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("status", "body", "code", "told"),
+    [
+        (400, b'{"error":{"code":"invalid_request","param":"prompt","message":"too odd"}}', None, "too odd"),
+        (422, b'{"detail":[{"loc":["body","prompt"],"msg":"too odd"}]}', None, "too odd"),
+        (404, b'{"error":{"code":"not_found","param":"size","message":"too odd"}}', None, "too odd"),
+        (413, b"<h1>too large</h1>", None, ""),
+        (200, b'{"error":{"code":"content_filter","message":"too odd"}}', "content_policy_violation", "too odd"),
+    ],
+)
+def test_what_the_caller_must_change_is_told(
+    faulty: FaultyGateway,
+    buyer: Customer,
+    square: str,
+    status: int,
+    body: bytes,
+    code: str | None,
+    told: str,
+    edit: bool,
+    stream: bool,
+) -> None:
+    """Rows 4 and 5, in shapes that the simulated service does not have."""
+    faulty.raw.status, faulty.raw.body, faulty.raw.calls = status, body, 0
+    faulty.router.use(faulty.deployment("raw", "simulator://raw"), faulty.deployment("one"))
+    outcome = buyer.ask(stream=stream, reference=square if edit else None)
+    expected = Fault(
+        "4",
+        "",
+        400,
+        code or "provider_rejected_request",
+        code or "invalid_request_error",
+        "failed_free",
+        status,
+        should_retry=False,
+    )
+    _check_error(outcome, expected, stream=stream)
+    assert outcome.error is not None
+    assert told in outcome.error["message"]
+    _check_nothing_was_billed(faulty, buyer, outcome, expected.code)
+    assert faulty.raw.calls == len(faulty.attempts(outcome.request_id)) == 1
+
+
+# ------------------------------------------------------------------------------------------- pictures that were delivered
+
+
+@OPERATIONS
+@FORMS
+def test_an_ordinary_answer_is_charged_once(
+    faulty: FaultyGateway, buyer: Customer, square: str, edit: bool, stream: bool
+) -> None:
+    outcome = buyer.ask(stream=stream, reference=square if edit else None)
+    _check_charge(faulty, buyer, outcome, EDIT_PRICE if edit else GENERATION_PRICE)
+    assert not outcome.usage["usage_estimated"]
+
+
+def _check_charge(faulty: FaultyGateway, buyer: Customer, outcome: Outcome, price: str) -> None:
+    assert outcome.error is None, outcome.error
+    assert outcome.status == 200
+    amount = int(price.replace(".", ""))
+    assert outcome.usage["billed_amount"] == outcome.omixa["billed_amount"] == price
+    assert faulty.charges(outcome.request_id) == [amount]
+    assert buyer.spent_micro_usd == amount
+    row = faulty.request(outcome.request_id)
+    assert (row["state"], row["outcome"], row["charge_amount"]) == ("captured", "ok", amount)
+    details = buyer.get(f"/requests/{outcome.request_id}").json()
+    assert details["billed_amount"] == price
+    assert details["line_items"] == outcome.omixa["line_items"]
+    stored = buyer.get(f"/requests/{outcome.request_id}/result").json()
+    assert tuple(datum["b64_json"] for datum in stored["data"]) == outcome.pictures
+
+
+@OPERATIONS
+@FORMS
+@pytest.mark.parametrize("scenario", ["nousage", "badusage"])
+def test_a_picture_without_usage_costs_the_fallback(
+    faulty: FaultyGateway, buyer: Customer, portrait: str, scenario: str, edit: bool, stream: bool
+) -> None:
+    """Row 18."""
+    faulty.simulator.play(scenario)
+    outcome = buyer.ask(stream=stream, reference=portrait if edit else None)
+    _check_charge(faulty, buyer, outcome, FALLBACK_PRICE)
+    assert outcome.usage["usage_estimated"] is True
+    assert [item["component"] for item in outcome.omixa["line_items"]] == ["image"]
+    # The picture that arrived is measured: an edit of this reference is 912x1152.
+    assert outcome.usage["output_tokens"] == (1026 if edit else 1024)
+    (call,) = faulty.attempts(outcome.request_id)
+    assert (call["state"], call["cost_basis"]) == ("ok", "estimated")
+
+
+@FORMS
+def test_usage_at_the_top_level_is_usage(faulty: FaultyGateway, buyer: Customer, stream: bool) -> None:
+    faulty.simulator.play("topusage")
+    outcome = buyer.ask(stream=stream)
+    _check_charge(faulty, buyer, outcome, GENERATION_PRICE)
+    assert not outcome.usage["usage_estimated"]
+
+
+@OPERATIONS
+@FORMS
+def test_usage_above_the_hold_bills_the_hold(
+    faulty: FaultyGateway, buyer: Customer, square: str, caplog: pytest.LogCaptureFixture, edit: bool, stream: bool
+) -> None:
+    """Row 19."""
+    faulty.simulator.play("bigusage")
+    with caplog.at_level(logging.ERROR):
+        outcome = buyer.ask(stream=stream, reference=square if edit else None)
+    _check_charge(faulty, buyer, outcome, outcome.omixa["held_amount"])
+    assert outcome.omixa["exact_amount"] > "3"
+    assert "usage.above_bound" in caplog.text
+
+
+@OPERATIONS
+@FORMS
+@pytest.mark.parametrize(
+    ("scenario", "pictures", "unreported", "generated", "edited"),
+    [
+        ("ok,500,ok", 2, 0, "0.067700", "0.078000"),  # 2 x 33,842 and 2 x 38,962
+        ("429,hang,filter", 0, 0, "", ""),
+        ("ok,nousage,ok", 3, 1, "0.100700", "0.111000"),  # one by the fallback: 100,684 and 110,924
+        ("nousage,html,nousage", 2, 2, "0.066000", "0.066000"),
+        ("nousagex3", 3, 3, "0.099000", "0.099000"),
+    ],
+)
+def test_of_several_pictures_those_that_arrive_are_billed(
+    faulty: FaultyGateway,
+    buyer: Customer,
+    square: str,
+    impatience: list[Timeouts],
+    scenario: str,
+    pictures: int,
+    unreported: int,
+    generated: str,
+    edited: str,
+    edit: bool,
+    stream: bool,
+) -> None:
+    """Row 17, and requests of which some pictures have usage and some have none."""
+    faulty.simulator.play(scenario)
+    impatience += [IMPATIENT] * 3 * (pictures == 0)
+    outcome = buyer.ask(n=3, stream=stream, reference=square if edit else None)
+    assert len(outcome.pictures) == pictures
+    if not pictures:
+        assert outcome.error is not None
+        assert buyer.balance == TEN_DOLLARS
+        assert len(faulty.attempts(outcome.request_id)) == 3
+        return
+    _check_charge(faulty, buyer, outcome, edited if edit else generated)
+    assert len(outcome.omixa["failed"]) == 3 - pictures
+    estimated = [usage["usage_estimated"] for usage in outcome.omixa["usage_by_image"]]
+    assert (len(estimated), sum(estimated)) == (pictures, unreported)
+
+
+# -------------------------------------------------------------------------------------------------------------- failover
+
+
+@BOTH
+@pytest.mark.parametrize("scenario", SAFE + AMBIGUOUS)
+def test_the_next_deployment_answers(
+    faulty: FaultyGateway, buyer: Customer, square: str, scenario: str, edit: bool, stream: bool
+) -> None:
+    """One hold, one bill, both calls in the receipt."""
+    faulty.plan("one", "two", "three")
+    faulty.simulator.play(scenario)
+    requests = faulty.request_count()
+    outcome = buyer.ask(stream=stream, reference=square if edit else None)
+    _check_charge(faulty, buyer, outcome, EDIT_PRICE if edit else GENERATION_PRICE)
+    assert faulty.request_count() == requests + 1
+    first, second = faulty.attempts(outcome.request_id)
+    assert (first["deployment"], second["deployment"]) == ("test/one", "test/two")
+    assert first["state"] == ("failed_free" if scenario in SAFE else "unknown")
+    assert (second["state"], second["cost_basis"]) == ("ok", "reported")
+    assert outcome.omixa["attempts"] == [
+        {"attempt": 1, "image": 0, "route": "test/one", "outcome": first["error_code"]},
+        {"attempt": 2, "image": 0, "route": "test/two", "outcome": "ok"},
+    ]
+    assert outcome.omixa["route"] == "test/two"
+    assert [entry["deployment"] for entry in faulty.simulator.log()[-2:]] == ["one", "two"]
+
+
+@FORMS
+def test_an_unreachable_deployment_and_one_that_times_out_are_passed_over(
+    faulty: FaultyGateway, buyer: Customer, impatience: list[Timeouts], stream: bool
+) -> None:
+    """Rows 8, 10 and 23: the picture that the second one made too late is neither delivered nor billed."""
+    faulty.router.use(
+        faulty.deployment("nowhere", "http://127.0.0.1:1"), faulty.deployment("two"), faulty.deployment("three")
+    )
+    faulty.simulator.play("hang")
+    impatience += [IMPATIENT, IMPATIENT]
+    outcome = buyer.ask(stream=stream)
+    _check_charge(faulty, buyer, outcome, GENERATION_PRICE)
+    assert [call["state"] for call in faulty.attempts(outcome.request_id)] == ["failed_free", "unknown", "ok"]
+
+
+@BOTH
+@pytest.mark.parametrize(("scenario", "code"), FINAL)
+def test_a_final_failure_goes_nowhere_else(
+    faulty: FaultyGateway, buyer: Customer, square: str, scenario: str, code: str, edit: bool, stream: bool
+) -> None:
+    """Rows 5 and 21: no shopping for a laxer filter."""
+    faulty.plan("one", "two", "three")
+    faulty.simulator.play(scenario)
+    calls = len(faulty.simulator.log())
+    outcome = buyer.ask(stream=stream, reference=square if edit else None)
+    assert outcome.error is not None
+    assert outcome.error["code"] == code
+    _check_nothing_was_billed(faulty, buyer, outcome, code)
+    assert len(faulty.simulator.log()) - calls == len(faulty.attempts(outcome.request_id)) == 1
+
+
+@FORMS
+@pytest.mark.parametrize(
+    ("scenario", "states", "code"),
+    [
+        ("429x*", ["failed_free"] * 3, "provider_rate_limited"),
+        ("500x*", ["unknown"] * 2, "provider_error"),
+        ("html,empty,ok", ["unknown"] * 2, "bad_provider_response"),
+        ("500,429,ok", ["unknown", "failed_free"], "provider_rate_limited"),
+        ("429,500,503,ok", ["failed_free", "unknown", "failed_free"], "provider_unavailable"),
+        ("503,filter,ok", ["failed_free"] * 2, "content_policy_violation"),
+        ("500,redirect,ok", ["unknown", "failed_free"], "provider_redirected"),
+        ("401,403,429,ok", ["failed_free"] * 3, "provider_rate_limited"),
+    ],
+)
+def test_attempts_end(
+    faulty: FaultyGateway, buyer: Customer, scenario: str, states: list[str], code: str, stream: bool
+) -> None:
+    """At most three calls, at most one more after an ambiguous failure, none after a final one."""
+    faulty.plan("one", "two", "three", "four")
+    faulty.simulator.play(scenario)
+    calls = len(faulty.simulator.log())
+    outcome = buyer.ask(stream=stream)
+    assert outcome.error is not None
+    assert outcome.error["code"] == code
+    _check_nothing_was_billed(faulty, buyer, outcome, code)
+    assert [call["state"] for call in faulty.attempts(outcome.request_id)] == states
+    assert len(faulty.simulator.log()) - calls == len(states)
+
+
+@FORMS
+def test_each_picture_fails_over_for_itself(faulty: FaultyGateway, buyer: Customer, stream: bool) -> None:
+    faulty.plan("one", "two")
+    faulty.simulator.play("500,ok,429")
+    outcome = buyer.ask(n=3, stream=stream)
+    _check_charge(faulty, buyer, outcome, "0.101600")  # 3 x 33,842
+    calls = faulty.attempts(outcome.request_id)
+    assert sorted(call["state"] for call in calls) == ["failed_free", "ok", "ok", "ok", "unknown"]
+    assert sorted(call["n"] for call in calls) == [1, 2, 3, 4, 5]
+
+
+def test_the_deadline_ends_all_attempts(several_deployments: Simulator, tmp_path: Path) -> None:
+    with running_faulty_gateway(tmp_path, several_deployments, run_deadline_s=0.4) as faulty:
+        faulty.plan("one", "two", "three")
+        with customer(faulty.gateway, "default") as buyer:
+            several_deployments.play("hangx*")
+            outcome = buyer.ask()
+            several_deployments.play("")
+            fault = Fault("10", "hang", 504, "provider_timeout", "provider_error", "unknown", None, should_retry=False)
+            _check_error(outcome, fault, stream=False)
+            _check_nothing_was_billed(faulty, buyer, outcome, fault.code)
+            assert [call["state"] for call in faulty.attempts(outcome.request_id)] == ["unknown"]
+        assert faulty.findings() == []
+
+
+# --------------------------------------------------------------------------------------------------------------- clients
+
+
+@OPERATIONS
+@FORMS
+def test_a_client_that_leaves_after_the_request_was_sent_pays_for_a_stored_picture(
+    faulty: FaultyGateway, buyer: Customer, square: str, edit: bool, stream: bool
+) -> None:
+    """Row 24, after send: the provider works on, the picture waits under the request's id."""
+    faulty.simulator.play("slow=0.3")
+    calls = len(faulty.simulator.log())
+    body = encoded(request_body(stream=stream, reference=square if edit else None))
+    with raw_post(faulty.gateway, buyer.client.headers["authorization"], body):
+        eventually(lambda: len(faulty.simulator.log()) > calls)
+    faulty.wait_for_runs()
+    (found,) = buyer.get("/usage/requests").json()["data"]
+    price = EDIT_PRICE if edit else GENERATION_PRICE
+    assert (found["state"], found["billed_amount"]) == ("captured", price)
+    assert buyer.spent_micro_usd == int(price.replace(".", ""))
+    answer = buyer.get(f"/requests/{found['id']}/result")
+    assert answer.status_code == 200
+    assert answer.json()["usage"]["billed_amount"] == price
+
+
+@FORMS
+def test_a_client_that_leaves_before_the_request_was_sent_pays_nothing(
+    faulty: FaultyGateway, buyer: Customer, stream: bool
+) -> None:
+    """Row 24, before send: the ledger is busy until the client has left."""
+    calls, go_on = len(faulty.simulator.log()), threading.Event()
+    writing = threading.Thread(
+        target=lambda: faulty.gateway.call(lambda services: services.database.write(lambda _: go_on.wait(30)))
+    )
+    writing.start()
+    before = faulty.runs.latest
+    try:
+        with raw_post(faulty.gateway, buyer.client.headers["authorization"], encoded(request_body(stream=stream))):
+            eventually(lambda: faulty.runs.latest is not before)
+        run = faulty.runs.latest
+        assert run is not None
+        eventually(lambda: run.client_gone)
+    finally:
+        go_on.set()
+        writing.join()
+    faulty.wait_for_runs()
+    row = faulty.request(run.id)
+    assert (row["state"], row["outcome"]) == ("released", "client_disconnected")
+    assert buyer.balance == TEN_DOLLARS
+    assert len(faulty.simulator.log()) == calls
+
+
+@pytest.mark.parametrize(
+    ("row", "body", "content_length", "status", "code"),
+    [
+        ("slow", b'{"model":', 1000, 408, "request_timeout"),
+        ("too large", b"", 100_001, 413, "request_too_large"),
+        ("not JSON", b'{"model":', None, 400, "invalid_json"),
+    ],
+)
+def test_a_body_that_does_not_come_costs_nothing(
+    several_deployments: Simulator,
+    tmp_path: Path,
+    row: str,
+    body: bytes,
+    content_length: int | None,
+    status: int,
+    code: str,
+) -> None:
+    """Row 25."""
+    limits = {"body_timeout_s": 0.2, "max_body_bytes": 100_000}
+    with running_faulty_gateway(tmp_path, several_deployments, **limits) as faulty:
+        calls = len(several_deployments.log())
+        with customer(faulty.gateway, "default") as buyer:
+            authorization = buyer.client.headers["authorization"]
+            with raw_post(faulty.gateway, authorization, body, content_length=content_length) as connection:
+                answer = b""
+                while b"}}" not in answer and (piece := connection.recv(65536)):
+                    answer += piece
+            assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+            assert f'"code":"{code}"'.encode() in answer
+            assert buyer.balance == TEN_DOLLARS
+        assert (faulty.request_count(), len(several_deployments.log())) == (0, calls)
+        assert faulty.findings() == []
+
+
+def test_a_body_that_is_cut_short_costs_nothing(faulty: FaultyGateway, buyer: Customer) -> None:
+    """Row 25: nobody is there to be told."""
+    before = faulty.request_count(), len(faulty.simulator.log())
+    with raw_post(faulty.gateway, buyer.client.headers["authorization"], b'{"model":', content_length=1000):
+        pass
+    assert buyer.ask(prompt="").status == 400
+    assert (faulty.request_count(), len(faulty.simulator.log())) == before
+    assert buyer.balance == TEN_DOLLARS
+
+
+# ---------------------------------------------------------------------------------------------------------------- ledger
+
+
+@pytest.fixture
+def impatient_ledger(faulty: FaultyGateway) -> Iterator[sqlite3.Connection]:
+    """Another process's connection to the ledger; the gateway waits only a moment for it."""
+    faulty.set_busy_timeout(100)
+    path = faulty.gateway.settings.data_path / "omixa.db"
+    with sqlite3.connect(path, isolation_level=None) as other:
+        yield other
+    other.close()
+    faulty.set_busy_timeout(10_000)
+
+
+@OPERATIONS
+@FORMS
+def test_without_a_ledger_no_provider_is_called(
+    faulty: FaultyGateway,
+    buyer: Customer,
+    square: str,
+    impatient_ledger: sqlite3.Connection,
+    edit: bool,
+    stream: bool,
+) -> None:
+    """Row 26. A stream has not begun yet, so it is told by status too."""
+    before = faulty.request_count(), len(faulty.simulator.log())
+    impatient_ledger.execute("BEGIN IMMEDIATE")
+    outcome = buyer.ask(stream=stream, reference=square if edit else None)
+    impatient_ledger.execute("ROLLBACK")
+    fault = Fault("26", "", 503, "ledger_unavailable", "server_error", "", None, retry_after="5")
+    _check_error(outcome, fault, stream=False)
+    assert (faulty.request_count(), len(faulty.simulator.log())) == before
+    assert buyer.balance == TEN_DOLLARS
+    assert buyer.ask().status == 200
+
+
+@FORMS
+def test_a_charge_that_cannot_be_recorded_is_not_made(
+    several_deployments: Simulator, tmp_path: Path, stream: bool
+) -> None:
+    """Row 27: 503, and the hold goes back at the latest when the gateway starts again."""
+    several_deployments.play("slow=0.3")
+    with running_faulty_gateway(tmp_path, several_deployments) as faulty:
+        faulty.set_busy_timeout(100)
+        with customer(faulty.gateway, "default") as buyer, sqlite3.connect(tmp_path / "omixa.db") as other:
+            key = buyer.client.headers["authorization"].removeprefix("Bearer ")
+            outcomes: list[Outcome] = []
+            asking = threading.Thread(target=lambda: outcomes.append(buyer.ask(stream=stream)))
+            calls = len(several_deployments.log())
+            asking.start()
+            eventually(lambda: len(several_deployments.log()) > calls)
+            other.execute("BEGIN IMMEDIATE")
+            asking.join()
+            other.execute("ROLLBACK")
+        other.close()
+        (outcome,) = outcomes
+        fault = Fault("27", "", 503, "settlement_unavailable", "server_error", "", None, retry_after="5")
+        _check_error(outcome, fault, stream=stream)
+        assert faulty.request(outcome.request_id)["state"] == "held"
+        assert faulty.findings() == []
+    with running_faulty_gateway(tmp_path, several_deployments) as faulty, faulty.gateway.client(key) as client:
+        buyer = Customer(client)
+        _check_nothing_was_billed(faulty, buyer, outcome, "interrupted")
+        assert faulty.findings() == []
+
+
+@FORMS
+def test_a_hold_that_somebody_else_released_is_never_charged(
+    faulty: FaultyGateway, buyer: Customer, stream: bool
+) -> None:
+    """Row 31, as after a long pause: the sweeper of a successor was there first."""
+    faulty.simulator.play("slow=0.3")
+    outcomes: list[Outcome] = []
+    calls = len(faulty.simulator.log())
+    asking = threading.Thread(target=lambda: outcomes.append(buyer.ask(stream=stream)))
+    asking.start()
+    eventually(lambda: len(faulty.simulator.log()) > calls)
+    assert faulty.runs.latest is not None
+    request_id = faulty.runs.latest.id
+    epoch = faulty.request(request_id)["owner_epoch"]
+    assert faulty.gateway.call(
+        lambda services: services.database.write(lambda tx: ledger.release(tx, request_id, epoch, "interrupted"))
+    )
+    asking.join()
+    (outcome,) = outcomes
+    fault = Fault("31", "", 503, "settlement_unavailable", "server_error", "", None, retry_after="1")
+    _check_error(outcome, fault, stream=stream)
+    _check_nothing_was_billed(faulty, buyer, outcome, "interrupted")
