@@ -50,7 +50,8 @@ def _drawing(sheet: Sheet, picture: Picture, x: float, y: float, room: float) ->
     )
     centre_x, centre_y = (picture.left + picture.right) / 2, (picture.top + picture.bottom) / 2
     sheet.add(
-        f'<g transform="translate({x:.1f} {y:.1f}) scale({scale:.4f}) translate({-centre_x:.1f} {-centre_y:.1f})" stroke-linejoin="round">'
+        f'<g transform="translate({x:.1f} {y:.1f}) scale({scale:.4f}) translate({-centre_x:.1f} {-centre_y:.1f})" '
+        'stroke-linejoin="round">'
         f"{body.replace('~', sheet.fresh_id())}</g>"
     )
     left, right, low = x - wide / 2, x + wide / 2, y + tall / 2 + 46

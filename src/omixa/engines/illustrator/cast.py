@@ -10,11 +10,12 @@ from omixa.engines.illustrator.colour import hls, mix, regrade, tinted, towards
 from omixa.engines.illustrator.library import Library, Picture
 from omixa.engines.illustrator.look import Look
 from omixa.engines.illustrator.plan import Plan, Subject
-from omixa.engines.illustrator.sheet import Sheet
+from omixa.engines.illustrator.sheet import Sheet, trace
 from omixa.engines.illustrator.stage import Stage
 from omixa.engines.illustrator.subjects import Habit, habit_of, is_face, size_of
 
 MAX_FIGURES: Final = 12
+TALLER: Final = 1.3  # how much larger figures may stand in an upright picture
 SIZE_CONTRAST: Final = 0.62  # how much of the true difference in size is shown
 FACES_LEFT: Final = 0.5  # share of the figures that are turned round, for life
 
@@ -69,7 +70,8 @@ def _whole(picture: Picture, icon: str) -> Picture:
     middle, low = (picture.left + picture.right) / 2, picture.bottom
     fur, belly, paw = picture.colour, mix(picture.colour, "#ffffff", 0.45), mix(picture.colour, "#000000", 0.14)
     body = (
-        f'<path d="M{middle + 24} {low + 34}c22 2 30 -14 24 -28" fill="none" stroke="{paw}" stroke-width="9" stroke-linecap="round"/>'
+        f'<path d="M{middle + 24} {low + 34}c22 2 30 -14 24 -28" fill="none" stroke="{paw}" stroke-width="9" '
+        'stroke-linecap="round"/>'
         f'<path d="M{middle - 33} {low + 40}c-4 -34 12 -58 33 -58s37 24 33 58c-2 10 -64 10 -66 0Z" fill="{fur}"/>'
         f'<ellipse cx="{middle}" cy="{low + 24}" rx="18" ry="22" fill="{belly}"/>'
         f'<ellipse cx="{middle - 20}" cy="{low + 43}" rx="15" ry="8" fill="{paw}"/>'
@@ -161,11 +163,11 @@ def _on_ground(sheet: Sheet, figures: list[Figure], stage: Stage, look: Look, rn
     if stage.platform is not None and not leave:
         centre, reach = stage.platform
         left, right = centre - reach * 0.92, centre + reach * 0.92
-    height = short * (0.46 if len(figures) == 1 else 0.38) * min(1.3, max(1.0, sheet.h / sheet.w) ** 0.6)
+    height = short * (0.46 if len(figures) == 1 else 0.38) * min(TALLER, max(1.0, sheet.h / sheet.w) ** 0.6)
     sizes = [height * min(f.size, 1.75) for f in figures]
     widths = [_width(f, s) for f, s in zip(figures, sizes, strict=True)]
     scale = min(1.0, (right - left) * (1.12 if len(figures) > 3 else 1.0) / max(sum(widths) * 1.06, 1))
-    room = max((stage.near - sheet.h * 0.08) / max(max(sizes), 1), 0.1)
+    room = max((stage.near - sheet.h * 0.08) / max(*sizes, 1), 0.1)
     scale = min(scale, room)
     order = _around_the_middle(figures)
     aside = figures[0].rank > 0 and len(figures) > 1 and not leave and stage.platform is None
@@ -232,14 +234,15 @@ def draw(
         sheet.shadow(x + wide * 0.04, y - tall * 0.01, wide * 0.56, max(tall * 0.06, wide * 0.07), 0.42)
     turned = flip and _may_flip(figure)
     middle, feet = (picture.left + picture.right) / 2, picture.bottom
-    matrix = f"translate({x:.1f} {y:.1f}) rotate({tilt_deg:.1f}) scale({-scale if turned else scale:.4f} {scale:.4f}) translate({-middle:.1f} {-feet})"
+    across, origin = (-scale if turned else scale), f"translate({-middle:.1f} {-feet})"
     if mirrored:
-        upside = f"translate({x:.1f} {y - tall * 0.04:.1f}) scale({-scale if turned else scale:.4f} {-scale * 0.72:.4f}) translate({-middle:.1f} {-feet})"
+        upside = f"translate({x:.1f} {y - tall * 0.04:.1f}) scale({across:.4f} {-scale * 0.72:.4f}) {origin}"
         sheet.add(f'<g opacity="0.28" transform="{upside}">{body.replace("~", sheet.fresh_id())}</g>')
+    matrix = f"translate({x:.1f} {y:.1f}) rotate({tilt_deg:.1f}) scale({across:.4f} {scale:.4f}) {origin}"
     sheet.add(f'<g transform="{matrix}">{body.replace("~", sheet.fresh_id())}</g>')
     if mirrored:
-        line = f"M{x - wide * 0.46:.1f} {y - tall * 0.035:.1f}q{wide * 0.12:.1f} {tall * 0.05:.1f} {wide * 0.23:.1f} 0t{wide * 0.23:.1f} 0t{wide * 0.23:.1f} 0t{wide * 0.23:.1f} 0"
-        sheet.stroke(line, "#ffffff", max(3.0, size * 0.012), 0.8)
+        waves = trace("M", x - wide * 0.46, y - tall * 0.035, "q", wide * 0.12, tall * 0.05, wide * 0.23, 0)
+        sheet.stroke(waves + trace("t", wide * 0.23, 0) * 3, "#ffffff", max(3.0, size * 0.012), 0.8)
 
 
 def _coloured(figure: Figure, look: Look) -> str:

@@ -43,7 +43,11 @@ def city(sheet: Sheet, plan: Plan, look: Look) -> Stage:
 def _skyline(sheet: Sheet, plan: Plan, look: Look, ground: float, depth: int, colour: str, *, lit: bool) -> None:
     rng = plan.rng(f"skyline{depth}")
     x = -rng.uniform(0, 60)
-    walls, sides, bright, soft, neon = [], [], [], [], []
+    walls: list[str] = []
+    sides: list[str] = []
+    bright: list[str] = []
+    soft: list[str] = []
+    neon: list[tuple[float, float, float, float]] = []
     while x < sheet.w:
         width = rng.uniform(62, 128) * (0.8 + 0.22 * depth)
         tall = ground * rng.uniform(*((0.34, 0.66), (0.24, 0.52), (0.12, 0.36))[depth])

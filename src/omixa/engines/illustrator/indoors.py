@@ -7,7 +7,7 @@ import math
 from omixa.engines.illustrator.colour import from_hls, hls, light, mix
 from omixa.engines.illustrator.look import Look
 from omixa.engines.illustrator.plan import Plan
-from omixa.engines.illustrator.sheet import Sheet, box, disc, evenly, polygon, smooth
+from omixa.engines.illustrator.sheet import Sheet, box, disc, evenly, polygon, smooth, trace
 from omixa.engines.illustrator.sky import mist
 from omixa.engines.illustrator.stage import Stage
 
@@ -43,14 +43,10 @@ def studio(sheet: Sheet, plan: Plan, look: Look) -> Stage:
     if plan.style == "minimal":
         accent = mix(base, "#ffffff", 0.5)
     if rng.random() < 0.5:
-        sheet.path(
-            f"M{x - arch:.1f} {floor:.1f}v{-arch * 0.9:.1f}a{arch:.1f} {arch:.1f} 0 0 1 {2 * arch:.1f} 0v{arch * 0.9:.1f}Z",
-            mix(accent, base, 0.35),
-        )
-        sheet.path(
-            f"M{x - arch * 0.78:.1f} {floor:.1f}v{-arch * 0.9:.1f}a{arch * 0.78:.1f} {arch * 0.78:.1f} 0 0 1 {2 * arch * 0.78:.1f} 0v{arch * 0.9:.1f}Z",
-            mix(accent, "#ffffff", 0.2),
-        )
+        for scale, tone in ((1.0, mix(accent, base, 0.35)), (0.78, mix(accent, "#ffffff", 0.2))):
+            r = arch * scale
+            gate = trace("M", x - r, floor, "v", -arch * 0.9, "a", r, r, "0 0 1", 2 * r, 0, "v", arch * 0.9, "Z")
+            sheet.path(gate, tone)
     else:
         sheet.circle(x, floor - arch * 0.98, arch * 1.12, mix(accent, base, 0.35))
         sheet.circle(x, floor - arch * 0.98, arch * 0.9, mix(accent, "#ffffff", 0.2))
@@ -163,10 +159,22 @@ def _window(sheet: Sheet, plan: Plan, look: Look, x: float, y: float, width: flo
     for side in (-1, 1):
         edge = x + side * (width / 2 + 44)
         inner = x + side * width * 0.30
-        data = f"M{edge:.1f} {y - 34:.1f}L{inner:.1f} {y - 34:.1f}Q{inner + side * 20:.1f} {y + height * 0.5:.1f} {edge - side * 34:.1f} {bottom + 60:.1f}L{edge + side * 14:.1f} {bottom + 60:.1f}Z"
+        data = trace(
+            "M", edge, y - 34, "L", inner, y - 34, "Q", inner + side * 20, y + height * 0.5, edge - side * 34, bottom + 60,
+            "L", edge + side * 14, bottom + 60, "Z",
+        )  # fmt: skip
         sheet.path(data, curtain)
         folds = "".join(
-            f"M{edge - side * d:.1f} {y - 30:.1f}Q{edge - side * (d - 6):.1f} {y + height * 0.5:.1f} {edge - side * d * 0.4:.1f} {bottom + 56:.1f}"
+            trace(
+                "M",
+                edge - side * d,
+                y - 30,
+                "Q",
+                edge - side * (d - 6),
+                y + height * 0.5,
+                edge - side * d * 0.4,
+                bottom + 56,
+            )
             for d in (24, 56)
         )
         sheet.stroke(folds, mix(curtain, "#000000", 0.14), 4, 0.8)
@@ -183,10 +191,10 @@ def _wall_pictures(sheet: Sheet, plan: Plan, look: Look, x: float, y: float) -> 
             continue
         sheet.rect(left - 9, top - 9, width + 18, height + 18, look.lit("#3b2d26"), radius=3)
         sheet.rect(left, top, width, height, look.lit("#f8f3e8"))
-        hue = rng.uniform(0, 360)
+        hue, foot = rng.uniform(0, 360), top + height - 14
         sheet.circle(left + width * 0.5, top + height * 0.42, width * 0.24, look.lit(from_hls(hue, 0.62, 0.6)))
         sheet.path(
-            f"M{left + 14:.1f} {top + height - 14:.1f}Q{left + width * 0.4:.1f} {top + height * 0.45:.1f} {left + width - 14:.1f} {top + height - 14:.1f}Z",
+            trace("M", left + 14, foot, "Q", left + width * 0.4, top + height * 0.45, left + width - 14, foot, "Z"),
             look.lit(from_hls(hue + 140, 0.45, 0.5)),
         )
 
@@ -221,7 +229,8 @@ def _plant(sheet: Sheet, x: float, y: float, height: float, look: Look) -> None:
         reach = height * (0.62 + 0.2 * math.sin(k * 2.1))
         tip = (x + reach * 0.62 * math.cos(angle), y - height * 0.28 + reach * math.sin(angle))
         bend = (x + reach * 0.18 * math.cos(angle), y - height * 0.28 + reach * 0.72 * math.sin(angle))
-        data = f"M{x:.1f} {y - height * 0.22:.1f}Q{bend[0] - 16:.1f} {bend[1]:.1f} {tip[0]:.1f} {tip[1]:.1f}Q{bend[0] + 24:.1f} {bend[1] + 12:.1f} {x:.1f} {y - height * 0.22:.1f}Z"
+        stem = y - height * 0.22
+        data = trace("M", x, stem, "Q", bend[0] - 16, bend[1], *tip, "Q", bend[0] + 24, bend[1] + 12, x, stem, "Z")
         sheet.path(data, look.lit(("#2f8f5b", "#3fa868", "#23744a")[k % 3]))
     wide = height * 0.17
     sheet.path(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omixa.engines.illustrator.colour import mix
 from omixa.engines.illustrator.look import Look
 from omixa.engines.illustrator.plan import Plan
-from omixa.engines.illustrator.sheet import Point, Sheet, disc, evenly, polygon
+from omixa.engines.illustrator.sheet import Point, Sheet, disc, evenly, polygon, trace
 from omixa.engines.illustrator.sky import aurora, clouds, mist, sky, stars
 from omixa.engines.illustrator.stage import Stage
 from omixa.engines.illustrator.terrain import blossoms, conifer, grass, hill, peaks, row_of_trees
@@ -149,8 +149,12 @@ def _dune(sheet: Sheet, base: float, height: float, bright: str, shade: str) -> 
         if top[1] <= before[1] and top[1] < after[1]:
             x, y = top
             drop = sheet.h - y
-            sheet.path(f"M{x:.1f} {y:.1f}C{x + 60:.1f} {y + 20:.1f} {x + 40:.1f} {y + drop * 0.3:.1f} {x + 190:.1f} {y + drop * 0.5:.1f}"
-                       f"C{x + 250:.1f} {y + drop * 0.35:.1f} {x + 240:.1f} {y + height * 1.3:.1f} {x + 320:.1f} {y + height * 1.7:.1f}C{x + 200:.1f} {y + height * 0.9:.1f} {x + 90:.1f} {y + 6:.1f} {x:.1f} {y:.1f}Z", shade, 0.8)  # fmt: skip
+            side = trace(
+                "M", x, y, "C", x + 60, y + 20, x + 40, y + drop * 0.3, x + 190, y + drop * 0.5,
+                "C", x + 250, y + drop * 0.35, x + 240, y + height * 1.3, x + 320, y + height * 1.7,
+                "C", x + 200, y + height * 0.9, x + 90, y + 6, x, y, "Z",
+            )  # fmt: skip
+            sheet.path(side, shade, 0.8)
 
 
 def _cacti(sheet: Sheet, look: Look) -> None:
@@ -159,7 +163,10 @@ def _cacti(sheet: Sheet, look: Look) -> None:
         x, y, tall = sheet.w * side, sheet.h * rng.uniform(0.72, 0.8), rng.uniform(90, 170)
         colour = look.lit("#3f8a54")
         sheet.shadow(x, y, tall * 0.5, tall * 0.08)
-        arms = f"M{x:.1f} {y:.1f}v{-tall:.1f}M{x:.1f} {y - tall * 0.35:.1f}h{-tall * 0.26:.1f}v{-tall * 0.28:.1f}M{x:.1f} {y - tall * 0.5:.1f}h{tall * 0.25:.1f}v{-tall * 0.26:.1f}"
+        arms = trace(
+            "M", x, y, "v", -tall, "M", x, y - tall * 0.35, "h", -tall * 0.26, "v", -tall * 0.28,
+            "M", x, y - tall * 0.5, "h", tall * 0.25, "v", -tall * 0.26,
+        )  # fmt: skip
         sheet.stroke(arms, colour, tall * 0.15)
         sheet.stroke(
             f"M{x - tall * 0.03:.1f} {y - 4:.1f}v{-tall * 0.94:.1f}", mix(colour, "#ffffff", 0.3), tall * 0.018, 0.7

@@ -37,6 +37,11 @@ def evenly(*colours: str) -> Stops:
     return [(k / (len(colours) - 1), colour) for k, colour in enumerate(colours)]
 
 
+def trace(*parts: str | float) -> str:
+    """Join path commands and coordinates, one decimal each."""
+    return " ".join(part if isinstance(part, str) else f"{part:.1f}" for part in parts)
+
+
 def polygon(points: Iterable[Point]) -> str:
     """Give the path data of a closed polygon."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z"
@@ -153,7 +158,8 @@ class Sheet:
         see_through = f' fill-opacity="{opacity:.3f}"' if opacity < 1 else ""
         edges = ' shape-rendering="crispEdges"' if crisp else ""
         self.add(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"{rounded} fill="{fill}"{see_through}{edges}/>'
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"{rounded} '
+            f'fill="{fill}"{see_through}{edges}/>'
         )
 
     def bands(self, top: float, bottom: float, stops: Stops) -> None:
@@ -206,7 +212,8 @@ class Sheet:
         )
         self.add(
             f'<text x="{x:.1f}" y="{y:.1f}" font-family="{FONT_FAMILY}" font-size="{size:.1f}" '
-            f'font-weight="{700 if bold else 500}" letter-spacing="{spacing:.2f}" text-anchor="{anchor}" {paint}>{escape(words)}</text>'
+            f'font-weight="{700 if bold else 500}" letter-spacing="{spacing:.2f}" text-anchor="{anchor}" {paint}>'
+            f"{escape(words)}</text>"
         )
 
     def document(self) -> str:

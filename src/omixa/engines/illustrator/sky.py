@@ -8,7 +8,7 @@ from typing import Final
 from omixa.engines.illustrator.colour import mix
 from omixa.engines.illustrator.look import Look
 from omixa.engines.illustrator.plan import Plan
-from omixa.engines.illustrator.sheet import Point, Sheet, disc, evenly, smooth
+from omixa.engines.illustrator.sheet import Point, Sheet, disc, evenly, smooth, trace
 
 CLOUDS_PER_WIDTH: Final = 4
 
@@ -38,8 +38,8 @@ def _sun(sheet: Sheet, plan: Plan, look: Look, x: float, y: float) -> None:
         return
     sheet.circle(x, y, radius, look.sun)
     if plan.time == "night":
-        craters = "".join(disc(x + dx * radius, y + dy * radius, r * radius)
-                          for dx, dy, r in ((-0.3, -0.25, 0.2), (0.28, 0.12, 0.26), (-0.12, 0.45, 0.15), (0.35, -0.42, 0.11)))  # fmt: skip
+        spots = ((-0.3, -0.25, 0.2), (0.28, 0.12, 0.26), (-0.12, 0.45, 0.15), (0.35, -0.42, 0.11))
+        craters = "".join(disc(x + dx * radius, y + dy * radius, r * radius) for dx, dy, r in spots)
         sheet.path(craters, "#cfcbb8", 0.6)
 
 
@@ -137,19 +137,19 @@ def _cloud(sheet: Sheet, x: float, y: float, size: float, colour: str, look: Loo
         share = (k + 0.5) / bumps
         radius = size * (24 + 34 * math.sin(math.pi * share)) * rng.uniform(0.86, 1.12)
         puffs.append((left + width * (0.12 + 0.76 * share), bottom - radius * 0.72 - size * 6, radius))
-    foot = (
-        f"M{left + size * 20:.1f} {bottom - size * 40:.1f}h{width - size * 40:.1f}a{size * 20:.1f} {size * 20:.1f} 0 0 1 0 {size * 40:.1f}"
-        f"h{-width + size * 40:.1f}a{size * 20:.1f} {size * 20:.1f} 0 0 1 0 {-size * 40:.1f}Z"
-    )
+    r = size * 20
+    foot = trace(
+        "M", left + r, bottom - 2 * r, "h", width - 2 * r, "a", r, r, "0 0 1", 0, 2 * r,
+        "h", 2 * r - width, "a", r, r, "0 0 1", 0, -2 * r, "Z",
+    )  # fmt: skip
     sheet.path(foot, colour)
     sheet.path("".join(disc(px, min(py, bottom - r * 0.9), r) for px, py, r in puffs), colour)
-    under = bottom - size * 15
-    sheet.path(
-        f"M{left + size * 8:.1f} {under:.1f}h{width - size * 16:.1f}a{size * 13:.1f} {size * 15:.1f} 0 0 1 {-size * 12:.1f} {size * 15:.1f}"
-        f"h{-width + size * 40:.1f}a{size * 13:.1f} {size * 15:.1f} 0 0 1 {-size * 12:.1f} {-size * 15:.1f}Z",
-        mix(colour, look.sky[1], 0.42),
-        0.7,
-    )
+    r = size * 15
+    under = trace(
+        "M", left + size * 8, bottom - r, "h", width - size * 16, "a", size * 13, r, "0 0 1", -size * 12, r,
+        "h", size * 40 - width, "a", size * 13, r, "0 0 1", -size * 12, -r, "Z",
+    )  # fmt: skip
+    sheet.path(under, mix(colour, look.sky[1], 0.42), 0.7)
 
 
 def mist(sheet: Sheet, y: float, height: float, colour: str, strength: float) -> None:

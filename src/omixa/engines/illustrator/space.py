@@ -5,7 +5,7 @@ from __future__ import annotations
 from omixa.engines.illustrator.colour import from_hls, mix
 from omixa.engines.illustrator.look import Look
 from omixa.engines.illustrator.plan import Plan
-from omixa.engines.illustrator.sheet import Sheet, box, evenly
+from omixa.engines.illustrator.sheet import Sheet, box, evenly, trace
 from omixa.engines.illustrator.sky import stars
 from omixa.engines.illustrator.stage import Stage
 
@@ -18,7 +18,7 @@ def space(sheet: Sheet, plan: Plan, look: Look) -> Stage:
     sheet.bands(
         0, sheet.h, evenly(from_hls(hue, 0.03, 0.7), from_hls(hue + 14, 0.08, 0.62), from_hls(hue + 34, 0.17, 0.55))
     )
-    for k in range(4):
+    for _ in range(4):
         tone = from_hls(hue + rng.choice((-60, -28, 20, 52)), 0.56, 0.75)
         sheet.glow(
             sheet.w * rng.uniform(0.05, 0.95), sheet.h * rng.uniform(0.05, 0.8), rng.uniform(210, 330), tone, 0.36
@@ -66,7 +66,11 @@ def _planet(sheet: Sheet, x: float, y: float, radius: float, hue: float, *, ring
     sheet.add("</g>")
     if ringed:
         rx, ry = radius * 1.75, radius * 0.36
-        arc = f"M{x - radius * 0.97:.1f} {y - ry * 0.42:.1f}C{x - rx * 1.3:.1f} {y + ry * 0.3:.1f} {x - rx * 0.8:.1f} {y + ry:.1f} {x:.1f} {y + ry:.1f}S{x + rx * 1.3:.1f} {y + ry * 0.3:.1f} {x + radius * 0.97:.1f} {y - ry * 0.42:.1f}"
+        near, high = radius * 0.97, y - ry * 0.42
+        arc = trace(
+            "M", x - near, high, "C", x - rx * 1.3, y + ry * 0.3, x - rx * 0.8, y + ry, x, y + ry,
+            "S", x + rx * 1.3, y + ry * 0.3, x + near, high,
+        )  # fmt: skip
         sheet.add(f'<g transform="rotate(-16 {x:.1f} {y:.1f})">')
         sheet.stroke(arc, from_hls(hue + 40, 0.78, 0.5), radius * 0.13, 0.85)
         sheet.stroke(arc, from_hls(hue + 40, 0.5, 0.4), radius * 0.03, 0.9)

@@ -23,7 +23,8 @@ class Habit(Enum):
 
 
 _HABITS: Final = {
-    Habit.FLIES: """airplane small-airplane helicopter balloon hot-air-balloon kite parachute bat bird black-bird butterfly monarch-butterfly
+    Habit.FLIES: """airplane small-airplane helicopter balloon hot-air-balloon kite parachute bat bird black-bird
+        butterfly monarch-butterfly
         dove eagle honeybee fly mosquito parrot phoenix dragon fairy man-fairy woman-fairy superhero woman-superhero
         man-superhero baby-angel flying-disc goose genie""",
     Habit.SWIMS: """fish tropical-fish blowfish shark octopus squid jellyfish dolphin whale spouting-whale orca turtle seal

@@ -6,6 +6,7 @@ from random import Random
 from typing import Final
 
 from omixa.engines.illustrator.colour import mix
+from omixa.engines.illustrator.finish import writable
 from omixa.engines.illustrator.glass import MARGIN, Box, frosted, glass, ground
 from omixa.engines.illustrator.plan import Plan
 from omixa.engines.illustrator.sheet import Sheet, disc
@@ -90,7 +91,7 @@ def _sidebar(sheet: Sheet, box: Box, theme: Theme, words: Wording, plan: Plan) -
 
 
 def _top_bar(sheet: Sheet, box: Box, theme: Theme, words: Wording, plan: Plan) -> None:
-    title = plan.quotes[0] if plan.quotes else words.title
+    title = writable(plan.quotes[0]) if plan.quotes else words.title
     sheet.text(box.x + 6, box.y + 30, title[:26], 30, theme.ink, bold=True, spacing=-0.6)
     sheet.text(box.x + 6, box.y + 55, "Last 30 days, compared with the month before", 14.5, theme.dim)
     right = box.x + box.w
@@ -152,7 +153,7 @@ def _phone(sheet: Sheet, plan: Plan, theme: Theme, words: Wording, rng: Random) 
     sheet.rect(x, y, wide, tall, screen, 1, 54)
     sheet.rect(sheet.w / 2 - wide * 0.14, y + 15, wide * 0.28, 26, "#050507", 1, 13)
     inner = Box(x + 20, y + 66, wide - 40, tall - 66 - 84)
-    title = plan.quotes[0] if plan.quotes else words.title
+    title = writable(plan.quotes[0]) if plan.quotes else words.title
     sheet.text(inner.x + 4, inner.y + 30, title[:18], 29, theme.ink, bold=True, spacing=-0.6)
     sheet.circle(inner.x + inner.w - 20, inner.y + 20, 20, theme.orbs[1])
     sheet.text(inner.x + 4, inner.y + 55, "Good to see you again", 15, theme.dim)

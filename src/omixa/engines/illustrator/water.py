@@ -7,7 +7,7 @@ import math
 from omixa.engines.illustrator.colour import mix
 from omixa.engines.illustrator.look import Look
 from omixa.engines.illustrator.plan import Plan
-from omixa.engines.illustrator.sheet import Point, Sheet, disc, evenly, polygon, smooth
+from omixa.engines.illustrator.sheet import Point, Sheet, disc, evenly, polygon, smooth, trace
 from omixa.engines.illustrator.sky import clouds, sky
 from omixa.engines.illustrator.stage import Stage
 from omixa.engines.illustrator.terrain import grass, hill, hill_line, peaks, row_of_trees
@@ -21,7 +21,10 @@ def sea(sheet: Sheet, plan: Plan, look: Look) -> Stage:
     for k in range(2):
         centre, wide = sheet.w * sheet.rng.uniform(0, 1), sheet.w * sheet.rng.uniform(0.16, 0.3)
         tall = sheet.h * sheet.rng.uniform(0.03, 0.07)
-        data = f"M{centre - wide:.0f} {horizon:.1f}Q{centre - wide * 0.3:.0f} {horizon - tall:.1f} {centre:.0f} {horizon - tall:.1f}T{centre + wide:.0f} {horizon:.1f}Z"
+        top = horizon - tall
+        data = trace(
+            "M", centre - wide, horizon, "Q", centre - wide * 0.3, top, centre, top, "T", centre + wide, horizon, "Z"
+        )
         sheet.path(data, look.lit("#5f86a5", 0.58 - 0.2 * k))
     water = (
         ("#7fd6dd", "#2a9fc4", "#11679c")

@@ -7,14 +7,14 @@ from random import Random
 
 from omixa.engines.illustrator.colour import mix
 from omixa.engines.illustrator.glass import Box, glass
-from omixa.engines.illustrator.sheet import Sheet, disc, evenly, smooth
+from omixa.engines.illustrator.sheet import Sheet, disc, evenly, smooth, trace
 from omixa.engines.illustrator.ui_theme import Theme, Wording
 
 
 def icon(sheet: Sheet, kind: int, x: float, y: float, ink: str) -> None:
     """Draw one of six small line icons around a centre."""
     shapes = (
-        f"M{x - 7} {y - 7}h5.6v5.6h-5.6ZM{x + 1.6} {y - 7}h5.6v5.6h-5.6ZM{x - 7} {y + 1.6}h5.6v5.6h-5.6ZM{x + 1.6} {y + 1.6}h5.6v5.6h-5.6Z",
+        "".join(f"M{x + dx} {y + dy}h5.6v5.6h-5.6Z" for dx in (-7, 1.6) for dy in (-7, 1.6)),
         f"M{x} {y - 8}l7.5 4v8l-7.5 4l-7.5 -4v-8ZM{x - 7.5} {y - 4}l7.5 4l7.5 -4M{x} {y}v8",
         disc(x, y - 3.6, 3.8) + f"M{x - 7} {y + 8}c0 -8.6 14 -8.6 14 0",
         f"M{x - 8} {y + 5}l5 -6l4 3l7 -9M{x + 3} {y - 7}h5v5",
@@ -156,7 +156,9 @@ def ring(sheet: Sheet, box: Box, theme: Theme, words: Wording, rng: Random) -> N
         sweep = share / total * math.tau
         a, b = start + 0.09, start + sweep - 0.09
         if b > a:
-            arc = f"M{cx + radius * math.cos(a):.1f} {cy + radius * math.sin(a):.1f}A{radius:.1f} {radius:.1f} 0 {int(b - a > math.pi)} 1 {cx + radius * math.cos(b):.1f} {cy + radius * math.sin(b):.1f}"
+            first = (cx + radius * math.cos(a), cy + radius * math.sin(a))
+            last = (cx + radius * math.cos(b), cy + radius * math.sin(b))
+            arc = trace("M", *first, "A", radius, radius, f"0 {int(b - a > math.pi)} 1", *last)
             sheet.stroke(arc, tone, thick)
         start += sweep
     sheet.text(

@@ -147,115 +147,120 @@ PAINTED_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     }
 )
 PAINTED_ALWAYS: Final = _words(
-    "full crescent half sun moon sunset sunrise night morning evening day sky cloud clouds cloudy rain rainy storm fog weather spring summer "
-    "winter autumn fall sunny rainbow wind"
+    "full crescent half sun moon sunset sunrise night morning evening day sky cloud clouds cloudy rain rainy storm fog weather "
+    "spring summer winter autumn fall sunny rainbow wind"
 )
 
 # Words that find a picture by accident: adjectives, verbs and generic nouns.
-IGNORED: Final = _words("""
-    a about above across act acting air all an and any around art as asian at back background bad bag ball bar base be
-    beautiful being big black blue bold bottom bound bow box branch bright brightness broken brown brush build business by
-    calm cap casual catch cause center chart cheeky chill circle city classical classy clean close closed clothes cold color
-    colors colour concept cool corner cozy create creative creature creativity crystal curved cut cute dark data day deck
-    delicious design detail detailed digital display doing double down draw drawing dressed drop dust early east edge eight
-    electric elegant empty energy epic establishing european event express face falling fancy fantasy fast favorite feature
-    female film find flat flash floating flowing flying focus for force formal four frame framed fresh from front full fun
-    future futuristic game giant glass glossy glow glowing gold golden good gray great green grey group grow happy hard head
-    heavy here hidden high history hold holding hot hour icon idea illustration image improve in industrial input inside into
-    is isolated it japanese jump kind large launch lead leader left length level lead life light lighting like line lit little
-    logo long look looking loud love low lower lucky machine made magic magical main male manga many mark massive material
-    medium metal middle miniature minimal mirror mock modern mood morning move moving multiple music musical mystical nature
-    neutral new next nice night noble noise north note of off office old on one open orange orbit organic out outdoors over
-    page pair palette paper pass pattern people perfect performance personal photo photography photorealistic picture piece
-    pink place plate play player playful playing point pointing pop portrait pose position poster power present press pretty
-    primary print printed professional program progress prompt public pure purple push quality quiet random rays read
-    realistic record red reflection regular relax render resolution rest retro rich right ring rise rolled room rotating round
-    royal rule running scale scary scene scenery scenic school screen sea season second see serene serenity set sharp shaped
-    shiny shining shot show side sign silhouette silver simple single sitting six sky sleek slow small smart smooth smoke
-    soft solid space sparkling speed spiral spooky sport square stack stand standing steam stick still stone stop straight
-    string stripe strong structure studio stuffed style sweet symbol system table tall team tech technology text texture
-    that the theme thick thin this three thread time tin tiny to tone top transparent tropical tropic turn two type
-    ultra under up upward urban venue vertical very vibrant video view vintage violence vivid walking wall war warm warning
-    water wear weather web weird white wide wild win wind window with wood wooden work working worn world yellow young your
-    adult angle banner body bottomless camera cinematic claws climbing cloth clue composition cover cross cup crop culture
-    cultural date deal deep delivery digital dramatic dying end exit eye fashion feeling feet field file filling first fix
-    flavor food french friends german hand handle hands hang health hero hop indian information inspired instrument irish
-    island italian join jacket-less joy key kick lab leg lift link list load location lower luxury mac match metric mexican
-    model monitor mount mythical name nose number objects observation older oldschool oncoming opening organ organizing own
-    packaging pad page paint painted painting park party peaceful performing pet point pole price pride product pulse punk
-    quarter rank relaxed religious remove reading riding rope row rustic sale sales sand search seat send serve shade shape
-    sheet short shop shopping skill slice slide sleeping smile smiling sound square stare start step stock story strange
-    street strip summer support surface swirl swirling table take talk target taste tea-coloured test ticket title tool
-    touch town toy travel tree-lined trend trim trunk tube unique upon user vacation view volume wait wave way weight west
-    wing wings winning wise wish year office premium company brand branding startup marketing add put make change replace
-    turn transform edit apply convert give swap keep engine festival season ceremony celebration event vacation frozen scientific amusement theme adventure surrounded near beside behind write written say says saying letter letters caption label title text type
-    """)
+IGNORED: Final = _words(
+    """
+    a about above across act acting add adult adventure air all amusement an and angle any apply around art as asian
+    at back background bad bag ball banner bar base be beautiful behind being beside big black blue body bold bottom
+    bottomless bound bow box branch brand branding bright brightness broken brown brush build business by calm
+    camera cap caption casual catch cause celebration center ceremony change chart cheeky chill cinematic circle
+    city classical classy claws clean climbing close closed cloth clothes clue cold color colors colour company
+    composition concept convert cool corner cover cozy create creative creativity creature crop cross crystal
+    cultural culture cup curved cut cute dark data date day deal deck deep delicious delivery design detail detailed
+    digital display doing double down dramatic draw drawing dressed drop dust dying early east edge edit eight
+    electric elegant empty end energy engine epic establishing european event exit express eye face falling fancy
+    fantasy fashion fast favorite feature feeling feet female festival field file filling film find first fix flash
+    flat flavor floating flowing flying focus food for force formal four frame framed french fresh friends from
+    front frozen full fun future futuristic game german giant give glass glossy glow glowing gold golden good gray
+    great green grey group grow hand handle hands hang happy hard head health heavy here hero hidden high history
+    hold holding hop hot hour icon idea illustration image improve in indian industrial information input inside
+    inspired instrument into irish is island isolated it italian jacket-less japanese join joy jump keep key kick
+    kind lab label large launch lead leader left leg length letter letters level life lift light lighting like line
+    link list lit little load location logo long look looking loud love low lower lucky luxury mac machine made
+    magic magical main make male manga many mark marketing massive match material medium metal metric mexican middle
+    miniature minimal mirror mock model modern monitor mood morning mount move moving multiple music musical
+    mystical mythical name nature near neutral new next nice night noble noise north nose note number objects
+    observation of off office old older oldschool on oncoming one open opening orange orbit organ organic organizing
+    out outdoors over own packaging pad page paint painted painting pair palette paper park party pass pattern
+    peaceful people perfect performance performing personal pet photo photography photorealistic picture piece pink
+    place plate play player playful playing point pointing pole pop portrait pose position poster power premium
+    present press pretty price pride primary print printed product professional program progress prompt public pulse
+    punk pure purple push put quality quarter quiet random rank rays read reading realistic record red reflection
+    regular relax relaxed religious remove render replace resolution rest retro rich riding right ring rise rolled
+    room rope rotating round row royal rule running rustic sale sales sand say saying says scale scary scene scenery
+    scenic school scientific screen sea search season seat second see send serene serenity serve set shade shape
+    shaped sharp sheet shining shiny shop shopping short shot show side sign silhouette silver simple single sitting
+    six skill sky sleek sleeping slice slide slow small smart smile smiling smoke smooth soft solid sound space
+    sparkling speed spiral spooky sport square stack stand standing stare start startup steam step stick still stock
+    stone stop story straight strange street string strip stripe strong structure studio stuffed style summer
+    support surface surrounded swap sweet swirl swirling symbol system table take talk tall target taste
+    tea-coloured team tech technology test text texture that the theme thick thin this thread three ticket time tin
+    tiny title to tone tool top touch town toy transform transparent travel tree-lined trend trim tropic tropical
+    trunk tube turn two type ultra under unique up upon upward urban user vacation venue vertical very vibrant video
+    view vintage violence vivid volume wait walking wall war warm warning water wave way wear weather web weight
+    weird west white wide wild win wind window wing wings winning wise wish with wood wooden work working world worn
+    write written year yellow young your
+    """
+)
 
 # Words whose best picture is not the one the word lists would find.
-ALIASES: Final[Mapping[str, str]] = MappingProxyType(
+ALIASES: Final = _table(
     {
-        "apple": "red-apple", "apartment": "office-building", "angel": "baby-angel", "ape": "gorilla", "backpack": "backpack",
-        "bag": "handbag", "ball": "soccer-ball", "band": "guitar", "barn": "house", "bee": "honeybee", "beer": "beer-mug",
-        "bike": "bicycle", "bird": "bird", "blimp": "hot-air-balloon", "boat": "sailboat", "book": "open-book", "bot": "robot",
-        "bottle": "lotion-bottle", "bowl": "steaming-bowl", "bread": "bread", "bridge": "shinto-shrine", "bus": "bus",
-        "cabin": "hut", "cake": "birthday-cake", "camera": "camera", "campfire": "fire", "car": "automobile",
-        "cat": "cat", "chair": "chair", "cheese": "cheese-wedge", "child": "person-standing", "children": "people-holding-hands",
-        "cocktail": "tropical-drink", "coffee": "hot-beverage", "cup of coffee": "hot-beverage", "coffee cup": "hot-beverage",
-        "cup of tea": "teacup-without-handle", "computer": "laptop", "cottage": "house-with-garden", "couple": "people-holding-hands",
-        "cow": "cow", "crow": "black-bird", "cup": "hot-beverage", "cyclist": "person-biking", "dancer": "ballet-dancer",
-        "diamond": "gem-stone", "dinosaur": "t-rex", "diver": "person-swimming", "dog": "dog", "donut": "doughnut",
-        "drone": "helicopter", "drum": "drum", "earth": "globe-showing-europe-africa", "elf": "elf", "falcon": "eagle",
-        "fir": "evergreen-tree", "fish": "tropical-fish", "flower": "tulip", "football": "soccer-ball", "fridge": "file-cabinet",
-        "gift": "wrapped-gift", "girl": "woman-standing", "boy": "man-standing", "guitarist": "singer", "hat": "top-hat",
-        "hawk": "eagle", "headphones": "headphone", "heart": "red-heart", "helmet": "military-helmet", "hot air balloon": "hot-air-balloon",
-        "hot-air balloon": "hot-air-balloon", "house": "house", "jet": "airplane", "key": "old-key", "king": "prince", "queen": "princess",
-        "kitten": "cat", "knight": "horse-racing", "lady": "woman-standing", "lamp": "light-bulb", "lantern": "red-paper-lantern",
-        "kid": "man-standing", "kids": "people-holding-hands", "drink": "tropical-drink", "sailing ship": "sailboat", "fireplace": "fire",
-        "lavender": "hyacinth", "leaf": "maple-leaf", "leaves": "fallen-leaf", "man": "man-standing", "men": "people-holding-hands",
-        "mermaid": "mermaid", "monk": "person-in-lotus-position", "monster": "alien-monster", "motorbike": "motorcycle",
-        "mouse": "mouse", "mug": "hot-beverage", "notebook": "notebook", "ocean liner": "ship", "palm": "palm-tree",
-        "parrot": "parrot", "perfume": "lotion-bottle", "person": "person-standing", "people": "people-holding-hands",
-        "phone": "mobile-phone", "piano": "musical-keyboard", "pine tree": "evergreen-tree", "pirate ship": "sailboat",
-        "plane": "airplane", "planet": "ringed-planet", "plant": "potted-plant", "pony": "horse", "pumpkin": "jack-o-lantern",
-        "puppy": "dog", "race car": "racing-car", "ramen": "steaming-bowl", "raven": "black-bird", "ring": "ring",
-        "road": "automobile", "rocket": "rocket", "rose": "rose", "sail": "sailboat", "sailor": "person-rowing-boat",
-        "seagull": "dove", "sheep": "ewe", "ship": "ship", "shoe": "running-shoe", "sneaker": "running-shoe", "skater": "skateboard",
-        "smartphone": "mobile-phone", "snowman": "snowman-without-snow", "sofa": "couch-and-lamp", "couch": "couch-and-lamp",
-        "spaceship": "rocket", "spacecraft": "rocket", "sparrow": "bird", "speaker": "speaker-high-volume", "spaceman": "astronaut",
-        "sports car": "racing-car", "star": "star", "submarine": "motor-boat", "suitcase": "luggage", "surfer": "person-surfing",
-        "sushi": "sushi", "sword": "dagger", "tea": "teacup-without-handle", "teddy": "teddy-bear", "telescope": "telescope",
-        "temple": "japanese-castle", "tower": "tokyo-tower", "train": "locomotive", "tram": "tram-car", "tree": "deciduous-tree",
-        "truck": "delivery-truck", "tv": "television", "ufo": "flying-saucer", "umbrella": "umbrella", "van": "minibus",
-        "vase": "amphora", "village": "houses", "watch": "watch", "whale": "spouting-whale",
-        "wine": "wine-glass", "wizard": "mage", "witch": "mage", "woman": "woman-standing", "women": "people-holding-hands",
-        "worker": "construction-worker", "yacht": "sailboat", "yoga": "person-in-lotus-position", "jogger": "person-running",
-        "runner": "person-running", "burger": "hamburger", "fries": "french-fries", "ice cream": "soft-ice-cream",
-        "icecream": "soft-ice-cream", "noodle": "steaming-bowl", "soup": "pot-of-food", "salad": "green-salad", "orange": "tangerine",
-        "berry": "blueberries", "fruit": "grapes", "vegetable": "carrot", "toast": "bread", "chocolate": "chocolate-bar",
-        "lotus": "lotus", "orchid": "hibiscus", "sakura": "cherry-blossom", "daisy": "blossom", "cherry blossom": "cherry-blossom",
-        "cherry": "cherries", "butterflies": "butterfly", "ladybug": "lady-beetle", "bunny": "rabbit", "squirrel": "chipmunk",
-        "lighthouse": "lighthouse", "windmill": "ferris-wheel", "castle": "castle", "church": "church", "volcano": "volcano",
-        "island": "desert-island", "palace": "castle", "skyscraper": "office-building", "bank": "bank", "school": "school",
-        "hospital": "hospital", "dragon": "dragon", "unicorn": "unicorn", "fairy": "fairy", "ghost": "ghost", "alien": "alien",
-        "zombie": "zombie", "vampire": "vampire", "superhero": "superhero", "hero": "superhero", "samurai": "ninja",
-        "musician": "singer", "doctor": "health-worker", "nurse": "health-worker", "chef": "cook", "student": "student",
-        "farmer": "farmer", "artist": "artist", "painter": "artist", "scientist": "scientist", "astronaut": "astronaut",
-        "firefighter": "firefighter", "policeman": "police-officer", "engineer": "mechanic", "programmer": "technologist",
-        "developer": "technologist", "santa": "santa-claus", "bed": "bed", "bookshelf": "books", "clock": "mantelpiece-clock",
-        "stool": "chair", "desk lamp": "light-bulb", "candle": "candle", "crystal": "gem-stone", "jewel": "gem-stone",
-        "necklace": "prayer-beads", "glasses": "glasses", "sunglasses": "sunglasses", "lipstick": "lipstick", "cream": "lotion-bottle",
-        "bouquet": "bouquet", "fox": "fox", "lion": "lion", "bear": "bear", "polar bear": "polar-bear", "deer": "deer",
-        "stag": "deer", "swan": "swan", "octopus": "octopus", "jellyfish": "jellyfish", "shark": "shark", "turtle": "turtle",
-        "dolphin": "dolphin", "crab": "crab", "frog": "frog", "owl": "owl", "monkey": "monkey", "panda": "panda",
-        "wave": "water-wave", "moon": "full-moon", "sun": "sun", "cloud": "cloud", "robot": "robot", "skull": "skull",
-        "pyramid": "mountain", "wand": "magic-wand", "firework": "sparkler", "popsicle": "ice-cream", "goldfish": "tropical-fish",
-        "juice": "cup-with-straw", "smoothie": "cup-with-straw", "lemonade": "cup-with-straw", "milk": "glass-of-milk",
-        "champagne": "bottle-with-popping-cork", "whisky": "tumbler-glass", "whiskey": "tumbler-glass", "tractor": "tractor",
-        "scooter": "motor-scooter", "vespa": "motor-scooter", "caravan": "minibus", "suv": "sport-utility-vehicle",
-        "pickup": "pickup-truck", "taxi": "taxi", "bulb": "light-bulb", "light bulb": "light-bulb", "lightbulb": "light-bulb",
-        "painting of": "framed-picture", "wallet": "purse", "microphone": "studio-microphone", "keyboard": "keyboard",
-        "cactus": "cactus", "grandmother": "old-woman", "grandfather": "old-man", "grandma": "old-woman", "baby": "baby",
-        "wool": "yarn", "koi": "carp-streamer", "hen": "chicken", "rooster": "rooster", "chick": "baby-chick", "goose": "goose",
-        "tent": "tent", "canoe": "canoe", "kayak": "canoe", "boots": "hiking-boot", "boot": "hiking-boot", "heels": "high-heeled-shoe",
+        "airplane": "jet plane", "alien": "alien", "alien-monster": "monster", "amphora": "vase",
+        "artist": "artist painter", "astronaut": "spaceman astronaut", "automobile": "car", "baby": "baby",
+        "baby-angel": "angel", "baby-chick": "chick", "backpack": "backpack", "ballet-dancer": "dancer",
+        "bank": "bank", "bear": "bear", "bed": "bed", "beer-mug": "beer", "bicycle": "bike", "bird": "bird sparrow",
+        "birthday-cake": "cake", "black-bird": "crow raven", "blossom": "daisy", "blueberries": "berry",
+        "books": "bookshelf", "bottle-with-popping-cork": "champagne", "bouquet": "bouquet", "bread": "bread toast",
+        "bus": "bus", "butterfly": "butterflies", "cactus": "cactus", "camera": "camera", "candle": "candle",
+        "canoe": "canoe kayak", "carp-streamer": "koi", "carrot": "vegetable", "castle": "castle palace",
+        "cat": "cat kitten", "chair": "chair stool", "cheese-wedge": "cheese", "cherries": "cherry",
+        "cherry-blossom": "sakura cherry_blossom", "chicken": "hen", "chipmunk": "squirrel",
+        "chocolate-bar": "chocolate", "church": "church", "cloud": "cloud", "construction-worker": "worker",
+        "cook": "chef", "couch-and-lamp": "sofa couch", "cow": "cow", "crab": "crab",
+        "cup-with-straw": "juice smoothie lemonade", "dagger": "sword", "deciduous-tree": "tree",
+        "deer": "deer stag", "delivery-truck": "truck", "desert-island": "island", "dog": "dog puppy",
+        "dolphin": "dolphin", "doughnut": "donut", "dove": "seagull", "dragon": "dragon", "drum": "drum",
+        "eagle": "falcon hawk", "elf": "elf", "evergreen-tree": "fir pine_tree", "ewe": "sheep", "fairy": "fairy",
+        "fallen-leaf": "leaves", "farmer": "farmer", "ferris-wheel": "windmill", "file-cabinet": "fridge",
+        "fire": "campfire fireplace", "firefighter": "firefighter", "flying-saucer": "ufo", "fox": "fox",
+        "french-fries": "fries", "frog": "frog", "full-moon": "moon", "gem-stone": "diamond crystal jewel",
+        "ghost": "ghost", "glass-of-milk": "milk", "glasses": "glasses", "globe-showing-europe-africa": "earth",
+        "goose": "goose", "gorilla": "ape", "grapes": "fruit", "green-salad": "salad", "guitar": "band",
+        "hamburger": "burger", "handbag": "bag", "headphone": "headphones", "health-worker": "doctor nurse",
+        "helicopter": "drone", "hibiscus": "orchid", "high-heeled-shoe": "heels", "hiking-boot": "boots boot",
+        "honeybee": "bee", "horse": "pony", "horse-racing": "knight", "hospital": "hospital",
+        "hot-air-balloon": "blimp hot_air_balloon hot-air_balloon",
+        "hot-beverage": "coffee cup_of_coffee coffee_cup cup mug", "house": "barn house",
+        "house-with-garden": "cottage", "houses": "village", "hut": "cabin", "hyacinth": "lavender",
+        "ice-cream": "popsicle", "jack-o-lantern": "pumpkin", "japanese-castle": "temple", "jellyfish": "jellyfish",
+        "keyboard": "keyboard", "lady-beetle": "ladybug", "laptop": "computer",
+        "light-bulb": "lamp desk_lamp bulb light_bulb lightbulb", "lighthouse": "lighthouse", "lion": "lion",
+        "lipstick": "lipstick", "locomotive": "train", "lotion-bottle": "bottle perfume cream", "lotus": "lotus",
+        "luggage": "suitcase", "mage": "wizard witch", "magic-wand": "wand", "man-standing": "boy kid man",
+        "mantelpiece-clock": "clock", "maple-leaf": "leaf", "mechanic": "engineer", "mermaid": "mermaid",
+        "military-helmet": "helmet", "minibus": "van caravan", "mobile-phone": "phone smartphone",
+        "monkey": "monkey", "motor-boat": "submarine", "motor-scooter": "scooter vespa", "motorcycle": "motorbike",
+        "mountain": "pyramid", "mouse": "mouse", "musical-keyboard": "piano", "ninja": "samurai",
+        "notebook": "notebook", "octopus": "octopus", "office-building": "apartment skyscraper", "old-key": "key",
+        "old-man": "grandfather", "old-woman": "grandmother grandma", "open-book": "book", "owl": "owl",
+        "palm-tree": "palm", "panda": "panda", "parrot": "parrot",
+        "people-holding-hands": "children couple kids men people women", "person-biking": "cyclist",
+        "person-in-lotus-position": "monk yoga", "person-rowing-boat": "sailor", "person-running": "jogger runner",
+        "person-standing": "child person", "person-surfing": "surfer", "person-swimming": "diver",
+        "pickup-truck": "pickup", "polar-bear": "polar_bear", "police-officer": "policeman", "pot-of-food": "soup",
+        "potted-plant": "plant", "prayer-beads": "necklace", "prince": "king", "princess": "queen",
+        "purse": "wallet", "rabbit": "bunny", "racing-car": "race_car sports_car", "red-apple": "apple",
+        "red-heart": "heart", "red-paper-lantern": "lantern", "ring": "ring", "ringed-planet": "planet",
+        "robot": "bot robot", "rocket": "rocket spaceship spacecraft", "rooster": "rooster", "rose": "rose",
+        "running-shoe": "shoe sneaker", "sailboat": "boat sailing_ship pirate_ship sail yacht",
+        "santa-claus": "santa", "school": "school", "scientist": "scientist", "shark": "shark",
+        "shinto-shrine": "bridge", "ship": "ocean_liner ship", "singer": "guitarist musician",
+        "skateboard": "skater", "skull": "skull", "snowman-without-snow": "snowman", "soccer-ball": "ball football",
+        "soft-ice-cream": "ice_cream icecream", "sparkler": "firework", "speaker-high-volume": "speaker",
+        "sport-utility-vehicle": "suv", "spouting-whale": "whale", "star": "star",
+        "steaming-bowl": "bowl ramen noodle", "student": "student", "studio-microphone": "microphone", "sun": "sun",
+        "sunglasses": "sunglasses", "superhero": "superhero hero", "sushi": "sushi", "swan": "swan",
+        "t-rex": "dinosaur", "tangerine": "orange", "taxi": "taxi", "teacup-without-handle": "cup_of_tea tea",
+        "technologist": "programmer developer", "teddy-bear": "teddy", "telescope": "telescope", "television": "tv",
+        "tent": "tent", "tokyo-tower": "tower", "top-hat": "hat", "tractor": "tractor", "tram-car": "tram",
+        "tropical-drink": "cocktail drink", "tropical-fish": "fish goldfish", "tulip": "flower",
+        "tumbler-glass": "whisky whiskey", "turtle": "turtle", "umbrella": "umbrella", "unicorn": "unicorn",
+        "vampire": "vampire", "volcano": "volcano", "watch": "watch", "water-wave": "wave", "wine-glass": "wine",
+        "woman-standing": "girl lady woman", "wrapped-gift": "gift", "yarn": "wool", "zombie": "zombie",
     }
 )  # fmt: skip
