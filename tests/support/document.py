@@ -44,7 +44,7 @@ class Document:
         assert content is not None, f"{operation['operationId']}: {content_type} is not documented"
         if content_type == "text/event-stream":
             for event in events(answer.text):
-                self.check_value("ImageEvent" if "type" in event else "Error", event)
+                self.check_value(_event_schema(event), event)
         else:
             self._validate(content["schema"], answer.json())
 
@@ -74,6 +74,12 @@ class Document:
         if "$ref" in schema:
             schema = {"$ref": _DOCUMENT + schema["$ref"]}
         Draft202012Validator(schema, registry=self._registry).validate(value)
+
+
+def _event_schema(event: Mapping[str, Any]) -> str:
+    if "type" not in event:
+        return "Error"
+    return "PreviewEvent" if event["type"].endswith(".partial_image") else "ImageEvent"
 
 
 def events(text: str) -> list[dict[str, Any]]:

@@ -79,9 +79,10 @@ _ANSWER_HEADERS = ("Omixa-Cost", "Omixa-Mode", "Omixa-Route", "Omixa-Attempts", 
 _TIMING_HEADERS = ("Server-Timing", "openai-processing-ms")
 
 STREAM_DESCRIPTION = """
-With `stream: true`. Comment lines keep the connection alive while the model paints. Then one event comes for each picture,
-`image_generation.completed` or `image_edit.completed`, whose data is an `ImageEvent`; the last one carries the receipt. A
-failure after the stream has begun is a last line `data:` with an `Error`. Refusals before that are ordinary answers.
+With `stream: true`. Comment lines keep the connection alive while the model paints; previews come as a `PreviewEvent` where
+the model makes any. Then one event comes for each picture, `image_generation.completed` or `image_edit.completed`, whose data
+is an `ImageEvent`; the last one carries the receipt. A failure after the stream has begun is a last line `data:` with an
+`Error`. Refusals before that are ordinary answers.
 """
 
 
@@ -283,7 +284,7 @@ def _request_schemas(catalogue: Catalogue) -> Json:
 
 def _answer_schemas(operations: Sequence[Operation]) -> Json:
     answers = dict.fromkeys(operation.response for operation in operations if operation.response is not None)
-    types = [*answers, shapes.ImageEvent, shapes.PartOfAnswer, shapes.Error]
+    types = [*answers, shapes.PreviewEvent, shapes.ImageEvent, shapes.PartOfAnswer, shapes.Error]
     _, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     return components
 

@@ -190,6 +190,19 @@ class PartOfAnswer(Shape):
     image: Count
 
 
+class PreviewEvent(Shape):
+    """The data of a server-sent event with a picture in the making. Only models that make previews send them."""
+
+    type: Literal["image_generation.partial_image", "image_edit.partial_image"]
+    b64_json: Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
+    created_at: UnixSeconds
+    partial_image_index: Annotated[Count, Meta(description="Counts from 0.")]
+    size: str
+    quality: str
+    background: str
+    output_format: ImageFormat
+
+
 class ImageEvent(Shape):
     """The data of a server-sent event with a finished picture; the last one carries the receipt."""
 
