@@ -29,7 +29,9 @@ class Endpoint:
         exchange = Exchange(scope, receive, send, new_id("req"))
         try:
             if self._operation.authenticated:
-                exchange.principal = await self._services.workspaces.authenticate(_bearer(exchange))
+                exchange.principal = await self._services.workspaces.authenticate(
+                    _bearer(exchange), spends=self._operation.spends
+                )
             await self._operation.handler(exchange, self._services)
         except ClientDisconnected:
             return

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from omixa.api.rendering import answer_pieces, completed_event
+from omixa.api.rendering import completed_event, render_answer
 from omixa.billing.pricing import price_ceiling, rate
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.access import Principal
@@ -39,7 +39,7 @@ def example_request(model: Model) -> dict[str, Any]:
 
 def example_answer(catalogue: Catalogue) -> dict[str, Any]:
     """Return the answer to the example request of the first model."""
-    answer: dict[str, Any] = msgspec.json.decode(b"".join(answer_pieces(_answer(catalogue))))
+    answer: dict[str, Any] = msgspec.json.decode(b"".join(render_answer(_answer(catalogue))[1]))
     return answer
 
 

@@ -8,23 +8,35 @@ from contextlib import asynccontextmanager
 
 from omixa.api.errors import Headers, error_body
 from omixa.api.exchange import Exchange
-from omixa.api.rendering import answer_length, answer_pieces, completed_event, error_event, preview_event
+from omixa.api.rendering import completed_event, error_event, preview_event, render_answer
 from omixa.catalogue.validation import parse_body, requested_model, validate
 from omixa.domain.models import Model
-from omixa.errors import Forbidden, OmixaError
+from omixa.errors import Forbidden, OmixaError, Unauthenticated
 from omixa.gateway.run import Answer, Run
 from omixa.services import Services
 
 # Bodies over this size are checked in a thread, so that a large picture or a long prompt does not hold up other requests.
 INLINE_BODY_BYTES = 64 * 1024
 
+# Answers up to this size are sent in one piece; joining them costs less than further sends.
+SMALL_ANSWER_BYTES = 64 * 1024
+
 
 async def create_image(exchange: Exchange, services: Services) -> None:
     """Check the request, start its run and watch it to the end."""
     run = await _started_run(exchange, services)
+    try:
+        await _watch(exchange, run, services.settings.stream_keep_alive_s)
+    except Unauthenticated:
+        # The hold found the key revoked; from now on it is refused before anything else is looked at.
+        services.workspaces.forget(exchange.principal)
+        raise
+
+
+async def _watch(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
     async with _noticing_departure(exchange, run):
         if run.request.stream:
-            await _stream(exchange, run, services.settings.stream_keep_alive_s)
+            await _stream(exchange, run, keep_alive_s)
         else:
             await send_answer(exchange, await run.answer(), run)
 
@@ -70,15 +82,19 @@ async def _noticing_departure(exchange: Exchange, run: Run) -> AsyncIterator[Non
 
 async def send_answer(exchange: Exchange, answer: Answer, run: Run | None = None) -> None:
     """Send an answer, fresh from its run or read back from the store."""
+    length, pieces = render_answer(answer)
     headers: Headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(answer_length(answer)).encode()),
+        (b"content-length", str(length).encode()),
         *_answer_headers(answer),
     ]
     if run is not None:
         headers += timing_headers(run)
     await exchange.start(200, headers)
-    await _send_all(exchange, answer_pieces(answer))
+    if length <= SMALL_ANSWER_BYTES:
+        await exchange.send(b"".join(pieces), more=False)
+        return
+    await _send_all(exchange, pieces)
     await exchange.send(b"", more=False)
 
 

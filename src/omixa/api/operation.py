@@ -22,6 +22,8 @@ class Operation:
     `response` is the shape of its answer, None for a document of another standard. `query` is what it takes after the
     question mark. `errors` are what it can raise beyond a missing key and faults of Omixa itself; a class stands for its
     subclasses too.
+
+    `spends` marks operations that hold money before they do anything, which checks the key once more.
     """
 
     id: str
@@ -32,5 +34,6 @@ class Operation:
     response: type[Shape] | None
     tag: str
     authenticated: bool = True
+    spends: bool = False
     query: type[Query] | None = None
     errors: tuple[type[OmixaError], ...] = ()

@@ -34,6 +34,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Make or edit pictures",
         shapes.ImageAnswer,
         "Images",
+        spends=True,
         errors=(
             InvalidRequest,
             ContentRejected,

@@ -22,16 +22,15 @@ _PIECE_BYTES = 3 * 96 * 1024
 _PREFIXES = {"generation": "image_generation", "edit": "image_edit"}
 
 
-def answer_length(answer: Answer) -> int:
-    """Return the length of the JSON answer in bytes."""
+def render_answer(answer: Answer) -> tuple[int, Iterator[bytes]]:
+    """Return the length of the JSON answer in bytes, and its pieces."""
     head, between, tail = _frame(answer)
     pictures = sum(4 * ((len(image.data) + 2) // 3) for image in answer.images)
-    return len(head) + pictures + len(between) * (len(answer.images) - 1) + len(tail)
+    length = len(head) + pictures + len(between) * (len(answer.images) - 1) + len(tail)
+    return length, _pieces(answer, head, between, tail)
 
 
-def answer_pieces(answer: Answer) -> Iterator[bytes]:
-    """Yield the JSON answer."""
-    head, between, tail = _frame(answer)
+def _pieces(answer: Answer, head: bytes, between: bytes, tail: bytes) -> Iterator[bytes]:
     for index, image in enumerate(answer.images):
         yield between if index else head
         yield from _base64(image.data)

@@ -10,16 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, exists, select, update
 
 from omixa.domain.access import Mode
 from omixa.domain.ids import new_id
 from omixa.domain.money import format_usd
-from omixa.errors import InsufficientFunds, InternalError, SettlementUnavailable
+from omixa.errors import InsufficientFunds, InternalError, OmixaError, SettlementUnavailable, Unauthenticated
 from omixa.storage.chain import GENESIS_HASH, TRANSFER_COLUMNS, row_hash
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
-from omixa.storage.tables import account, request, transfer
+from omixa.storage.tables import account, api_key, request, transfer
 
 CURRENCY = "USD"
 
@@ -137,11 +137,17 @@ def balance(tx: Transaction, account_id: str) -> Balance:
 
 # ------------------------------------------------------------------------------------------------------------------ holds
 
+_key_is_active = exists().where(api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None))
 _take = (
     update(account)
-    .where(account.c.id == bindparam("account_id"), account.c.posted - account.c.held >= bindparam("amount"))
+    .where(
+        account.c.id == bindparam("account_id"),
+        account.c.posted - account.c.held >= bindparam("amount"),
+        _key_is_active,
+    )
     .values(held=account.c.held + bindparam("amount"))
 )
+_active_key = select(api_key.c.id).where(api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None))
 _give_back = (
     update(account).where(account.c.id == bindparam("account_id")).values(held=account.c.held - bindparam("amount"))
 )
@@ -179,13 +185,12 @@ _is_owned = select(request.c.id).where(*_owned)
 
 
 def hold(tx: Transaction, wanted: Hold) -> None:
-    """Set aside the highest price of a request and record the request. Raises InsufficientFunds."""
-    if not tx.execute(_take, account_id=wanted.account_id, amount=wanted.amount_micro_usd):
-        available = balance(tx, wanted.account_id).available
-        raise InsufficientFunds(
-            f"This request can cost up to ${format_usd(wanted.amount_micro_usd)} and the workspace has "
-            f"${format_usd(available)} available in {wanted.mode} mode. Add credit, or ask for less."
-        )
+    """Set aside the highest price of a request and record the request.
+
+    Raises InsufficientFunds, or Unauthenticated when the key was revoked a moment ago.
+    """
+    if not tx.execute(_take, account_id=wanted.account_id, amount=wanted.amount_micro_usd, key_id=wanted.key_id):
+        raise _not_held(tx, wanted)
     now = tx.now_ms()
     tx.execute(
         _insert_request,
@@ -204,6 +209,16 @@ def hold(tx: Transaction, wanted: Hold) -> None:
         owner_epoch=wanted.owner_epoch,
         created_at_ms=now,
         expires_at_ms=now + wanted.deadline_ms + HOLD_MARGIN_MS,
+    )
+
+
+def _not_held(tx: Transaction, wanted: Hold) -> OmixaError:
+    if tx.first(_active_key, key_id=wanted.key_id) is None:
+        return Unauthenticated("The API key is unknown or revoked.")
+    available = balance(tx, wanted.account_id).available
+    return InsufficientFunds(
+        f"This request can cost up to ${format_usd(wanted.amount_micro_usd)} and the workspace has "
+        f"${format_usd(available)} available in {wanted.mode} mode. Add credit, or ask for less."
     )
 
 
@@ -231,18 +246,20 @@ def capture(tx: Transaction, request_id: str, epoch: int, charge_micro_usd: int,
     )
     if row is None:
         raise _lost(request_id)
-    tx.execute(_give_back, account_id=row["account_id"], amount=row["hold_amount"])
-    if charge_micro_usd:
-        post(
-            tx,
-            debit=row["account_id"],
-            credit=system_account(row["mode"], "revenue"),
-            chain=row["account_id"],
-            amount_micro_usd=charge_micro_usd,
-            kind="charge",
-            reason="",
-            request_id=request_id,
-        )
+    if not charge_micro_usd:
+        tx.execute(_give_back, account_id=row["account_id"], amount=row["hold_amount"])
+        return
+    post(
+        tx,
+        debit=row["account_id"],
+        credit=system_account(row["mode"], "revenue"),
+        chain=row["account_id"],
+        amount_micro_usd=charge_micro_usd,
+        kind="charge",
+        reason="",
+        request_id=request_id,
+        released_micro_usd=row["hold_amount"],
+    )
 
 
 def release(tx: Transaction, request_id: str, epoch: int, outcome: str) -> bool:
@@ -266,7 +283,9 @@ def _lost(request_id: str) -> SettlementUnavailable:
 _advance_chain = (
     update(account)
     .where(account.c.id == bindparam("account_id"))
-    .values(posted=account.c.posted + bindparam("delta"), seq=account.c.seq + 1)
+    .values(
+        posted=account.c.posted + bindparam("delta"), held=account.c.held - bindparam("released"), seq=account.c.seq + 1
+    )
     .returning(account.c.seq, account.c.head_hash)
 )
 _set_head = update(account).where(account.c.id == bindparam("account_id")).values(head_hash=bindparam("head"))
@@ -284,14 +303,15 @@ def post(
     reason: str,
     request_id: str | None = None,
     external_ref: str | None = None,
+    released_micro_usd: int = 0,
 ) -> str:
     """Move money from one account to another and return the transfer's id.
 
-    `chain` is the workspace account among the two; its balance and its chain of hashes advance. An overdraft is refused by a
-    constraint of the table.
+    `chain` is the workspace account among the two; its balance and its chain of hashes advance, and `released_micro_usd` of
+    what it holds is given back in the same statement. An overdraft is refused by a constraint of the table.
     """
     delta = amount_micro_usd if chain == credit else -amount_micro_usd
-    head = tx.first(_advance_chain, account_id=chain, delta=delta)
+    head = tx.first(_advance_chain, account_id=chain, delta=delta, released=released_micro_usd)
     if head is None:
         raise InternalError(f"there is no account {chain}")
     row: dict[str, object] = {

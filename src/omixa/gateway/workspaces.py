@@ -19,6 +19,9 @@ DEFAULT_WORKSPACE = "default"
 # Play money that every new workspace starts with, so that a test key works at once.
 PLAY_MONEY_MICRO_USD = 1_000_000_000
 
+# Keys that are remembered between requests, some hundred bytes each.
+MAX_KNOWN_KEYS = 10_000
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MAX_REASON = 500
 
@@ -29,6 +32,7 @@ class Workspaces:
     def __init__(self, database: Database, pepper: Secret) -> None:
         self._database = database
         self._pepper = pepper
+        self._known: dict[str, Principal] = {}
 
     async def prepare(self) -> None:
         """Create the system's accounts and the default workspace where they are missing."""
@@ -46,13 +50,27 @@ class Workspaces:
             raise NotFound(f'There is no workspace "{name[:80]}".', code="workspace_not_found")
         return found
 
-    async def authenticate(self, text: str) -> Principal:
-        """Return who a key belongs to. Raises Unauthenticated; malformed keys are refused without asking the database."""
+    async def authenticate(self, text: str, *, spends: bool = False) -> Principal:
+        """Return who a key belongs to. Raises Unauthenticated; malformed keys are refused without asking the database.
+
+        Who `spends` may be remembered from an earlier request: nothing but `revoked` ever changes of a key, and the hold
+        asks the database about that.
+        """
         digest = keys.parse_key(text).digest(self._pepper)
+        if spends and (known := self._known.get(digest)) is not None:
+            return known
         principal = await self._database.read(lambda tx: store.find_principal(tx, digest))
         if principal is None:
             raise Unauthenticated("The API key is unknown or revoked.")
+        if len(self._known) >= MAX_KNOWN_KEYS:
+            self._known.clear()
+        self._known[digest] = principal
         return principal
+
+    def forget(self, principal: Principal) -> None:
+        """Remember a key no longer, so that its next request asks the database again."""
+        for digest in [digest for digest, known in self._known.items() if known.key_id == principal.key_id]:
+            del self._known[digest]
 
     async def create_key(
         self, *, workspace: str, mode: Mode, name: str, models: Sequence[str] | None, actor: str
