@@ -11,7 +11,7 @@ from pathlib import Path
 import resvg_py
 
 import omixa
-from bench.summary import NGINX, OMIXA, Line
+from bench.summary import NGINX, OMIXA, Line, short
 from bench.works import TARGETS, Figure
 
 _WIDTH = 1500
@@ -55,9 +55,9 @@ def draw(lines: Sequence[Line], started: str) -> bytes:
     width = (_WIDTH - _LABELS - 3 * _GAP) / 3
     lefts = [_LABELS + _GAP / 2 + number * (width + _GAP) for number in range(3)]
     panels = (
-        Panel("Requests per second", "x nginx, more is better", lefts[0], lefts[0] + width, 0.01, 2),
-        Panel("Processor time per request", "x nginx, less is better", lefts[1], lefts[1] + width, 0.5, 100),
-        Panel("Added to a direct call", "ms, p50 filled and p99 hollow", lefts[2], lefts[2] + width, 0.01, 1000),
+        Panel("Requests per second", "x nginx, more is better", lefts[0], lefts[0] + width, 0.005, 2),
+        Panel("Processor time per request", "x nginx, less is better", lefts[1], lefts[1] + width, 0.5, 300),
+        Panel("Added to a direct call", "ms, p50 filled and p99 hollow", lefts[2], lefts[2] + width, 0.01, 10_000),
     )
     body = "".join((*_frame(works, panels, started), *_rows(works, lines, panels), *_legend(height - 26)))
     svg = (
@@ -77,7 +77,7 @@ def _frame(works: Sequence[str], panels: Sequence[Panel], started: str) -> Itera
         yield _text(panel.left, _TOP - 16, panel.note, size=13, colour=_FAINT)
         for value in panel.ticks():
             yield _line(panel.x(value), _TOP, panel.x(value), bottom, _RULE, 1)
-            yield _text(panel.x(value), bottom + 20, f"{value:g}", size=13, colour=_FAINT, anchor="middle")
+            yield _text(panel.x(value), bottom + 20, f"{value:,g}", size=13, colour=_FAINT, anchor="middle")
     for panel in panels[:2]:
         yield _line(panel.x(1), _TOP, panel.x(1), bottom, _NGINX, 3)
     for number in range(len(works) + 1):
@@ -108,7 +108,7 @@ def _ratio(
     if value is not None and span is not None:
         yield _line(panel.x(span[0]), y, panel.x(span[1]), y, _OMIXA, 4, opacity=0.4)
         yield _dot(panel.x(value), y, _OMIXA, filled=True)
-        yield _text(panel.x(value), y - 12, f"{value:.2g}", size=13, anchor="middle", weight=700)
+        yield _text(panel.x(value), y - 12, short(value), size=13, anchor="middle", weight=700)
 
 
 def _added(panel: Panel, y: float, line: Line, colour: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from bench.rounds import Sample
-from bench.summary import NGINX, OMIXA, Line, Verdict
+from bench.summary import NGINX, OMIXA, Line, Verdict, short
 from bench.works import WORKS, Work
 
 _HEADER = (
@@ -98,23 +98,16 @@ def _cells(line: Line) -> tuple[str, ...]:
         line.work,
         line.server,
         f"{line.rate:,.0f}",
-        _number(line.rate_x_nginx),
-        _number(line.p50_ms),
-        _number(line.p99_ms),
-        _number(line.added_p50_ms),
-        _number(line.added_p99_ms),
-        _number(line.cpu_s_per_1000),
-        _number(line.cpu_x_nginx),
-        _number(line.peak_rss_mb),
+        short(line.rate_x_nginx),
+        short(line.p50_ms),
+        short(line.p99_ms),
+        short(line.added_p50_ms),
+        short(line.added_p99_ms),
+        short(line.cpu_s_per_1000),
+        short(line.cpu_x_nginx),
+        short(line.peak_rss_mb),
         str(line.failed),
     )
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    size = abs(value)
-    return f"{value:,.0f}" if size >= 100 or value == 0 else f"{value:.1f}" if size >= 10 else f"{value:.3g}"
 
 
 def _explained(work: Work) -> str:
@@ -135,7 +128,7 @@ def _target_cells(verdict: Verdict) -> tuple[str, ...]:
     return (
         target.work,
         _UNITS[target.figure],
-        _number(verdict.value),
+        short(verdict.value),
         *(f"{sign} {target.first_stage:g}", _word(verdict.reached(target.first_stage))),
         *(f"{sign} {target.goal:g}", _word(verdict.reached(target.goal))),
     )

@@ -99,3 +99,11 @@ def judge(lines: Sequence[Line]) -> list[Verdict]:
     """Return every target for the work that was measured, with what Omixa reached."""
     omixa = {line.work: line for line in lines if line.server == OMIXA}
     return [Verdict(target, getattr(omixa[target.work], target.figure)) for target in TARGETS if target.work in omixa]
+
+
+def short(value: float | None) -> str:
+    """Return a figure with about three digits."""
+    if value is None:
+        return "-"
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 100 or value == 0 else f"{value:.1f}" if size >= 10 else f"{value:.3g}"
