@@ -77,6 +77,7 @@ DROPPED: Final = """
     motorway railway-track globe-with-meridians cyclone hot-springs bell-with-slash muted-speaker level-slider
     speaker-low-volume speaker-medium-volume broken-chain low-battery yen-banknote dollar-banknote euro-banknote
     pound-banknote chart-increasing-with-yen drop-of-blood locked-with-pen umbrella-with-rain-drops wing wind-face shooting-star
+    fireworks sparkler
     love-hotel wedding new-moon-face first-quarter-moon-face last-quarter-moon-face full-moon-face sun-with-face
     moon-viewing-ceremony
     waning-crescent-moon waning-gibbous-moon waxing-crescent-moon waxing-gibbous-moon first-quarter-moon last-quarter-moon

@@ -150,11 +150,11 @@ def _grade_for(plan: Plan) -> Grade | None:
 def _over_picture(plan: Plan, library: Library, picture: Image.Image, size: tuple[int, int]) -> list[Layer]:
     """Lay the graded reference over the whole picture and everything asked for on top of it."""
     grade = _grade_for(plan)
-    if grade is None and not (plan.subjects or plan.quotes or plan.weather):
+    if grade is None and not (plan.subjects or plan.quotes or plan.weather or plan.place == "snow"):
         return _framed(plan, picture, size)
     fitted = _fitted(picture, size)
     sheet = Sheet(*size, plan.rng("sheet"))
-    outdoors = replace(plan, place="meadow")
+    outdoors = replace(plan, place="snow" if plan.place == "snow" else "meadow")
     look = look_for(outdoors)
     even = replace(look, tint_share=look.tint_share / 2)
     place_cast(sheet, outdoors, library, even, Stage(far=sheet.h * 0.88, near=sheet.h * 0.95, air=sheet.h * 0.5))

@@ -11,7 +11,7 @@ from typing import Final
 
 from omixa.engines.illustrator import words
 from omixa.engines.illustrator.library import Library
-from omixa.engines.illustrator.subjects import Habit, habit_of
+from omixa.engines.illustrator.subjects import Habit, habit_of, is_face
 
 MAX_WORDS: Final = 400
 MAX_CHARS_READ: Final = 8_000
@@ -63,6 +63,7 @@ class Plan:
 def make_plan(prompt: str, library: Library, *, variant: int = 0) -> Plan:
     """Read a prompt. Any text gives a plan; at most the first MAX_WORDS words count, all of it feeds the seed."""
     digest = hashlib.sha256(f"{variant}\x00{prompt}".encode("utf-8", "replace")).digest()
+    seed = int.from_bytes(digest[:8], "big")
     text = _UNPRINTABLE.sub(" ", prompt[:MAX_CHARS_READ])
     low = _WORD.findall(_QUOTED.sub(" ", text).lower())[:MAX_WORDS]
     phrases = _phrases(low)
@@ -73,15 +74,15 @@ def make_plan(prompt: str, library: Library, *, variant: int = 0) -> Plan:
     time = _first(words.TIMES, phrases)
     weather = _strongest(words.WEATHERS, words.WEATHER_RANK, phrases, usual=2)
     return Plan(
-        place=place or _place_for(found),
-        time=time or "day",
+        place=place or _place_for(found, seed),
+        time=time or ("night" if place == "night_sky" else "day"),
         weather=weather,
         style=style,
         subjects=found,
         quotes=_quotes(text),
         colours=colours[:4],
         vocabulary=frozenset(low),
-        seed=int.from_bytes(digest[:8], "big"),
+        seed=seed,
         place_named=place is not None,
         understood=any((place, time, weather, style, found, colours)),
     )
@@ -186,7 +187,8 @@ def _subject_at(
         before = _attributes(low[start:position])
         after = low[position + length : position + length + 1]
         flying = bool({"flying", "hovering", "floating", "levitating"} & {*before, *after})
-        return length, Subject(name, _count(before, phrase[-1], after, name), _colour(before), flying)
+        taken = length + any(word in words.GROUPS for word in after)
+        return taken, Subject(name, _count(before, phrase[-1], after, name), _colour(before), flying)
     return 1, None
 
 
@@ -216,21 +218,22 @@ def _colour(before: list[str]) -> str | None:
 
 
 _HOMES: Final = (
-    (Habit.FLOATS, "sea"),
-    (Habit.SWIMS, "underwater"),
-    (Habit.SPACE, "space"),
-    (Habit.CELESTIAL, "night_sky"),
-    (Habit.BUILDING, "meadow"),
-    (Habit.VEHICLE, "mountains"),
-    (Habit.ANIMAL, "meadow"),
-    (Habit.FLIES, "meadow"),
-    (Habit.PERSON, "meadow"),
+    (Habit.FLOATS, ("sea",)),
+    (Habit.SWIMS, ("underwater",)),
+    (Habit.SPACE, ("space",)),
+    (Habit.CELESTIAL, ("night_sky",)),
+    (Habit.BUILDING, ("meadow", "mountains")),
+    (Habit.VEHICLE, ("mountains", "city", "meadow")),
+    (Habit.ANIMAL, ("meadow", "forest", "mountains", "lake")),
+    (Habit.FLIES, ("meadow", "mountains")),
+    (Habit.PERSON, ("meadow", "sea", "city", "mountains")),
 )
 
 
-def _place_for(subjects: tuple[Subject, ...]) -> str:
-    """Choose a place where the subjects belong: the most demanding one decides; without subjects the picture is abstract."""
+def _place_for(subjects: tuple[Subject, ...], seed: int) -> str:
+    """Choose a place where the subjects belong; the most demanding one decides. Without subjects all is abstract."""
     if not subjects:
         return "abstract"
-    habits = {habit_of(s.icon) for s in subjects}
-    return next((place for habit, place in _HOMES if habit in habits), "studio")
+    habits = {Habit.ANIMAL if is_face(s.icon) else habit_of(s.icon) for s in subjects}
+    homes = next((places for habit, places in _HOMES if habit in habits), ("studio",))
+    return homes[seed % len(homes)]

@@ -25,6 +25,8 @@ def sky(sheet: Sheet, plan: Plan, look: Look, horizon: float) -> Point:
         _sun(sheet, plan, look, x, y)
     if plan.weather == "aurora":
         aurora(sheet, plan, horizon)
+    if plan.vocabulary & {"firework", "fireworks"}:
+        _fireworks(sheet, plan, horizon)
     if plan.weather == "rainbow":
         _rainbow(sheet, horizon)
     return x, y
@@ -100,6 +102,23 @@ def aurora(sheet: Sheet, plan: Plan, horizon: float) -> None:
             top.append((x, base + wave - horizon * (0.26 + 0.08 * math.sin(k * 1.1 + phase))))
         fill = sheet.fade(colour, 0.0, strength)
         sheet.path(smooth(top) + "L" + smooth(low[::-1])[1:] + "Z", fill)
+
+
+def _fireworks(sheet: Sheet, plan: Plan, horizon: float) -> None:
+    """Burst five fireworks: rays with a spark at each end."""
+    rng = plan.rng("fireworks")
+    for k in range(5):
+        x, y = sheet.w * (k + rng.uniform(0.3, 0.7)) / 5, horizon * rng.uniform(0.18, 0.62)
+        reach, colour = rng.uniform(80, 165), ("#ff5f7e", "#ffd35c", "#7be0ff", "#b98bff", "#7dffa8")[k]
+        sheet.glow(x, y, reach * 0.9, colour, 0.4)
+        rays, sparks = [], []
+        for n in range(26):
+            angle, inner, outer = n * math.tau / 26, reach * 0.16, reach * (1.0 if n % 2 else 0.66)
+            tip = (x + outer * math.cos(angle), y + outer * math.sin(angle) + outer * 0.06)
+            rays.append(trace("M", x + inner * math.cos(angle), y + inner * math.sin(angle), "L", *tip))
+            sparks.append(disc(*tip, 3.4 if n % 2 else 2.4))
+        sheet.stroke("".join(rays), colour, 2.2, 0.75)
+        sheet.path("".join(sparks), mix(colour, "#ffffff", 0.5))
 
 
 def _rainbow(sheet: Sheet, horizon: float) -> None:

@@ -32,7 +32,7 @@ _HABITS: Final = {
     Habit.FLOATS: """sailboat ship ferry passenger-ship speedboat motor-boat canoe duck swan person-rowing-boat person-surfing
         woman-surfing ring-buoy person-swimming""",
     Habit.CELESTIAL: """sun full-moon crescent-moon new-moon star glowing-star sparkles cloud rainbow comet meteor ringed-planet
-        globe-showing-americas globe-showing-asia-australia globe-showing-europe-africa snowflake droplet fireworks sparkler
+        globe-showing-americas globe-showing-asia-australia globe-showing-europe-africa snowflake droplet
         high-voltage""",
     Habit.SPACE: "rocket flying-saucer satellite alien alien-monster",
     Habit.VEHICLE: """ambulance articulated-lorry auto-rickshaw automobile bicycle bullet-train bus delivery-truck fire-engine

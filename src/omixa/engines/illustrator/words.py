@@ -30,15 +30,15 @@ PLACES: Final = _table(
         "city": "city skyline street downtown urban metropolis tokyo york london paris berlin shanghai skyscraper cityscape "
         "town road avenue traffic rooftop",
         "desert": "desert dune sahara oasis mesa egypt wasteland mars pyramid",
-        "snow": "snow snowy snowfall snowing winter arctic icy ice frozen glacier christmas ski skiing polar antarctica "
+        "snow": "snow snowy snowfall snowing winter arctic icy frozen glacier christmas ski skiing polar antarctica "
         "frosty blizzard iceberg snowman igloo",
-        "space": "space galaxy cosmos cosmic nebula orbit universe outer_space milky_way interstellar asteroid planet "
+        "space": "space galaxy cosmos cosmic nebula orbit universe outer_space interstellar asteroid planet "
         "saturn astronomy starship spaceship spacecraft lunar",
         "underwater": "underwater undersea reef coral aquarium deep_sea seabed submarine scuba ocean_floor",
         "studio": "studio product packshot isolated advertisement podium pedestal commercial showcase still_life",
         "room": "room interior indoor kitchen bedroom office living_room desk table library cafe restaurant home cozy cosy "
         "sofa couch armchair fireplace windowsill classroom bar bakery lounge shelf workshop",
-        "night_sky": "night_sky starry constellation aurora northern_lights stargazing meteor_shower",
+        "night_sky": "night_sky milky_way starry constellation aurora northern_lights stargazing meteor_shower",
         "abstract": "abstract pattern geometric gradient fluid shapes wallpaper bauhaus mandala fractal chaos harmony swirls "
         "generative",
         "ui": "dashboard ui ux interface app website webpage web_page wireframe mockup mock-up saas landing_page "
@@ -137,17 +137,20 @@ PAINTED_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         ),
         "city": _words("building buildings skyscraper city street office traffic tokyo london york light lights"),
         "desert": _words("desert sand dune cactus star stars"),
-        "snow": _words("snow winter ice snowflake snowing tree trees mountain mountains mount pine star stars"),
+        "snow": _words("snow winter ice iceberg snowflake snowing tree trees mountain mountains mount pine star stars"),
         "space": _words("star stars space galaxy nebula cosmos"),
         "underwater": _words("reef coral water ocean sea bubble bubbles seaweed"),
-        "room": _words("table desk room kitchen window office bedroom home library cafe restaurant shelf plant"),
-        "night_sky": _words("star stars sky"),
+        "room": _words(
+            "table desk room kitchen window office bedroom home library cafe restaurant shelf plant classroom bakery"
+        ),
+        "night_sky": _words("star stars sky milky way"),
         "studio": _words("studio podium pedestal"),
         "abstract": _words("wave waves shape shapes circle line lines color art ribbon ribbons"),
     }
 )
 PAINTED_ALWAYS: Final = _words(
-    "full crescent half sun moon sunset sunrise night morning evening day sky cloud clouds cloudy rain rainy storm fog weather "
+    "full crescent half firework fireworks sun moon "
+    " sunset sunrise night morning evening day sky cloud clouds cloudy rain rainy storm fog weather "
     "spring summer winter autumn fall sunny rainbow wind"
 )
 
@@ -200,7 +203,7 @@ IGNORED: Final = _words(
 # Words whose best picture is not the one the word lists would find.
 ALIASES: Final = _table(
     {
-        "airplane": "jet plane", "alien": "alien", "alien-monster": "monster", "amphora": "vase",
+        "airplane": "jet plane", "alien": "alien", "troll": "monster", "amphora": "vase",
         "artist": "artist painter", "astronaut": "spaceman astronaut", "automobile": "car", "baby": "baby",
         "baby-angel": "angel", "baby-chick": "chick", "backpack": "backpack", "ballet-dancer": "dancer",
         "bank": "bank", "bear": "bear", "bed": "bed", "beer-mug": "beer", "bicycle": "bike", "bird": "bird sparrow",
@@ -239,7 +242,8 @@ ALIASES: Final = _table(
         "notebook": "notebook", "octopus": "octopus", "office-building": "apartment skyscraper", "old-key": "key",
         "old-man": "grandfather", "old-woman": "grandmother grandma", "open-book": "book", "owl": "owl",
         "palm-tree": "palm", "panda": "panda", "parrot": "parrot",
-        "people-holding-hands": "children couple kids men people women", "person-biking": "cyclist",
+        "sheaf-of-rice": "wheat grain",
+        "people-holding-hands": "family children couple kids men people women", "person-biking": "cyclist",
         "person-in-lotus-position": "monk yoga", "person-rowing-boat": "sailor", "person-running": "jogger runner",
         "person-standing": "child person", "person-surfing": "surfer", "person-swimming": "diver",
         "pickup-truck": "pickup", "polar-bear": "polar_bear", "police-officer": "policeman", "pot-of-food": "soup",
@@ -251,7 +255,7 @@ ALIASES: Final = _table(
         "santa-claus": "santa", "school": "school", "scientist": "scientist", "shark": "shark",
         "shinto-shrine": "bridge", "ship": "ocean_liner ship", "singer": "guitarist musician",
         "skateboard": "skater", "skull": "skull", "snowman-without-snow": "snowman", "soccer-ball": "ball football",
-        "soft-ice-cream": "ice_cream icecream", "sparkler": "firework", "speaker-high-volume": "speaker",
+        "soft-ice-cream": "ice_cream icecream", "speaker-high-volume": "speaker",
         "sport-utility-vehicle": "suv", "spouting-whale": "whale", "star": "star",
         "steaming-bowl": "bowl ramen noodle", "student": "student", "studio-microphone": "microphone", "sun": "sun",
         "sunglasses": "sunglasses", "superhero": "superhero hero", "sushi": "sushi", "swan": "swan",
