@@ -62,7 +62,8 @@ class Settlement:
             await self._database.write(operation)
         except LedgerUnavailable as error:
             raise SettlementUnavailable(
-                "The picture was made, but the charge could not be recorded. Nothing was charged. Try again shortly.",
+                f"The picture was made, but its charge could not be confirmed. Ask for /requests/{record.request_id} later:"
+                " it is charged only if its result is there.",
                 retry_after_s=5,
             ) from error
 
