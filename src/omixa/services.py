@@ -21,6 +21,7 @@ from omixa.catalogue.loader import Catalogue, load_catalogue
 from omixa.config import ConfigError, Settings
 from omixa.domain.access import Secret
 from omixa.domain.models import Deployment
+from omixa.errors import StorageUnavailable
 from omixa.gateway.attempts import Attempts
 from omixa.gateway.finishing import Finisher
 from omixa.gateway.pipeline import Pipeline
@@ -61,6 +62,13 @@ class FailStop:
             self.reason = reason
             log.critical("process.failed", extra={"reason": reason})
             self._loop.call_soon_threadsafe(self._failed.set)
+
+    def check(self) -> None:
+        """Raise StorageUnavailable after a failure: whatever starts now could not be charged."""
+        if self.reason is not None:
+            raise StorageUnavailable(
+                "Omixa is stopping after a fault of its disk. Nothing was charged.", retry_after_s=5
+            )
 
     async def wait(self) -> str:
         """Wait for a failure and return its reason."""

@@ -50,6 +50,7 @@ async def _started_run(exchange: Exchange, services: Services) -> Run:
             run, model = _checked_run(exchange, services, body)
         else:
             run, model = await asyncio.to_thread(_checked_run, exchange, services, body)
+        services.fail_stop.check()
         services.runs.start(run, services.pipeline.execute(run, model), on_end=lease.release)
         lease.hand_on()
     return run
