@@ -19,7 +19,11 @@ def create_app(services: Services) -> ASGIApp:
     """Return the application that serves every operation."""
     operations = (*OPERATIONS, document_operation(OPERATIONS, services.catalogue))
     return Application(
-        Router([Route(row.path, Endpoint(row, services), methods=[row.method], name=row.id) for row in operations])
+        Router(
+            [Route(row.path, Endpoint(row, services), methods=[row.method], name=row.id) for row in operations],
+            # A path has one spelling; a redirect would be an answer outside the document.
+            redirect_slashes=False,
+        )
     )
 
 

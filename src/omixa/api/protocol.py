@@ -6,6 +6,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from omixa.api.errors import error_body, error_headers
@@ -13,6 +14,8 @@ from omixa.domain.ids import new_id
 from omixa.errors import HeadersTooLarge, MalformedHttp, OmixaError, RequestTimeout
 
 MAX_HEADER_BYTES = 64 * 1024
+
+_OFFER_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -42,7 +45,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Count bytes of headers that do not end; a body that shares a read with headers is not held against them."""
         waiting = self._in_headers
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("The bytes are not an HTTP request.")
         if waiting and self._in_headers:
             self._pending_bytes += len(data)
             if self._pending_bytes > MAX_HEADER_BYTES:
@@ -68,7 +77,30 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Let the request run."""
         self._headers_done()
-        super().on_headers_complete()
+        if not self._upgrade_offered:
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Let the request's body end."""
+        if not self._upgrade_offered:
+            super().on_message_complete()
+
+    @property
+    def _upgrade_offered(self) -> bool:
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Read the request again without its offer of another protocol, as if it had not been made.
+
+        The parser stops behind the headers of such a request and leaves out its body. Java's client makes the offer (h2c) in
+        its first request on each connection.
+        """
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [] if self.parser.should_keep_alive() else [b"connection: close"]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] not in _OFFER_HEADERS]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be parsed; uvicorn calls this, also when one of the methods above raised."""
