@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omixa.access.keys import PEPPER_BYTES, generate_pepper
 from omixa.billing.prices import publish_prices
@@ -32,12 +33,14 @@ from omixa.jobs.sweeper import Sweeper
 from omixa.limits import ByteBudget
 from omixa.providers.base import Provider
 from omixa.providers.foundry import FoundryProvider
-from omixa.providers.transport import AsgiApp, HttpTransport, InProcessTransport
 from omixa.routing.router import Router
 from omixa.storage.blobs import BlobStore, sync_directory
 from omixa.storage.database import Database
 from omixa.storage.sqlite import SqliteBackend
 from omixa.tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from omixa.providers.transport import AsgiApp
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +128,9 @@ async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Token
 
     Raises ConfigError when another server uses the data directory.
     """
+    # Here, because the command line opens a back office alone and should not wait for an HTTP client.
+    from omixa.providers.transport import HttpTransport, InProcessTransport
+
     settings.data_path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
     with _only_server(settings.data_path):
         async with AsyncExitStack() as stack:
