@@ -109,7 +109,7 @@ MAX_ANSWERS_BEFORE = 130
 MAX_MOMENT_S = 0.05
 # Every fourth request takes so much longer that it cannot be answered by then.
 SLOW_EACH, SLOW_S = 4, 2
-# Few pictures, so that the simulated provider paints each once; each request has a latency, and thus a prompt, of its own.
+# Few pictures, so that the simulated provider paints each once; the scenario in front makes each prompt the only one.
 SUBJECTS = ("a red kite over a field", "a calm lake at dawn", "a small robot in a garden", "a lighthouse in a storm")
 
 
@@ -210,10 +210,9 @@ def test_a_server_that_is_killed_under_load_charges_each_answer_once(tmp_path: P
 
 
 def _caller(chance: random.Random, number: int) -> Caller:
-    slow = number % SLOW_EACH == 0
-    latency_s = chance.randrange(20, 1200) / 1000 + SLOW_S * slow + number / 10**6
+    latency_s = chance.randrange(20, 1200) / 1000 + SLOW_S * (number % SLOW_EACH == 0)
     return Caller(
-        prompt=f"sim:slow={latency_s:.6f} {chance.choice(SUBJECTS)}",
+        prompt=f"sim:slow={latency_s:.3f}x2,okx{number + 1} {chance.choice(SUBJECTS)}",
         n=chance.choice((1, 1, 1, 2)),
         stream=chance.random() < 0.25,
     )

@@ -286,15 +286,26 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 @contextlib.contextmanager
-def raw_post(gateway: Gateway, key: str, body: bytes, *, content_length: int | None = None) -> Iterator[socket.socket]:
+def raw_post(
+    gateway: Gateway, authorization: str, body: bytes, *, content_length: int | None = None
+) -> Iterator[socket.socket]:
     """Send a request over a socket of its own, which is closed at the end whatever was answered."""
-    head = (
-        f"POST {CREATE} HTTP/1.1\r\nhost: test\r\nauthorization: {key}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body) if content_length is None else content_length}\r\n\r\n"
-    )
+    head = post_head(authorization, len(body) if content_length is None else content_length)
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) as connection:
-        connection.sendall(head.encode() + body)
+        connection.sendall(head + body)
         yield connection
+
+
+def post_head(authorization: str, content_length: int) -> bytes:
+    """Return the head of an image request."""
+    lines = (
+        f"POST {CREATE} HTTP/1.1",
+        "host: test",
+        f"authorization: {authorization}",
+        "content-type: application/json",
+        f"content-length: {content_length}",
+    )
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def encoded(body: dict[str, Any]) -> bytes:
