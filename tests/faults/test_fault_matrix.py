@@ -5,16 +5,19 @@ The numbers are those of the fault matrix in docs/money.md.
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import bindparam, update
 from tests.support.faults import (
     PROMPT,
     Customer,
@@ -31,6 +34,9 @@ from tests.support.servers import SIMULATOR_API_KEY, Simulator
 
 from omixa.billing import ledger
 from omixa.providers.wire import Timeouts
+from omixa.storage.database import Transaction
+from omixa.storage.tables import request
+from omixa.usage import records
 
 # A picture of 1024x1024 for PROMPT: 10 text tokens, for an edit 1,024 of its reference, 1,024 of the output.
 GENERATION_PRICE, EDIT_PRICE, FALLBACK_PRICE = "0.033900", "0.039000", "0.033000"
@@ -712,16 +718,14 @@ def test_a_charge_that_cannot_be_recorded_is_not_made(
         faulty.set_busy_timeout(100)
         with customer(faulty.gateway, "default") as buyer, sqlite3.connect(tmp_path / "omixa.db") as other:
             key = buyer.client.headers["authorization"].removeprefix("Bearer ")
-            outcomes: list[Outcome] = []
-            asking = threading.Thread(target=lambda: outcomes.append(buyer.ask(stream=stream)))
             calls = len(several_deployments.log())
-            asking.start()
-            eventually(lambda: len(several_deployments.log()) > calls)
-            other.execute("BEGIN IMMEDIATE")
-            asking.join()
+            with ThreadPoolExecutor(1) as pool:
+                asking = pool.submit(buyer.ask, stream=stream)
+                eventually(lambda: len(several_deployments.log()) > calls)
+                other.execute("BEGIN IMMEDIATE")
+                outcome = asking.result()
             other.execute("ROLLBACK")
         other.close()
-        (outcome,) = outcomes
         fault = Fault("27", "", 503, "settlement_unavailable", "server_error", "", None, retry_after="5")
         _check_error(outcome, fault, stream=stream)
         assert faulty.request(outcome.request_id)["state"] == "held"
@@ -732,25 +736,42 @@ def test_a_charge_that_cannot_be_recorded_is_not_made(
         assert faulty.findings() == []
 
 
+def _released(tx: Transaction, request_id: str, epoch: int) -> None:
+    assert ledger.release(tx, request_id, epoch, "interrupted")
+
+
+_take_over = update(request).where(request.c.id == bindparam("name")).values(owner_epoch=bindparam("of_epoch"))
+
+
+def _taken_over_and_released(tx: Transaction, request_id: str, epoch: int) -> None:
+    _taken_over(tx, request_id, epoch)
+    _released(tx, request_id, epoch + 1)
+
+
+def _taken_over(tx: Transaction, request_id: str, epoch: int) -> None:
+    assert tx.execute(_take_over, name=request_id, of_epoch=epoch + 1)
+
+
 @FORMS
-def test_a_hold_that_somebody_else_released_is_never_charged(
-    faulty: FaultyGateway, buyer: Customer, stream: bool
+@pytest.mark.parametrize("interfere", [_released, _taken_over_and_released, _taken_over])
+def test_a_hold_that_somebody_else_has_taken_is_never_charged(
+    faulty: FaultyGateway, buyer: Customer, interfere: Callable[[Transaction, str, int], None], stream: bool
 ) -> None:
-    """Row 31, as after a long pause: the sweeper of a successor was there first."""
+    """Row 31, as after a long pause: a successor was there first, and it alone may end the request."""
     faulty.simulator.play("slow=0.3")
-    outcomes: list[Outcome] = []
     calls = len(faulty.simulator.log())
-    asking = threading.Thread(target=lambda: outcomes.append(buyer.ask(stream=stream)))
-    asking.start()
-    eventually(lambda: len(faulty.simulator.log()) > calls)
-    assert faulty.runs.latest is not None
-    request_id = faulty.runs.latest.id
-    epoch = faulty.request(request_id)["owner_epoch"]
-    assert faulty.gateway.call(
-        lambda services: services.database.write(lambda tx: ledger.release(tx, request_id, epoch, "interrupted"))
-    )
-    asking.join()
-    (outcome,) = outcomes
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(buyer.ask, stream=stream)
+        eventually(lambda: len(faulty.simulator.log()) > calls)
+        assert faulty.runs.latest is not None
+        request_id = faulty.runs.latest.id
+        epoch = faulty.request(request_id)["owner_epoch"]
+        faulty.write(lambda tx: interfere(tx, request_id, epoch))
+        outcome = asking.result()
     fault = Fault("31", "", 503, "settlement_unavailable", "server_error", "", None, retry_after="1")
     _check_error(outcome, fault, stream=stream)
+    if interfere is _taken_over:
+        assert faulty.request(request_id)["state"] == "held"
+        faulty.write(functools.partial(_released, request_id=request_id, epoch=epoch + 1))
+        faulty.write(functools.partial(records.abandon_attempts, request_id=request_id, error_code="interrupted"))
     _check_nothing_was_billed(faulty, buyer, outcome, "interrupted")

@@ -24,7 +24,7 @@ from omixa.providers.foundry import FoundryProvider
 from omixa.providers.transport import AsgiReceive, AsgiSend, HttpTransport, InProcessTransport
 from omixa.routing.router import Router
 from omixa.services import Services
-from omixa.storage.database import Row
+from omixa.storage.database import Operation, Row
 from omixa.storage.tables import attempt, request, transfer
 from tests.support.document import events
 from tests.support.servers import SIMULATOR_API_KEY, Gateway, Simulator, running_gateway
@@ -132,6 +132,10 @@ class FaultyGateway:
             return list(map(str, found.findings))
 
         return self.gateway.call(check)
+
+    def write(self, operation: Operation[Any]) -> None:
+        """Change the ledger behind the gateway's back."""
+        self.gateway.call(lambda services: services.database.write(operation))
 
     def wait_for_runs(self) -> None:
         """Wait until nothing is in progress."""
