@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import fcntl
 import resource
 import shutil
 import sys
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = _run(directory, works, options.rounds, QUICK_PACE if options.quick else 1.0)
     text = markdown(report)
     print(f"\n{text}")
-    _write(report, text)
+    _write(report, text, whole=works == list(WORKS) and not options.quick)
     failed = sum(sample.load.failed for sample in report.samples)
     return 0 if report.books.right and not failed else 1
 
@@ -71,7 +72,7 @@ def _allow_open_files() -> None:
 
 @contextlib.contextmanager
 def _directory(parent: Path, *, rounds: int) -> Iterator[Path]:
-    """Make a directory for one run and delete it at the end."""
+    """Make a directory for one run and delete it at the end. Two runs at once would only measure each other."""
     parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(parent).free
     if free < rounds * DISK_BYTES_PER_ROUND:
@@ -80,8 +81,13 @@ def _directory(parent: Path, *, rounds: int) -> Iterator[Path]:
         )
     if filesystem(parent) == "tmpfs":
         print("The data directory is in memory: what waiting for a disk costs is not measured. --data names another.")
-    with tempfile.TemporaryDirectory(prefix="run-", dir=parent) as name:
-        yield Path(name)
+    with (parent / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("another benchmark is running here; wait for its end") from None
+        with tempfile.TemporaryDirectory(prefix="run-", dir=parent) as name:
+            yield Path(name)
 
 
 def _run(directory: Path, works: Sequence[Work], rounds: int, pace: float) -> Report:
@@ -128,14 +134,17 @@ def _books(closed: Gateway, samples: Sequence[Sample]) -> Books:
     )
 
 
-def _write(report: Report, text: str) -> None:
+def _write(report: Report, text: str, *, whole: bool) -> None:
+    """Write the figures; what was measured only in part does not replace the latest report."""
     RESULTS.mkdir(exist_ok=True)
     stamp = report.started.removesuffix(" UTC").replace(" ", "-").replace(":", "")
     encoded = msgspec.json.format(msgspec.json.encode(report), indent=1)
     (RESULTS / f"{stamp}.json").write_bytes(encoded + b"\n")
+    print(f"Written: bench/results/{stamp}.json{', latest.md, latest.png' if whole else ''}")
+    if not whole:
+        return
     (RESULTS / "latest.md").write_text(f"{text}\n![Omixa beside nginx](latest.png)\n")
     (RESULTS / "latest.png").write_bytes(draw(report.lines, report.started))
-    print(f"Written: bench/results/{stamp}.json, latest.md, latest.png")
 
 
 if __name__ == "__main__":
