@@ -1,31 +1,35 @@
-"""The command line: omixa serve, keys, credits, usage, ledger, models, config, simulate, completion."""
+"""The command line: omixa serve, keys, credits, usage, ledger, models, config, simulate, completion.
+
+What a command needs beyond the configuration is imported when it runs, because shells start `omixa` for each completion.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import getpass
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 import msgspec
 from click.shell_completion import get_completion_class
 
 from omixa import __version__, config
-from omixa.access.store import KeyRow
-from omixa.billing.verify import Verification, verify
-from omixa.domain.access import Mode
+from omixa.domain.access import DEFAULT_WORKSPACE, Mode
 from omixa.domain.money import format_usd, parse_usd
 from omixa.domain.times import iso_time
 from omixa.errors import OmixaError
-from omixa.gateway.workspaces import DEFAULT_WORKSPACE
-from omixa.services import BackOffice, open_back_office
-from omixa.usage import analytics
-from omixa.usage.analytics import RequestSummary
+
+if TYPE_CHECKING:
+    from omixa.access.store import KeyRow
+    from omixa.billing.verify import Verification
+    from omixa.services import BackOffice
+    from omixa.usage.analytics import RequestSummary
 
 T = TypeVar("T")
 
@@ -54,6 +58,8 @@ class Context:
 
     def run(self, work: Callable[[BackOffice], Awaitable[T]]) -> T:
         """Open the database, do the work and close everything."""
+        from omixa.services import open_back_office
+
         settings = self.configuration().settings
 
         async def main() -> T:
@@ -137,9 +143,17 @@ def serve(context: Context, host: str | None, port: int | None, data_dir: str | 
     flags = {"host": host, "port": port} | ({"data_dir": data_dir} if data_dir else {})
     settings = context.configuration(**flags).settings
     configure_logging(settings.log_level)
+    _tune_garbage_collection()
     reason = _run(_serve(settings))
     if reason is not None:
         _fail(f"stopped: {reason}. Start again to recover; nothing that was acknowledged is lost.", EXIT_IO_ERROR)
+
+
+def _tune_garbage_collection() -> None:
+    """Collect less often: a request makes thousands of objects and hardly a cycle, and the code itself never goes away."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 async def _serve(settings: config.Settings) -> str | None:
@@ -298,6 +312,7 @@ def usage() -> None:
 @click.pass_obj
 def list_usage(context: Context, workspace: str, mode: Mode, limit: int, as_json: bool) -> None:
     """List requests, newest first."""
+    from omixa.usage import analytics
 
     async def work(office: BackOffice) -> Sequence[RequestSummary]:
         workspace_id = await office.workspaces.find(workspace)
@@ -329,6 +344,7 @@ def ledger() -> None:
 @click.pass_obj
 def verify_ledger(context: Context, as_json: bool) -> None:
     """Check every invariant of the ledger; exit 1 when one is broken."""
+    from omixa.billing.verify import verify
 
     async def work(office: BackOffice) -> Verification:
         return await office.database.read(lambda tx: verify(tx, result_exists=office.blobs.has))

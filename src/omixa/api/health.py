@@ -7,8 +7,8 @@ import msgspec
 from omixa.access.store import find_workspace
 from omixa.api import shapes
 from omixa.api.exchange import Exchange
+from omixa.domain.access import DEFAULT_WORKSPACE
 from omixa.errors import OmixaError
-from omixa.gateway.workspaces import DEFAULT_WORKSPACE
 from omixa.services import Services
 
 

@@ -8,6 +8,9 @@ from typing import Literal
 
 Mode = Literal["live", "test"]
 
+# Exists from the start.
+DEFAULT_WORKSPACE = "default"
+
 
 class Secret:
     """A credential. Printing or formatting it gives stars; `reveal` is called only where it is sent or compared."""

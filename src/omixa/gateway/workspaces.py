@@ -9,12 +9,10 @@ from omixa.access import keys, store
 from omixa.access.store import KeyRow
 from omixa.billing import ledger
 from omixa.billing.ledger import Balance
-from omixa.domain.access import Mode, Principal, Secret
+from omixa.domain.access import DEFAULT_WORKSPACE, Mode, Principal, Secret
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
 from omixa.errors import InvalidRequest, NotFound, Unauthenticated
 from omixa.storage.database import Database, Transaction
-
-DEFAULT_WORKSPACE = "default"
 
 # Play money that every new workspace starts with, so that a test key works at once.
 PLAY_MONEY_MICRO_USD = 1_000_000_000
