@@ -11,7 +11,16 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from tests.support.faults import CREATE, CREDIT, Customer, FaultyGateway, customer, request_body, running_faulty_gateway
+from tests.support.faults import (
+    CREATE,
+    CREDIT,
+    Customer,
+    FaultyGateway,
+    customer,
+    eventually,
+    request_body,
+    running_faulty_gateway,
+)
 from tests.support.servers import Simulator
 from tests.support.serving import ServerProcess, open_account, run_omixa, serving
 
@@ -77,7 +86,8 @@ def test_a_result_that_cannot_be_made_durable_is_not_charged(
         _check_admission_is_closed(faulty, buyer, several_deployments)
         monkeypatch.undo()
         assert faulty.findings() == []
-    (tmp_path / "results").unlink() if break_disk is _break_directory else None
+    if break_disk is _break_directory:
+        (tmp_path / "results").unlink()
     _check_new_start(several_deployments, tmp_path)
 
 
@@ -153,8 +163,7 @@ def test_a_ledger_that_breaks_while_a_picture_is_made_charges_nothing(
 
         with ThreadPoolExecutor(1) as pool:
             asking = pool.submit(buyer.ask)
-            while len(several_deployments.log()) == before:
-                pass
+            eventually(lambda: len(several_deployments.log()) > before)
             with pytest.raises(Exception, match="ledger cannot be written"):
                 faulty.gateway.call(break_it)
             outcome = asking.result()

@@ -285,11 +285,11 @@ def test_a_next_attempt_needs_the_hold(disk: DiskLedger) -> None:
         disk.call(disk.settlement.next_attempt(failed(following), a_call(request_id, 3)))
 
 
-def test_a_settlement_that_cannot_be_written_says_that_nothing_was_charged(disk: DiskLedger) -> None:
+def test_a_settlement_that_cannot_be_written_promises_nothing(disk: DiskLedger) -> None:
     request_id, call = disk.hold(50_000)
     settlement = disk.settlement
     disk.database.close()
-    with pytest.raises(SettlementUnavailable, match="Nothing was charged"):
+    with pytest.raises(SettlementUnavailable, match="could not be confirmed"):
         disk.call(
             settlement.capture(
                 a_record(disk.customer, request_id, ONE_PICTURE, 50_000), a_result(request_id), [succeeded(call)]
