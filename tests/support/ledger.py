@@ -230,7 +230,7 @@ class DiskLedger:
         """Hold, store where asked to, and capture; return the request."""
         request_id, call = self.hold(amount)
         if stored:
-            self.call(self.blobs.put(a_result(request_id).ref, [b"result of ", request_id.encode()]))
+            self.call(self.blobs.put(a_result(request_id).ref, lambda: [b"result of ", request_id.encode()]))
         record = a_record(self.customer, request_id, usage, amount)
         self.call(self.settlement.capture(record, a_result(request_id), [succeeded(call, usage)]))
         return request_id

@@ -93,7 +93,7 @@ def settle_until_killed(directory: Path, customer: Customer, outcome: Connection
         call, amount = a_call(request_id), 50_000
         await settlement.authorise(a_hold(customer, request_id, amount, settlement.node), [call])
         result = a_result(request_id)
-        await blobs.put(result.ref, [request_id.encode()])
+        await blobs.put(result.ref, lambda: [request_id.encode()])
         record = a_record(customer, request_id, ONE_PICTURE, amount)
         await settlement.capture(record, result, [succeeded(call)])
         outcome.send(request_id)

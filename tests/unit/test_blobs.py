@@ -40,7 +40,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def test_what_is_put_is_got_back_until_it_is_deleted(store: BlobStore) -> None:
     assert run(store.get(NAME)) is None
     assert not store.has(NAME)
-    run(store.put(NAME, [b"one", memoryview(b"two"), b"", b"three"]))
+    run(store.put(NAME, lambda: [b"one", memoryview(b"two"), b"", b"three"]))
     assert run(store.get(NAME)) == b"onetwothree"
     assert store.has(NAME)
     assert store.names() == [NAME]
@@ -73,7 +73,7 @@ def test_any_pieces_arrive_whole_even_when_the_system_writes_little_at_a_time(
 def test_many_results_at_a_time(store: BlobStore) -> None:
     async def put_and_get() -> None:
         names = [f"2026112{number % 3}/req_{number:03}" for number in range(60)]
-        await asyncio.gather(*(store.put(name, [name.encode() * 1000]) for name in names))
+        await asyncio.gather(*(store.put(name, lambda name=name: [name.encode() * 1000]) for name in names))
         assert await asyncio.gather(*map(store.get, names)) == [name.encode() * 1000 for name in names]
         assert sorted(store.names()) == sorted(names)
 
@@ -81,7 +81,7 @@ def test_many_results_at_a_time(store: BlobStore) -> None:
 
 
 def test_files_are_only_for_their_owner(store: BlobStore, tmp_path: Path) -> None:
-    run(store.put(NAME, [b"private"]))
+    run(store.put(NAME, lambda: [b"private"]))
     path = tmp_path / "results" / NAME
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -102,10 +102,10 @@ def test_the_bytes_are_synced_before_their_name_and_the_name_before_the_answer(
         steps.append("rename")
         return rename(path, target)
 
-    run(store.put("20261123/req_00", [b"the directory is there from here on"]))
+    run(store.put("20261123/req_00", lambda: [b"the directory is there from here on"]))
     monkeypatch.setattr(blobs_module.os, "fsync", log_sync)
     monkeypatch.setattr(Path, "rename", log_rename)
-    run(store.put(NAME, [b"bytes"]))
+    run(store.put(NAME, lambda: [b"bytes"]))
     assert steps == ["sync file", "rename", "sync directory"]
 
 
@@ -113,7 +113,7 @@ def test_the_bytes_are_synced_before_their_name_and_the_name_before_the_answer(
 def test_a_disk_that_fails_leaves_no_result_and_stops_the_process(
     store: BlobStore, fatal: list[str], monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    run(store.put("20261123/req_00", [b"before"]))
+    run(store.put("20261123/req_00", lambda: [b"before"]))
 
     def fail(*_: object) -> int:
         raise OSError(28, "No space left on device")
@@ -121,7 +121,7 @@ def test_a_disk_that_fails_leaves_no_result_and_stops_the_process(
     with monkeypatch.context() as patch:
         patch.setattr(blobs_module.os, failing, fail)
         with pytest.raises(StorageUnavailable, match="Nothing was charged"):
-            run(store.put(NAME, [b"bytes"]))
+            run(store.put(NAME, lambda: [b"bytes"]))
     assert len(fatal) == 1
     assert run(store.get(NAME)) is None
     assert store.names() == ["20261123/req_00"]
@@ -133,7 +133,7 @@ def test_a_directory_that_cannot_be_made_stops_the_process(tmp_path: Path, fatal
     (tmp_path / "results").write_text("a file in the way")
     store = BlobStore(tmp_path / "results", on_fatal=fatal.append)
     with pytest.raises(StorageUnavailable):
-        run(store.put(NAME, [b"bytes"]))
+        run(store.put(NAME, lambda: [b"bytes"]))
     assert len(fatal) == 1
     store.close()
 
@@ -142,7 +142,7 @@ def test_a_directory_that_cannot_be_made_stops_the_process(tmp_path: Path, fatal
     "name", ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", "A/b", "a/b.png", "a b", "a/.b", "a\n"]
 )
 def test_names_cannot_leave_the_directory(store: BlobStore, name: str) -> None:
-    for work in (store.put(name, [b""]), store.get(name), store.delete(name)):
+    for work in (store.put(name, lambda: [b""]), store.get(name), store.delete(name)):
         with pytest.raises(ValueError, match="not a name"):
             run(work)
     with pytest.raises(ValueError, match="not a name"):

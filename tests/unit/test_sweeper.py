@@ -154,8 +154,8 @@ def test_files_that_no_captured_request_refers_to_are_removed_at_the_start(disk:
     captured = disk.settle(stored=True)
     interrupted, _ = disk.hold(10_000)
     for request_id in (interrupted, "req_unheardof"):
-        disk.call(disk.blobs.put(a_result(request_id).ref, [b"never charged"]))
-    disk.call(disk.blobs.put(f"20250101/{captured}", [b"not where the request says"]))
+        disk.call(disk.blobs.put(a_result(request_id).ref, lambda: [b"never charged"]))
+    disk.call(disk.blobs.put(f"20250101/{captured}", lambda: [b"not where the request says"]))
     (disk.directory / "results" / "20261123" / ".req_1.unfinished").write_bytes(b"half")
     disk.restart()
     assert disk.blobs.names() == [a_result(captured).ref]
@@ -164,7 +164,7 @@ def test_files_that_no_captured_request_refers_to_are_removed_at_the_start(disk:
 
 def test_the_file_of_a_request_in_progress_is_left_alone(disk: DiskLedger) -> None:
     request_id, _ = disk.hold(10_000)
-    disk.call(disk.blobs.put(a_result(request_id).ref, [b"about to be charged"]))
+    disk.call(disk.blobs.put(a_result(request_id).ref, lambda: [b"about to be charged"]))
     assert disk.call(disk.sweeper.remove_orphans()) == 0
     assert disk.blobs.has(a_result(request_id).ref)
 

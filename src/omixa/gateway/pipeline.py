@@ -7,7 +7,6 @@ after (the answer on the wire) is in `api/`.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -31,9 +30,6 @@ from omixa.storage.blobs import BlobStore
 from omixa.usage.records import StartedAttempt, UsageRecord, day_of
 
 log = logging.getLogger(__name__)
-
-# Pictures up to this size together are hashed on the event loop: that takes less time than to change threads.
-INLINE_PACK_BYTES = 64 * 1024
 
 
 class ClientGone(CallerError):
@@ -131,11 +127,15 @@ class Pipeline:
         self, run: Run, envelope: Mapping[str, Any], images: Sequence[Image], created: int
     ) -> StoredResult:
         """Make the answer durable; only then may it be charged."""
-        pack = functools.partial(results.pack, run.id, self.settlement.node.epoch, envelope, images)
-        small = sum(len(image.data) for image in images) <= INLINE_PACK_BYTES
-        pieces, digest = pack() if small else await asyncio.to_thread(pack)
+        digest = ""
+
+        def produce() -> list[bytes]:
+            nonlocal digest
+            pieces, digest = results.pack(run.id, self.settlement.node.epoch, envelope, images)
+            return pieces
+
         ref = f"{day_of(created * 1000).replace('-', '')}/{run.id}"
-        await self.blobs.put(ref, pieces)
+        await self.blobs.put(ref, produce)
         return StoredResult(ref, digest, self.retention_ms)
 
     async def _released(self, run: Run, calls: AttemptLog, error: Exception) -> OmixaError:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import queue
 import re
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,13 +17,31 @@ from omixa.errors import StorageUnavailable
 
 T = TypeVar("T")
 
-# Threads that wait for the disk. Each holds one result, so this also bounds how many are written at once.
-WRITE_THREADS = 8
+# Threads that write, each a group at a time: what is queued shares a change of threads and a sync of the directory.
+WRITE_THREADS = 2
+MAX_GROUP = 64
+# Threads that read and delete.
+OTHER_THREADS = 2
 
 # A system call takes at most this many pieces (IOV_MAX on Linux is 1024).
 _MAX_PIECES = 512
 
+Pieces = Sequence[bytes | memoryview]
+
 _NAME = re.compile(r"[a-z0-9_]+(?:/[a-z0-9_]+)*")
+
+
+class _Put:
+    """One queued result and where its outcome goes."""
+
+    __slots__ = ("error", "future", "loop", "path", "produce")
+
+    def __init__(self, path: Path, produce: Callable[[], Pieces], loop: asyncio.AbstractEventLoop) -> None:
+        self.path = path
+        self.produce = produce
+        self.loop = loop
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.error: BaseException | None = None
 
 
 class BlobStore:
@@ -34,14 +55,25 @@ class BlobStore:
     def __init__(self, directory: Path, *, on_fatal: Callable[[str], None]) -> None:
         self._directory = directory
         self._on_fatal = on_fatal
-        self._threads = ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="omixa-blob")
+        self._threads = ThreadPoolExecutor(OTHER_THREADS, thread_name_prefix="omixa-blob")
+        self._puts: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
+        self._writers = [
+            threading.Thread(target=self._write_loop, name="omixa-blob", daemon=True) for _ in range(WRITE_THREADS)
+        ]
         # Directories whose own entry is known to be durable.
         self._durable_directories: set[Path] = set()
+        for writer in self._writers:
+            writer.start()
 
-    async def put(self, name: str, pieces: Sequence[bytes | memoryview]) -> None:
-        """Store the pieces, one after the other, durably. Raises StorageUnavailable when the disk fails."""
+    async def put(self, name: str, produce: Callable[[], Pieces]) -> None:
+        """Store the pieces that `produce` gives, one after the other, durably. Raises StorageUnavailable when the disk fails.
+
+        `produce` is called in a thread, so it may take its time to hash megabytes.
+        """
+        item = _Put(self._path(name), produce, asyncio.get_running_loop())
+        self._puts.put(item)
         try:
-            await self._in_thread(self._put, self._path(name), pieces)
+            await item.future
         except OSError as error:
             self._on_fatal(f"a result could not be made durable: {error}")
             raise StorageUnavailable(
@@ -77,6 +109,10 @@ class BlobStore:
 
     def close(self) -> None:
         """Finish what is being written. Blocking."""
+        for _ in self._writers:
+            self._puts.put(None)
+        for writer in self._writers:
+            writer.join()
         self._threads.shutdown(wait=True)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
@@ -87,17 +123,51 @@ class BlobStore:
             raise ValueError(f"not a name of a stored result: {name!r}")
         return self._directory / name
 
-    def _put(self, path: Path, pieces: Sequence[bytes | memoryview]) -> None:
-        self._make_durable_directory(path.parent)
-        unfinished = path.parent / f".{path.name}.unfinished"
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            _write_all(descriptor, pieces)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        unfinished.rename(path)
-        sync_directory(path.parent)
+    def _write_loop(self) -> None:
+        while (group := self._next_group()) is not None:
+            try:
+                self._write_group(group)
+            except BaseException as error:  # noqa: BLE001 - told to whoever waits
+                for item in group:
+                    item.error = error
+            _deliver(group)
+            # A group holds pictures; they must not live on while the thread waits.
+            del group
+
+    def _next_group(self) -> list[_Put] | None:
+        first = self._puts.get()
+        if first is None:
+            return None
+        group = [first]
+        while len(group) < MAX_GROUP:
+            try:
+                item = self._puts.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                self._puts.put(None)
+                break
+            group.append(item)
+        return group
+
+    def _write_group(self, group: Sequence[_Put]) -> None:
+        """Write every file, then sync each, then give all their names, then sync the directories."""
+        with contextlib.ExitStack() as stack:
+            written = []
+            for item in group:
+                self._make_durable_directory(item.path.parent)
+                unfinished = item.path.parent / f".{item.path.name}.unfinished"
+                descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                stack.callback(os.close, descriptor)
+                _write_all(descriptor, item.produce())
+                written.append((descriptor, unfinished, item.path))
+            for descriptor, _, _ in written:
+                os.fsync(descriptor)
+                _forget_pages(descriptor)
+        for _, unfinished, path in written:
+            unfinished.rename(path)
+        for directory in {path.parent for _, _, path in written}:
+            sync_directory(directory)
 
     def _make_durable_directory(self, directory: Path) -> None:
         if directory in self._durable_directories:
@@ -114,6 +184,29 @@ class BlobStore:
 
     def _delete(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+
+def _deliver(group: Sequence[_Put]) -> None:
+    """Hand the outcomes to the event loops that wait for them: one wake-up for each loop."""
+    for loop in {item.loop for item in group}:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle, [item for item in group if item.loop is loop])
+
+
+def _settle(items: Sequence[_Put]) -> None:
+    for item in items:
+        if item.future.done():
+            continue
+        if item.error is None:
+            item.future.set_result(None)
+        else:
+            item.future.set_exception(item.error)
+
+
+def _forget_pages(descriptor: int) -> None:
+    """Let the system reuse a file's memory: hardly any result is read again, and reused pages cost far less than fresh ones."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _write_all(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:

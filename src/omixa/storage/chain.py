@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
+
+import msgspec
 
 from omixa.storage.database import Row
 from omixa.storage.tables import audit_log, transfer
@@ -19,4 +20,4 @@ AUDIT_COLUMNS = tuple(column.name for column in audit_log.columns if column.name
 def row_hash(row: Row, columns: tuple[str, ...]) -> str:
     """Return the SHA-256 over these columns of a row, the hash before it among them, in hexadecimal."""
     fields = [row[name] for name in columns]
-    return hashlib.sha256(json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()

@@ -1,8 +1,9 @@
 """The database as the rest of Omixa sees it: `write` and `read` take a function of a transaction.
 
-All writes of a process go through one thread. It takes whatever is queued, runs each operation inside its own savepoint and
-commits once for the group, so that many requests share one wait for the disk and an operation that fails leaves its
-neighbours alone. `write` returns only after the commit is durable. Reads run beside it on connections of their own.
+All writes of a process go through one thread. It takes whatever is queued, runs the operations and commits once for the
+group, so that many requests share one wait for the disk. When an operation fails, the group is run again with a savepoint
+for each, so that it leaves its neighbours alone. `write` returns only after the commit is durable. Reads run beside it on
+connections of their own.
 
 Statements are SQLAlchemy Core expressions, compiled once per database to the driver's SQL: the same rooms run on every
 backend, and the hot path pays only for the driver.
@@ -283,14 +284,36 @@ class Database:
             self._fail_group(group, None)
             return
         try:
-            connection.execute(self.backend.begin_write)
-            transaction = Transaction(connection, self)
-            for item in group:
-                self._run_one(transaction, item)
-            connection.execute("COMMIT")
+            if not self._run_together(connection, group):
+                self._run_apart(connection, group)
         except BaseException as error:  # noqa: BLE001 - whatever happened, nobody in the group may be told that it worked
             self._abandon(connection)
             self._fail_group(group, error)
+
+    def _run_together(self, connection: Connection, group: Sequence[_Write]) -> bool:
+        """Run a group without savepoints, which is what nearly always works; return False when it has to be run apart."""
+        connection.execute(self.backend.begin_write)
+        transaction = Transaction(connection, self)
+        for item in group:
+            try:
+                item.result = item.operation(transaction)
+            except BaseException as error:
+                if self.backend.is_fatal(error):
+                    raise
+                connection.execute("ROLLBACK")
+                item.error = error
+                return len(group) == 1
+        connection.execute("COMMIT")
+        return True
+
+    def _run_apart(self, connection: Connection, group: Sequence[_Write]) -> None:
+        """Run each operation of a group in a savepoint of its own, so that one that fails leaves the others alone."""
+        connection.execute(self.backend.begin_write)
+        transaction = Transaction(connection, self)
+        for item in group:
+            item.error = None
+            self._run_one(transaction, item)
+        connection.execute("COMMIT")
 
     def _run_one(self, transaction: Transaction, item: _Write) -> None:
         transaction.savepoint("operation")
