@@ -149,18 +149,15 @@ def test_a_key_from_its_creation_to_its_end(omixa: Omixa, server: Server) -> Non
         "keys", "create", "--workspace", "atelier", "--mode", "test", "--name", "site", "--model", MODEL.lower()
     )
     assert created["models"] == [MODEL]
-    (listed,) = omixa.json("keys", "list", "--workspace", "atelier")
-    assert (listed["id"], listed["name"], listed["last4"]) == (created["id"], "site", created["key"][-4:])
-    assert (listed["mode"], listed["workspace"], listed["revoked"]) == ("test", "atelier", "")
-    assert created["key"] not in json.dumps(listed)
     with server.client(created["key"]) as client:
         assert client.get(f"{API}/models").status_code == 200
         assert omixa("keys", "revoke", created["id"]) == f"{created['id']} is revoked."
         assert client.get(f"{API}/models").status_code == 401
-    table = omixa("keys", "list").splitlines()
-    assert table[0].split()[:3] == ["id", "workspace", "mode"]
-    (row,) = (line for line in table if created["id"] in line)
-    assert row.rstrip().endswith("Z")
+    (listed,) = omixa.json("keys", "list", "--workspace", "atelier")
+    assert (listed["id"], listed["name"], listed["last4"]) == (created["id"], "site", created["key"][-4:])
+    assert (listed["mode"], listed["workspace"], listed["models"]) == ("test", "atelier", MODEL)
+    assert listed["created"] <= listed["revoked"]
+    assert created["key"] not in json.dumps(listed)
 
 
 def test_credit_is_granted_to_the_named_mode(omixa: Omixa) -> None:
@@ -180,7 +177,6 @@ def test_credit_is_granted_to_the_named_mode(omixa: Omixa) -> None:
         ("keys revoke key_nothing", EXIT_FAILURE, "no active key"),
         ("credits grant --mode live --amount 1,50 --reason x", EXIT_USAGE, "--amount"),
         ("credits grant --mode live --amount -5 --reason x", EXIT_USAGE, "--amount"),
-        ("credits grant --mode live --amount 0 --reason x", EXIT_FAILURE, "above 0"),
         ("usage list --workspace nowhere", EXIT_FAILURE, "no workspace"),
     ],
 )
@@ -201,15 +197,14 @@ def test_usage_lists_what_was_made(omixa: Omixa, server: Server, live_key: str) 
     (row,) = rows
     assert (row["request"], row["billed"]) == (made["omixa"]["request_id"], made["usage"]["billed_amount"])
     assert (row["model"], row["state"], row["outcome"], row["images"]) == (MODEL, "captured", "ok", 2)
-    table = omixa("usage", "list", "--workspace", "studio")
-    assert made["omixa"]["request_id"] in table
-    assert omixa("usage", "list", "--mode", "test") == "No test requests in workspace default yet."
+    header, *lines = omixa("usage", "list", "--workspace", "studio").splitlines()
+    assert header.split() == ["request", "created", "model", "operation", "state", "outcome", "images", "billed"]
+    assert lines[0].split()[0] == made["omixa"]["request_id"]
 
 
 def test_the_ledger_is_verified_while_the_server_runs(omixa: Omixa, server: Server, live_key: str) -> None:
     with server.client(live_key) as client:
         post(client)
-    assert omixa("ledger", "verify").endswith("The ledger is clean.")
     report = omixa.json("ledger", "verify")
     assert (report["clean"], report["findings"]) == (True, [])
     assert sum(report["checked"].values()) > 0

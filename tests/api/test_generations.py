@@ -86,7 +86,7 @@ def test_usage_has_the_names_of_openai_and_adds_up_to_the_bill(client: httpx.Cli
         "input_image": (0, 0),
         "output_image": (1024, 1024 * Decimal("33.00") / 10**6),
     }
-    exact = sum(amount for _, amount in lines.values())
+    exact = sum((amount for _, amount in lines.values()), Decimal())
     assert Decimal(omixa["exact_amount"]) == exact
     billed = exact.quantize(Decimal("0.0001"), ROUND_UP)
     assert usage["billed_amount"] == omixa["billed_amount"] == f"{billed:.6f}"

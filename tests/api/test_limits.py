@@ -40,7 +40,11 @@ TIMEOUT_S = 1.5
 @pytest.fixture(scope="module")
 def small(foundry: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with low limits."""
-    limits = {"max_body_bytes": BODY_LIMIT, "max_body_bytes_in_flight": BODY_LIMIT, "max_requests_in_flight": 1}
+    limits: dict[str, Any] = {
+        "max_body_bytes": BODY_LIMIT,
+        "max_body_bytes_in_flight": BODY_LIMIT,
+        "max_requests_in_flight": 1,
+    }
     with running_gateway(tmp_path_factory.mktemp("small"), foundry, **limits) as running:
         yield running
 
