@@ -25,8 +25,7 @@ from tests.support.footprint import footprint
 from tests.support.pictures import data_url, picture
 from tests.support.servers import Gateway, Simulator, running_gateway
 
-from omixa.billing.invariants import Finding
-from omixa.billing.verify import verify
+from omixa.billing.verify import Finding, verify
 
 MODEL = "MAI-Image-2.5"
 API = "/api/v1"
