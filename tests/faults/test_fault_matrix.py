@@ -247,7 +247,7 @@ def test_a_provider_that_cannot_be_reached(
     assert len(faulty.simulator.log()) == calls
 
 
-IMPATIENT = Timeouts(first_byte_s=0.3, total_s=5, connect_s=0.2, slow_step_s=0.2)
+IMPATIENT = Timeouts(first_byte_s=0.1, total_s=5, connect_s=0.2, slow_step_s=0.2)
 
 
 @pytest.fixture

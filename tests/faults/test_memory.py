@@ -16,7 +16,7 @@ from tests.support.serving import ServerProcess, open_account, serving
 
 MAX_PEAK_BYTES = 400_000_000
 CLIENTS = 64
-ROUNDS = 3
+ROUNDS = 2
 CREDIT = 10**9
 # All pictures arrive together, after this time.
 LATENCY_S = 0.5

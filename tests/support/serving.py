@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from omixa.billing.verify import Finding, verify
 from omixa.config import Settings
 from omixa.services import BackOffice, open_back_office
 from tests.support.servers import SIMULATOR_API_KEY, Simulator
@@ -124,6 +125,17 @@ def open_account(data_dir: Path, credit_micro_usd: int) -> str:
     async def main() -> str:
         async with open_back_office(Settings(data_dir=str(data_dir))) as office:
             return await work(office)
+
+    return asyncio.run(main())
+
+
+def findings(data_dir: Path) -> tuple[Finding, ...]:
+    """Return what is wrong with the ledger of a data directory, also beside a running server."""
+
+    async def main() -> tuple[Finding, ...]:
+        async with open_back_office(Settings(data_dir=str(data_dir))) as office:
+            found = await office.database.read(lambda tx: verify(tx, result_exists=office.blobs.has))
+            return found.findings
 
     return asyncio.run(main())
 
