@@ -1,6 +1,6 @@
 """Every way in which a provider, a client or the disk can fail, through HTTP: what the client sees, what it pays, what is kept.
 
-The numbers are those of the fault matrix in docs/money.md.
+Each kind of fault has a number, a row of the matrix, by which tests and findings name it.
 """
 
 from __future__ import annotations
