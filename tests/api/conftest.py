@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.support.document import Document
 from tests.support.servers import Gateway
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from tests.support.document import Document, events
-from tests.support.servers import Gateway, Simulator, running_gateway
 
 from omixa.access import store
 from omixa.access.keys import parse_key
@@ -19,6 +17,8 @@ from omixa.billing.ledger import Hold
 from omixa.domain.access import Principal
 from omixa.domain.ids import new_id
 from omixa.services import Services
+from tests.support.document import Document, events
+from tests.support.servers import Gateway, Simulator, running_gateway
 
 MODEL = "MAI-Image-2.5"
 API = "/api/v1"

@@ -15,10 +15,10 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from tests.support.commands import Omixa, Server
-from tests.support.servers import SIMULATOR_API_KEY, Simulator
 
 from omixa.access.keys import parse_key
+from tests.support.commands import Omixa, Server
+from tests.support.servers import SIMULATOR_API_KEY, Simulator
 
 MODEL = "MAI-Image-2.5"
 API = "/api/v1"

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from PIL import ImageChops, ImageStat
+
 from tests.support.document import Document
 from tests.support.footprint import footprint, money
 from tests.support.pictures import data_url, decoded, picture, reference

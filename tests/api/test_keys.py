@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+
+from omixa.access.keys import generate_key, parse_key
 from tests.support.commands import Omixa
 from tests.support.document import Document
 from tests.support.footprint import footprint, money
 from tests.support.servers import Gateway, Simulator, running_gateway
-
-from omixa.access.keys import generate_key, parse_key
 
 MODEL = "MAI-Image-2.5"
 API = "/api/v1"

@@ -19,13 +19,13 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from PIL import Image as Pillow
+
+from omixa.billing.verify import Finding, verify
 from tests.support.commands import Omixa, Server
 from tests.support.document import Document
 from tests.support.footprint import footprint
 from tests.support.pictures import data_url, picture
 from tests.support.servers import Gateway, Simulator, running_gateway
-
-from omixa.billing.verify import Finding, verify
 
 MODEL = "MAI-Image-2.5"
 API = "/api/v1"

@@ -9,10 +9,10 @@ import httpx2 as httpx
 import openai
 import pytest
 from jsonschema import Draft202012Validator
-from tests.support.document import Document
-from tests.support.servers import Gateway
 
 from omixa.catalogue.loader import load_catalogue
+from tests.support.document import Document
+from tests.support.servers import Gateway
 
 MODEL = "MAI-Image-2.5"
 MODELS = "/api/v1/models"

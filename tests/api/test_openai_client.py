@@ -11,6 +11,7 @@ import httpx2 as httpx
 import openai
 import pytest
 from openai.types import ImagesResponse
+
 from tests.support.footprint import money
 from tests.support.pictures import reference
 from tests.support.servers import Gateway, Simulator

@@ -12,8 +12,6 @@ import httpx2 as httpx
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 from openapi_spec_validator import validate
-from tests.support.document import Document, events
-from tests.support.servers import Gateway
 
 import omixa
 from omixa import errors
@@ -24,6 +22,8 @@ from omixa.catalogue.loader import Catalogue, load_catalogue
 from omixa.errors import CallerError, InvalidRequest, OmixaError, ServiceError, UpstreamError
 from omixa.imaging.inspect import UnacceptableImage
 from omixa.tokens import Tokenizer
+from tests.support.document import Document, events
+from tests.support.servers import Gateway
 
 CATALOGUE = load_catalogue()
 CREATE = "/api/v1/images/generations"

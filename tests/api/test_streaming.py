@@ -12,15 +12,15 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from tests.support.document import Document, events
-from tests.support.footprint import footprint, money
-from tests.support.pictures import picture, reference
-from tests.support.servers import Gateway, Simulator, running_gateway
 
 from omixa.domain.images import Image, Usage
 from omixa.imaging.inspect import inspect
 from omixa.providers.base import PartialImage, ProviderCall, ProviderEvent, ProviderResult
 from omixa.services import Services
+from tests.support.document import Document, events
+from tests.support.footprint import footprint, money
+from tests.support.pictures import picture, reference
+from tests.support.servers import Gateway, Simulator, running_gateway
 
 MODEL = "MAI-Image-2.5"
 API = "/api/v1"

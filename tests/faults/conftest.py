@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from PIL import Image
+
 from tests.support.faults import MODEL, Customer, FaultyGateway, customer, data_url, running_faulty_gateway
 from tests.support.servers import Simulator, running_simulator
 

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+
+from omixa.cli import EXIT_IO_ERROR
+from omixa.services import Services
+from omixa.storage.database import Transaction
 from tests.support.faults import (
     CREATE,
     CREDIT,
@@ -23,10 +27,6 @@ from tests.support.faults import (
 )
 from tests.support.servers import Simulator
 from tests.support.serving import ServerProcess, findings, open_account, serving
-
-from omixa.cli import EXIT_IO_ERROR
-from omixa.services import Services
-from omixa.storage.database import Transaction
 
 OPERATIONS = pytest.mark.parametrize("edit", [False, True], ids=["generation", "edit"])
 FORMS = pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])

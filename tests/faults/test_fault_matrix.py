@@ -18,6 +18,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, update
+
+from omixa.billing import ledger
+from omixa.providers.wire import Timeouts
+from omixa.storage.database import Transaction
+from omixa.storage.tables import request
+from omixa.usage import records
 from tests.support.faults import (
     PROMPT,
     Customer,
@@ -31,12 +37,6 @@ from tests.support.faults import (
     running_faulty_gateway,
 )
 from tests.support.servers import SIMULATOR_API_KEY, Simulator
-
-from omixa.billing import ledger
-from omixa.providers.wire import Timeouts
-from omixa.storage.database import Transaction
-from omixa.storage.tables import request
-from omixa.usage import records
 
 # A picture of 1024x1024 for PROMPT: 10 text tokens, for an edit 1,024 of its reference, 1,024 of the output.
 GENERATION_PRICE, EDIT_PRICE, FALLBACK_PRICE = "0.033900", "0.039000", "0.033000"

@@ -24,12 +24,6 @@ import httpx2 as httpx
 import msgspec
 import pytest
 from sqlalchemy import bindparam, func, select
-from tests.support import processes
-from tests.support.document import events
-from tests.support.faults import CREATE, MODEL
-from tests.support.ledger import disk_ledger
-from tests.support.servers import Simulator
-from tests.support.serving import ServerProcess, open_account, run_omixa, serving, simulating
 
 from omixa.billing import ledger
 from omixa.billing.verify import verify
@@ -37,6 +31,12 @@ from omixa.config import Settings
 from omixa.services import BackOffice, open_back_office
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import account, attempt, request, transfer
+from tests.support import processes
+from tests.support.document import events
+from tests.support.faults import CREATE, MODEL
+from tests.support.ledger import disk_ledger
+from tests.support.servers import Simulator
+from tests.support.serving import ServerProcess, open_account, run_omixa, serving, simulating
 
 log = logging.getLogger(__name__)
 

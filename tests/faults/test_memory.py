@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+
 from bench.payloads import PICTURE_BYTES
 from bench.servers import prepare_upstream, upstream
 from bench.works import Work

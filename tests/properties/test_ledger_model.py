@@ -11,10 +11,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.support.ledger import DirectLedger, DiskLedger
-from tests.support.model import Walk
 
 from omixa.domain.images import Usage
+from tests.support.ledger import DirectLedger, DiskLedger
+from tests.support.model import Walk
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from omixa.domain.images import Usage
+from omixa.storage.database import Transaction
+from omixa.usage import analytics
+from omixa.usage.analytics import RequestPage, ResultPlace, Rollup
 from tests.support.ledger import (
     HOUR_MS,
     MODEL,
@@ -21,11 +26,6 @@ from tests.support.ledger import (
     failed,
     succeeded,
 )
-
-from omixa.domain.images import Usage
-from omixa.storage.database import Transaction
-from omixa.usage import analytics
-from omixa.usage.analytics import RequestPage, ResultPlace, Rollup
 
 DAY_MS = 24 * HOUR_MS
 NOON_MS = int(datetime.datetime(2026, 11, 29, 12, tzinfo=datetime.UTC).timestamp()) * 1000

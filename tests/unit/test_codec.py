@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageCms
-from tests.support.imagefiles import END, FORMATS, PIXELS, chunk, drawing, encoded, header, opened, png, saved
 
 from omixa.imaging.codec import convert
 from omixa.imaging.inspect import UnacceptableImage, inspect
+from tests.support.imagefiles import END, FORMATS, PIXELS, chunk, drawing, encoded, header, opened, png, saved
 
 
 @pytest.mark.parametrize("source", FORMATS)

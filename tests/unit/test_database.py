@@ -15,8 +15,6 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, bindparam, create_engine, inspect, select
-from tests.support import processes
-from tests.support.ledger import Clock, disk_ledger
 
 from omixa.errors import LedgerUnavailable, Overloaded
 from omixa.storage import database as database_module
@@ -25,6 +23,8 @@ from omixa.storage.database import Database, Transaction
 from omixa.storage.sqlite import SqliteBackend, UnsafeStorage, refuse_network_filesystem
 from omixa.storage.statements import insert_into
 from omixa.storage.tables import metadata, node
+from tests.support import processes
+from tests.support.ledger import Clock, disk_ledger
 
 insert_node = insert_into(node)
 all_nodes = select(node.c.id).order_by(node.c.id)

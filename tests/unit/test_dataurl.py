@@ -7,10 +7,10 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.imagefiles import FORMATS, encoded
 
 from omixa.imaging.dataurl import decode_image_data_url, load_input_image
 from omixa.imaging.inspect import UnacceptableImage, inspect
+from tests.support.imagefiles import FORMATS, encoded
 
 PNG = encoded("png")
 PNG_TEXT = base64.b64encode(PNG).decode()

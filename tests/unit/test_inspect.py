@@ -8,6 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
+
+from omixa.imaging import jpeg as jpeg_limits
+from omixa.imaging import png as png_limits
+from omixa.imaging import webp as webp_limits
+from omixa.imaging.inspect import MAX_INPUT_PIXELS, MAX_SIDE_PIXELS, UnacceptableImage, inspect
 from tests.support.imagefiles import (
     END,
     FORMATS,
@@ -27,11 +32,6 @@ from tests.support.imagefiles import (
     segment,
     webp,
 )
-
-from omixa.imaging import jpeg as jpeg_limits
-from omixa.imaging import png as png_limits
-from omixa.imaging import webp as webp_limits
-from omixa.imaging.inspect import MAX_INPUT_PIXELS, MAX_SIDE_PIXELS, UnacceptableImage, inspect
 
 
 def refusal(data: bytes | memoryview, **options: int) -> UnacceptableImage:

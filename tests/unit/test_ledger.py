@@ -10,6 +10,18 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import bindparam, select
+
+from omixa.access import store
+from omixa.billing import ledger
+from omixa.billing.ledger import Balance
+from omixa.billing.prices import load_prices, publish_prices
+from omixa.domain.ids import new_id
+from omixa.domain.images import Usage
+from omixa.errors import InsufficientFunds, InternalError, SettlementUnavailable
+from omixa.gateway.settlement import NodeIdentity, Settlement
+from omixa.storage.database import Transaction
+from omixa.storage.tables import attempt, request
+from omixa.usage import records
 from tests.support import processes
 from tests.support.ledger import (
     CATALOGUE,
@@ -27,18 +39,6 @@ from tests.support.ledger import (
     failed,
     succeeded,
 )
-
-from omixa.access import store
-from omixa.billing import ledger
-from omixa.billing.ledger import Balance
-from omixa.billing.prices import load_prices, publish_prices
-from omixa.domain.ids import new_id
-from omixa.domain.images import Usage
-from omixa.errors import InsufficientFunds, InternalError, SettlementUnavailable
-from omixa.gateway.settlement import NodeIdentity, Settlement
-from omixa.storage.database import Transaction
-from omixa.storage.tables import attempt, request
-from omixa.usage import records
 
 CREDIT = 1_000_000
 PRICE = 33_900

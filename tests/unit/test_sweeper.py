@@ -9,6 +9,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import bindparam, select
+
+from omixa.billing import recovery
+from omixa.billing.ledger import HOLD_MARGIN_MS, Balance
+from omixa.gateway.settlement import NodeIdentity
+from omixa.jobs import sweeper as sweeper_module
+from omixa.jobs.sweeper import INTERRUPTED, SILENCE_MS, Sweeper
+from omixa.storage.tables import attempt, request
 from tests.support.ledger import (
     DEADLINE_MS,
     HOUR_MS,
@@ -17,13 +24,6 @@ from tests.support.ledger import (
     a_result,
     disk_ledger,
 )
-
-from omixa.billing import recovery
-from omixa.billing.ledger import HOLD_MARGIN_MS, Balance
-from omixa.gateway.settlement import NodeIdentity
-from omixa.jobs import sweeper as sweeper_module
-from omixa.jobs.sweeper import INTERRUPTED, SILENCE_MS, Sweeper
-from omixa.storage.tables import attempt, request
 
 CREDIT = 1_000_000
 _request = select(request).where(request.c.id == bindparam("request_id"))

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.ledger import DiskLedger, add_customer, disk_ledger, failed
 
 from omixa.access import store
 from omixa.billing.verify import INVARIANTS, MAX_FINDINGS, Verification, verify
 from omixa.storage.chain import GENESIS_HASH
+from tests.support.ledger import DiskLedger, add_customer, disk_ledger, failed
 
 CHANGE = "TRIGGER {}_no_update"
 REMOVE = "TRIGGER {}_no_delete"
