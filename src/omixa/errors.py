@@ -295,6 +295,7 @@ class UpstreamCredentials(UpstreamError):
 
     status = 503
     default_code = "provider_unavailable"
+    caller_may_retry = False
 
 
 class UpstreamQuota(UpstreamError):
@@ -302,6 +303,7 @@ class UpstreamQuota(UpstreamError):
 
     status = 503
     default_code = "provider_unavailable"
+    caller_may_retry = False
 
 
 class UpstreamTimeout(UpstreamError):

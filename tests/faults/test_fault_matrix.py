@@ -85,7 +85,9 @@ def _limited(row: str, scenario: str, retry_after: str | None) -> Fault:
     )
 
 
-def _unavailable(row: str, scenario: str, upstream_status: int, retry_after: str | None = None) -> Fault:
+def _unavailable(
+    row: str, scenario: str, upstream_status: int, retry_after: str | None = None, *, should_retry: bool = False
+) -> Fault:
     return Fault(
         row,
         scenario,
@@ -95,6 +97,7 @@ def _unavailable(row: str, scenario: str, upstream_status: int, retry_after: str
         "failed_free",
         upstream_status,
         retry_after=retry_after,
+        should_retry=should_retry,
     )
 
 
@@ -128,8 +131,8 @@ FAULTS = [
     _failed("6", "500", 500),
     _failed("6", "502", 502),
     _failed("6", "504", 504),
-    _unavailable("7", "503", 503),
-    _unavailable("7", "503(retry_after=11)", 503, "11"),
+    _unavailable("7", "503", 503, should_retry=True),
+    _unavailable("7", "503(retry_after=11)", 503, "11", should_retry=True),
     _failed("12", "reset", None),
     _failed("12", "short", None),
     _unusable("13", "html"),

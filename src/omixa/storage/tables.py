@@ -3,6 +3,8 @@
 The same definitions serve SQLite and PostgreSQL. Amounts are micro-USD or pico-USD in 64-bit integers, times are Unix
 milliseconds of the database's clock and end in `_ms`, identifiers are text that sorts by time. Rules that money depends on
 are constraints or triggers, so that no code path can break them. docs/money.md explains them.
+
+Tables whose key is text have no row ids in SQLite: one tree instead of two, which nearly halves what a commit writes.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ workspace = Table(
     _id(),
     Column("name", Text, nullable=False, unique=True),
     _time("created_at_ms"),
+    sqlite_with_rowid=False,
 )
 
 api_key = Table(
@@ -67,6 +70,7 @@ api_key = Table(
     _time("created_at_ms"),
     _time("revoked_at_ms", nullable=True),
     _one_of("mode", "live", "test"),
+    sqlite_with_rowid=False,
 )
 
 # One account per workspace and mode holds its money. The system's own accounts (workspace_id NULL) carry no balance:
@@ -90,6 +94,7 @@ account = Table(
     ),
     _one_of("mode", "live", "test"),
     UniqueConstraint("workspace_id", "mode", "kind"),
+    sqlite_with_rowid=False,
 )
 
 # A transfer is both legs, so it always balances. It is never changed: mistakes are corrected by further transfers.
@@ -121,6 +126,7 @@ transfer = Table(
         sqlite_where=text("kind = 'charge'"),
         postgresql_where=text("kind = 'charge'"),
     ),
+    sqlite_with_rowid=False,
 )
 
 price_version = Table(
@@ -132,6 +138,7 @@ price_version = Table(
     Column("effective_from", Text, nullable=False),
     Column("components_json", Text, nullable=False),
     _time("created_at_ms"),
+    sqlite_with_rowid=False,
 )
 
 # One row per admitted request. It is inserted as 'held' and moves once, to 'captured' or to 'released'.
@@ -179,6 +186,7 @@ request = Table(
         sqlite_where=text("result_ref IS NOT NULL"),
         postgresql_where=text("result_ref IS NOT NULL"),
     ),
+    sqlite_with_rowid=False,
 )
 
 # One row per call to a provider, inserted before its bytes leave the house.
@@ -206,6 +214,7 @@ attempt = Table(
     _one_of("state", "sent", "ok", "failed_free", "failed_billed", "unknown", "superseded"),
     _one_of("cost_basis", "reported", "estimated", "none"),
     CheckConstraint("(state = 'sent') = (ended_at_ms IS NULL)", name="sent_has_not_ended"),
+    sqlite_with_rowid=False,
 )
 
 # Enough to compute every charge again, for ever.
@@ -223,6 +232,7 @@ usage_record = Table(
     Column("markup_ppm", BigInteger, nullable=False),
     Column("price_version_id", Text, ForeignKey("price_version.id"), nullable=False),
     _time("at_ms"),
+    sqlite_with_rowid=False,
 )
 
 # Sums per day, kept in the settling transaction, so that reports do not read the whole history.
@@ -239,6 +249,7 @@ usage_day = Table(
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("amount", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # A serving process. Its epoch grows at each start; a request belongs to one epoch, so that a predecessor can be fenced off.
@@ -248,6 +259,7 @@ node = Table(
     _id(),
     Column("epoch", BigInteger, nullable=False),
     _time("heartbeat_at_ms"),
+    sqlite_with_rowid=False,
 )
 
 audit_log = Table(

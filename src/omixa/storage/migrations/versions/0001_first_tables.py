@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("heartbeat_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "price_version",
@@ -39,6 +40,7 @@ def upgrade() -> None:
         sa.Column("components_json", sa.Text(), nullable=False),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "workspace",
@@ -47,6 +49,7 @@ def upgrade() -> None:
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "account",
@@ -70,6 +73,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("workspace_id", "mode", "kind"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "api_key",
@@ -89,6 +93,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("digest"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "usage_day",
@@ -107,6 +112,7 @@ def upgrade() -> None:
             ["workspace.id"],
         ),
         sa.PrimaryKeyConstraint("workspace_id", "mode", "day", "model", "key_id"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "request",
@@ -156,6 +162,7 @@ def upgrade() -> None:
             ["workspace.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
     )
     op.create_index("request_by_workspace", "request", ["workspace_id", "mode", "id"], unique=False)
     op.create_index(
@@ -203,6 +210,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("request_id", "n"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "transfer",
@@ -245,6 +253,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("chain_account_id", "chain_seq"),
         sa.UniqueConstraint("external_ref"),
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "one_charge_per_request",
@@ -280,6 +289,7 @@ def upgrade() -> None:
             ["workspace.id"],
         ),
         sa.PrimaryKeyConstraint("request_id"),
+        sqlite_with_rowid=False,
     )
     for table in ("transfer", "price_version", "usage_record", "audit_log"):
         forbid_changes(table)
