@@ -23,13 +23,14 @@ from omixa import __version__, config
 from omixa.domain.access import DEFAULT_WORKSPACE, Mode
 from omixa.domain.money import format_usd, parse_usd
 from omixa.domain.times import iso_time
-from omixa.errors import OmixaError
+from omixa.errors import OmixaError, RequestNotFound
 
 if TYPE_CHECKING:
     from omixa.access.store import KeyRow
     from omixa.billing.verify import Verification
     from omixa.services import BackOffice
     from omixa.usage.analytics import RequestSummary
+    from omixa.usage.operators import OperatorView
 
 T = TypeVar("T")
 
@@ -332,6 +333,39 @@ def _usage_cells(summary: RequestSummary) -> tuple[str | int, ...]:
     billed = format_usd(summary.charged_micro_usd)
     created = iso_time(summary.created_at_ms)
     return summary.id, created, summary.model, summary.operation, summary.state, outcome, images, billed
+
+
+@usage.command("show")
+@click.argument("request_id")
+@json_option
+@click.pass_obj
+def show_usage(context: Context, request_id: str, as_json: bool) -> None:
+    """Tell what happened to a request, with the provider's own words for the operator."""
+    from omixa.gateway.receipt import format_exact
+    from omixa.usage.operators import find_for_operator
+
+    async def work(office: BackOffice) -> OperatorView:
+        view = await office.database.read(lambda tx: find_for_operator(tx, request_id))
+        if view is None:
+            raise RequestNotFound(f"There is no request {request_id[:80]}.")
+        return view
+
+    view = context.run(work)
+    if as_json:
+        _print_json(view)
+        return
+    click.echo(f"{view.id}  {view.model} {view.operation}, workspace {view.workspace}, {view.mode}, key {view.key_id}")
+    click.echo(f"  {view.state}, outcome {view.outcome or 'running'}, held ${format_usd(view.hold_amount)}")
+    click.echo(f"  billed ${format_usd(view.charge_amount or 0)}, begun {iso_time(view.created_at_ms)}")
+    for call in view.calls:
+        status = call.upstream_status or "no status"
+        click.echo(f"  call {call.n}, picture {call.image_index}: {call.deployment}, {call.state}, {status}")
+        if call.provider_request_id:
+            click.echo(f"    provider's id  {call.provider_request_id}")
+        if call.diagnostics:
+            click.echo(f"    it said        {call.diagnostics}")
+        if call.cost_pico_usd:
+            click.echo(f"    costs us       ${format_exact(call.cost_pico_usd)} ({call.cost_basis})")
 
 
 @main.group()

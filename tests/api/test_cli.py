@@ -202,6 +202,25 @@ def test_usage_lists_what_was_made(omixa: Omixa, server: Server, live_key: str) 
     assert lines[0].split()[0] == made["omixa"]["request_id"]
 
 
+def test_the_operator_reads_what_the_provider_said(
+    omixa: Omixa, server: Server, live_key: str, foundry: Simulator
+) -> None:
+    foundry.play("500")
+    with server.client(live_key) as client:
+        refused = client.post("/api/v1/images/generations", json={"model": MODEL, "prompt": "a lighthouse"})
+    request_id = refused.json()["error"]["request_id"]
+    view = omixa.json("usage", "show", request_id)
+    assert (view["state"], view["outcome"], view["charge_amount"]) == ("released", "provider_error", None)
+    (call,) = view["calls"]
+    assert (call["state"], call["upstream_status"], call["cost_basis"]) == ("unknown", 500, "estimated")
+    shown = omixa("usage", "show", request_id)
+    assert call["provider_request_id"] in shown
+    assert call["diagnostics"] in shown
+    assert call["diagnostics"] not in refused.text
+    missing = omixa.run("usage", "show", "req_none")
+    assert (missing.returncode, missing.stdout) == (1, "")
+
+
 def test_the_ledger_is_verified_while_the_server_runs(omixa: Omixa, server: Server, live_key: str) -> None:
     with server.client(live_key) as client:
         post(client)
