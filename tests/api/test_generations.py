@@ -484,9 +484,9 @@ def test_an_edit_is_another_picture_than_its_reference_and_than_the_prompt_alone
 FAULTS = [
     ("429(retry_after=7)", 429, "rate_limit_error", "provider_rate_limited", "7", "true"),
     ("filter", 400, "content_policy_violation", "content_policy_violation", None, "false"),
-    ("401", 503, "provider_error", "provider_unavailable", None, "true"),
-    ("404", 503, "provider_error", "provider_unavailable", None, "true"),
-    ("quota", 503, "provider_error", "provider_unavailable", None, "true"),
+    ("401", 503, "provider_error", "provider_unavailable", None, "false"),
+    ("404", 503, "provider_error", "provider_unavailable", None, "false"),
+    ("quota", 503, "provider_error", "provider_unavailable", None, "false"),
     ("503(retry_after=3)", 503, "provider_error", "provider_unavailable", "3", "true"),
     ("500", 502, "provider_error", "provider_error", None, "true"),
     ("504", 502, "provider_error", "provider_error", None, "true"),
