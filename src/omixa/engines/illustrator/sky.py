@@ -15,6 +15,8 @@ CLOUDS_PER_WIDTH: Final = 4
 
 def sky(sheet: Sheet, plan: Plan, look: Look, horizon: float) -> Point:
     """Paint the sky down to the horizon; give the place of the sun or moon."""
+    # Hills may dip below the horizon; what shows between them is still sky.
+    sheet.rect(0, horizon, sheet.w, sheet.h - horizon, look.sky[-1])
     sheet.bands(0, horizon + 2, evenly(*look.sky))
     rng = plan.rng("sky")
     height = {"day": 0.24, "night": 0.24, "sunset": 0.80, "dawn": 0.74}[plan.time]
