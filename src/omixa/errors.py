@@ -5,8 +5,7 @@ OmixaError
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431
 │  ├─ Unauthenticated 401 · InsufficientFunds 402 · Forbidden 403 · Conflict 409 (RequestInProgress) · Gone 410
-│  ├─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
-│  └─ RateLimited 429
+│  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy · UpstreamRateLimited · UpstreamCredentials · UpstreamQuota
 │  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may charge
@@ -214,15 +213,6 @@ class Gone(CallerError):
 
     status = 410
     default_code = "result_expired"
-
-
-class RateLimited(CallerError):
-    """Too many requests; `retry_after_s` says how long to wait."""
-
-    status = 429
-    type = "rate_limit_error"
-    default_code = "rate_limit_exceeded"
-    caller_may_retry = True
 
 
 # --------------------------------------------------------------------------------------------------------- a provider

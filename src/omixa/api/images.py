@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 
 from omixa.api.errors import Headers, error_body
 from omixa.api.exchange import Exchange
+from omixa.api.models import allowed_model
 from omixa.api.rendering import completed_event, error_event, preview_event, render_answer
 from omixa.catalogue.validation import parse_body, requested_model, validate
 from omixa.domain.models import Model
-from omixa.errors import Forbidden, OmixaError, Unauthenticated
+from omixa.errors import OmixaError, Unauthenticated
 from omixa.gateway.run import Answer, Run
 from omixa.services import Services
 
@@ -59,9 +60,7 @@ async def _started_run(exchange: Exchange, services: Services) -> Run:
 def _checked_run(exchange: Exchange, services: Services, body: bytes) -> tuple[Run, Model]:
     fields = parse_body(body)
     name = requested_model(fields)
-    model = services.catalogue.resolve(name)
-    if not exchange.principal.may_call(model.id):
-        raise Forbidden(f"This key may not use {model.id}.", param="model")
+    model = allowed_model(exchange, services, name)
     request = validate(fields, model, services.tokenizer)
     return Run(exchange.id, exchange.principal, request, requested_model=name), model
 

@@ -24,7 +24,7 @@ async def list_models(exchange: Exchange, services: Services) -> None:
 
 async def get_model(exchange: Exchange, services: Services) -> None:
     """Send all about one model. Raises NotFound, or Forbidden when it is not for this key."""
-    model = _allowed_model(exchange, services)
+    model = allowed_model(exchange, services, exchange.path_parameters["model"])
     summary = _summary(model, services.catalogue)
     await exchange.respond_json(
         shapes.Model(
@@ -46,11 +46,12 @@ async def get_model(exchange: Exchange, services: Services) -> None:
 
 async def get_schema(exchange: Exchange, services: Services) -> None:
     """Send the JSON Schema of requests to one model. Raises NotFound or Forbidden."""
-    await exchange.respond_json(json_schema(_allowed_model(exchange, services)))
+    await exchange.respond_json(json_schema(allowed_model(exchange, services, exchange.path_parameters["model"])))
 
 
-def _allowed_model(exchange: Exchange, services: Services) -> Model:
-    model = services.catalogue.resolve(exchange.path_parameters["model"])
+def allowed_model(exchange: Exchange, services: Services, name: str) -> Model:
+    """Return a model that the exchange's key may call. Raises ModelNotFound or Forbidden."""
+    model = services.catalogue.resolve(name)
     if not exchange.principal.may_call(model.id):
         raise Forbidden(f"This key may not use {model.id}.", param="model")
     return model

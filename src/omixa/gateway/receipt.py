@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omixa.billing.pricing import Charge, LineItem
-from omixa.domain.images import Image, ImageRequest, Usage
+from omixa.domain.images import ImageRequest, Usage
 from omixa.domain.models import Model, Offer
 from omixa.domain.money import PICO_PER_USD, format_usd
 from omixa.errors import OmixaError
@@ -105,11 +105,6 @@ def format_exact(pico_usd: int) -> str:
     """Return pico-USD as a decimal string with all twelve digits."""
     whole, rest = divmod(pico_usd, PICO_PER_USD)
     return f"{whole}.{rest:012d}"
-
-
-def image_facts(image: Image) -> Mapping[str, Any]:
-    """Return what a streamed event says of its picture."""
-    return {"size": image.info.size, "output_format": image.info.format}
 
 
 def _ignored(request: ImageRequest, offer: Offer) -> list[str]:
