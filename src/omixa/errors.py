@@ -3,7 +3,7 @@
 OmixaError
 ├─ CallerError            the caller must act or wait; never fails over, never charged
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
-│  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431
+│  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 · InsufficientFunds 402 · Forbidden 403 · Conflict 409 (RequestInProgress) · Gone 410
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
@@ -120,6 +120,13 @@ class TooLarge(CallerError):
 
     status = 413
     default_code = "request_too_large"
+
+
+class ClientGone(CallerError):
+    """The client left before its request was complete or before anything was sent to a provider; nobody hears this."""
+
+    status = 499
+    default_code = "client_disconnected"
 
 
 class UnsupportedMediaType(CallerError):

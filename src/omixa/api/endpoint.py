@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from starlette.types import Receive, Scope, Send
 
 from omixa.api.errors import error_body, error_headers
-from omixa.api.exchange import ClientDisconnected, Exchange
+from omixa.api.exchange import Exchange
 from omixa.api.operation import Operation
 from omixa.domain.ids import new_id
-from omixa.errors import InternalError, OmixaError, Unauthenticated
+from omixa.errors import ClientGone, InternalError, OmixaError, Unauthenticated
 from omixa.services import Services
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Endpoint:
                     _bearer(exchange), spends=self._operation.spends
                 )
             await self._operation.handler(exchange, self._services)
-        except ClientDisconnected:
+        except ClientGone:
             return
         except OmixaError as error:
             await refuse(exchange, error)

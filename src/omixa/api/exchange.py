@@ -11,15 +11,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from omixa.api.errors import Headers
 from omixa.domain.access import Principal
-from omixa.errors import CallerError, InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
+from omixa.errors import ClientGone, InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
 from omixa.limits import ByteLease
-
-
-class ClientDisconnected(CallerError):
-    """The client left before its request was complete; nobody is there to be told."""
-
-    status = 499
-    default_code = "client_disconnected"
 
 
 class Exchange:
@@ -84,7 +77,7 @@ class Exchange:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise ClientDisconnected("The client left before its request was complete.")
+                raise ClientGone("The client left before its request was complete.")
             piece: bytes = message.get("body", b"")
             size += len(piece)
             if size > limit:

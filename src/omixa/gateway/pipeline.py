@@ -19,7 +19,7 @@ from omixa.billing.ledger import Hold, StoredResult
 from omixa.billing.pricing import Charge, price_ceiling, rate
 from omixa.domain.images import Image
 from omixa.domain.models import Deployment, Model
-from omixa.errors import CallerError, InternalError, OmixaError
+from omixa.errors import ClientGone, InternalError, OmixaError
 from omixa.gateway import results
 from omixa.gateway.attempts import AttemptLog, Attempts, Delivery
 from omixa.gateway.receipt import Failure, build_envelope
@@ -30,13 +30,6 @@ from omixa.storage.blobs import BlobStore
 from omixa.usage.records import StartedAttempt, UsageRecord, day_of
 
 log = logging.getLogger(__name__)
-
-
-class ClientGone(CallerError):
-    """The client left before anything was sent to a provider."""
-
-    status = 499
-    default_code = "client_disconnected"
 
 
 @dataclass(frozen=True, slots=True)
