@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from omixa.cli import EXIT_IO_ERROR
+from omixa.cli.context import EXIT_IO_ERROR
 from omixa.services import Services
 from omixa.storage.database import Transaction
 from tests.support.faults import (

@@ -1,0 +1,54 @@
+"""The command line, one module for each group of commands.
+
+What a command needs beyond the configuration is imported when it runs, because shells start `omixa` for each completion.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from omixa import __version__
+from omixa.cli import (
+    completion,
+    configuration,
+    credits,  # noqa: A004 - the command's name
+    keys,
+    ledger,
+    models,
+    serve,
+    simulate,
+    usage,
+)
+from omixa.cli.context import Context
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="omixa", message="%(version)s")
+@click.option("--data", metavar="DIR", help="Data directory; also OMIXA_DATA_DIR. Default: ./omixa-data")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Options; also OMIXA_CONFIG. Default: ./omixa.toml",
+)
+@click.pass_context
+def main(context: click.Context, data: str | None, file: Path | None) -> None:
+    """Run and manage Omixa, a self-hosted gateway for AI images."""
+    context.obj = Context(data, file)
+
+
+for _command in (
+    serve.serve,
+    keys.keys,
+    credits.credits,
+    usage.usage,
+    ledger.ledger,
+    models.models,
+    configuration.config_group,
+    simulate.simulate,
+    completion.completion,
+):
+    main.add_command(_command)

@@ -1,0 +1,75 @@
+"""omixa keys: create, list, revoke."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
+from omixa.domain.access import Mode
+from omixa.domain.times import iso_time
+
+if TYPE_CHECKING:
+    from omixa.access.store import KeyRow
+    from omixa.services import BackOffice
+
+KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "created", "revoked")
+
+
+@click.group()
+def keys() -> None:
+    """Create, list and revoke API keys."""
+
+
+@keys.command("create")
+@workspace_option
+@click.option(
+    "--mode", type=MODES, required=True, help="live spends credit at a provider, test plays on the simulator."
+)
+@click.option("--name", default="", help="What the key is for.")
+@click.option("--model", "models", multiple=True, help="Allow only this model; may be repeated. Default: every model.")
+@click.option("--json", "as_json", is_flag=True, help="Print the key with its id as JSON.")
+@click.pass_obj
+def create_key(context: Context, workspace: str, mode: Mode, name: str, models: tuple[str, ...], as_json: bool) -> None:
+    """Create a key and print it. It is shown this once and stored nowhere."""
+
+    async def work(office: BackOffice) -> None:
+        allowed = [office.catalogue.resolve(model).id for model in models] or None
+        key_id, secret = await office.workspaces.create_key(
+            workspace=workspace, mode=mode, name=name, models=allowed, actor=actor()
+        )
+        if as_json:
+            print_json({"id": key_id, "key": secret.reveal(), "workspace": workspace, "mode": mode, "models": allowed})
+        else:
+            click.echo(secret.reveal())
+
+    context.run(work)
+
+
+@keys.command("list")
+@click.option("--workspace", help="Only this workspace. Default: all.")
+@json_option
+@click.pass_obj
+def list_keys(context: Context, workspace: str | None, as_json: bool) -> None:
+    """List keys; a key itself is never shown again."""
+    rows = context.run(lambda office: office.workspaces.list_keys(workspace))
+    if as_json:
+        print_json([dict(zip(KEY_FIELDS, _key_cells(row), strict=True)) for row in rows])
+        return
+    print_table(KEY_FIELDS, map(_key_cells, rows), empty="No keys yet. Create one: omixa keys create --mode test")
+
+
+def _key_cells(row: KeyRow) -> tuple[str, ...]:
+    models = "all" if row.models is None else " ".join(row.models)
+    revoked = "" if row.revoked_at_ms is None else iso_time(row.revoked_at_ms)
+    return row.id, row.workspace, row.mode, row.name, row.last4, models, iso_time(row.created_at_ms), revoked
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+@click.pass_obj
+def revoke_key(context: Context, key_id: str) -> None:
+    """Revoke a key at once, by its id."""
+    context.run(lambda office: office.workspaces.revoke_key(key_id, actor=actor()))
+    click.echo(f"{key_id} is revoked.")

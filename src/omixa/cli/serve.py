@@ -1,0 +1,84 @@
+"""omixa serve."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import click
+
+from omixa import __version__, config
+from omixa.cli.context import EXIT_IO_ERROR, Context, fail, run
+
+
+@click.command()
+@click.option("--host", help="Address to listen on. Default: 127.0.0.1")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one. Default: 8787")
+@click.option("--data", "data_dir", metavar="DIR", help="Data directory. Default: ./omixa-data")
+@click.pass_obj
+def serve(context: Context, host: str | None, port: int | None, data_dir: str | None) -> None:
+    """Run the gateway."""
+    from omixa.telemetry import configure_logging
+
+    flags = {"host": host, "port": port} | ({"data_dir": data_dir} if data_dir else {})
+    settings = context.configuration(**flags).settings
+    configure_logging(settings.log_level)
+    _tune_garbage_collection()
+    reason = run(_serve(settings))
+    if reason is not None:
+        fail(f"stopped: {reason}. Start again to recover; nothing that was acknowledged is lost.", EXIT_IO_ERROR)
+
+
+def _tune_garbage_collection() -> None:
+    """Collect less often: a request makes thousands of objects and hardly a cycle, and the code itself never goes away."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+async def _serve(settings: config.Settings) -> str | None:
+    """Serve until told to stop; return the reason when the disk or the database failed."""
+    from omixa.app import create_app
+    from omixa.engines.painters import Painters
+    from omixa.server import listen, make_server
+    from omixa.services import SIMULATOR_KEY, open_services
+    from omixa.simulator.foundry import FoundrySimulatorOptions
+    from omixa.simulator.foundry import create_app as create_simulator
+    from omixa.tokens import Tokenizer
+
+    options = FoundrySimulatorOptions(api_key=SIMULATOR_KEY, latency_s=settings.simulator_latency_s)
+    with listen(settings.host, settings.port) as listener, Painters() as painters:
+        tokenizer = Tokenizer()
+        simulator = create_simulator(options, painters, tokenizer=tokenizer)
+        async with open_services(settings, simulator, tokenizer) as services:
+            server = make_server(
+                create_app(services),
+                header_timeout_s=settings.header_timeout_s,
+                grace_s=settings.shutdown_grace_s,
+                on_ready=lambda: _announce(settings, listener.getsockname()),
+            )
+
+            async def stop_on_failure() -> None:
+                await services.fail_stop.wait()
+                server.should_exit = True
+
+            watcher = asyncio.create_task(stop_on_failure())
+            try:
+                await server.serve(sockets=[listener])
+            finally:
+                watcher.cancel()
+            return services.fail_stop.reason
+
+
+def _announce(settings: config.Settings, address: tuple[Any, ...]) -> None:
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    live = (
+        f"Microsoft Foundry at {settings.foundry.endpoint}"
+        if settings.foundry.endpoint
+        else "no provider yet: set OMIXA_FOUNDRY_ENDPOINT and OMIXA_FOUNDRY_API_KEY"
+    )
+    click.echo(f"Omixa {__version__} listens on http://{host}:{address[1]}/api/v1", err=True)
+    click.echo("  test keys   the simulator inside this process, play money", err=True)
+    click.echo(f"  live keys   {live}", err=True)
+    click.echo(f"  data        {settings.data_path}", err=True)
