@@ -4,7 +4,8 @@ OmixaError
 ├─ CallerError            the caller must act or wait; never fails over, never charged
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
-│  ├─ Unauthenticated 401 · InsufficientFunds 402 · Forbidden 403 · Conflict 409 (RequestInProgress) · Gone 410
+│  ├─ Unauthenticated 401 · InsufficientFunds 402 · PriceAboveCap 402 · Forbidden 403
+│  ├─ Conflict 409 (RequestInProgress) · Gone 410
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy · UpstreamRateLimited · UpstreamCredentials · UpstreamQuota
@@ -151,6 +152,18 @@ class InsufficientFunds(CallerError):
     status = 402
     type = "billing_error"
     default_code = "insufficient_balance"
+
+
+class PriceAboveCap(CallerError):
+    """The request can cost more than its header `Omixa-Max-Cost` allows.
+
+    402 and not 400: the request is well formed and would be served for more money, so a client that handles "too dear" has one
+    status to look at.
+    """
+
+    status = 402
+    type = "billing_error"
+    default_code = "max_cost_exceeded"
 
 
 class Forbidden(CallerError):

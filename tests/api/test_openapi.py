@@ -31,6 +31,7 @@ CREATE = "/api/v1/images/generations"
 # Clients generate the names of their functions from these: a change breaks them.
 STABLE = {
     "createImage": f"POST {CREATE}",
+    "estimateImage": "POST /api/v1/images/estimate",
     "listModels": "GET /api/v1/models",
     "getModel": "GET /api/v1/models/{model}",
     "getModelSchema": "GET /api/v1/models/{model}/schema",

@@ -15,9 +15,10 @@ from omixa.api import shapes
 from omixa.api.exchange import Exchange
 from omixa.api.images import send_answer
 from omixa.api.queries import RequestQuery, RollupQuery, parse_query
-from omixa.billing.ledger import CURRENCY
+from omixa.billing.ledger import CURRENCY, Balance
 from omixa.billing.prices import load_prices
 from omixa.billing.pricing import Charge, rate
+from omixa.domain.access import Principal
 from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
 from omixa.errors import Gone, InternalError, RequestInProgress, RequestNotFound, ResultNotFound
@@ -238,16 +239,18 @@ def _rollup(row: Rollup) -> shapes.Rollup:
 async def get_balance(exchange: Exchange, services: Services) -> None:
     """Send the balance that the key spends from."""
     principal = exchange.principal
-    balance = await services.workspaces.balance(principal)
-    await exchange.respond_json(
-        shapes.Balance(
-            workspace=principal.workspace,
-            mode=principal.mode,
-            currency=CURRENCY,
-            posted=format_usd(balance.posted),
-            held=format_usd(balance.held),
-            available=format_usd(balance.available),
-        )
+    await exchange.respond_json(balance_shape(principal, await services.workspaces.balance(principal)))
+
+
+def balance_shape(principal: Principal, balance: Balance) -> shapes.Balance:
+    """Return the balance that a key spends from as it is sent."""
+    return shapes.Balance(
+        workspace=principal.workspace,
+        mode=principal.mode,
+        currency=CURRENCY,
+        posted=format_usd(balance.posted),
+        held=format_usd(balance.held),
+        available=format_usd(balance.available),
     )
 
 

@@ -34,6 +34,13 @@ class Exchange:
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
 
+    def sole_header(self, name: str) -> str | None:
+        """Return a request header that must not contradict itself. Raises InvalidRequest when it is given more than once."""
+        key = name.lower().encode()
+        if sum(given == key for given, _ in self.scope["headers"]) > 1:
+            raise InvalidRequest(f"{name} is given more than once.", param=name)
+        return self.header(key)
+
     @property
     def principal(self) -> Principal:
         """Return who asks; only operations that authenticate have one."""

@@ -8,16 +8,11 @@ from contextlib import asynccontextmanager
 
 from omixa.api.errors import Headers, error_body
 from omixa.api.exchange import Exchange
-from omixa.api.models import allowed_model
+from omixa.api.intake import read_request
 from omixa.api.rendering import completed_event, error_event, preview_event, render_answer
-from omixa.catalogue.validation import parse_body, requested_model, validate
-from omixa.domain.models import Model
 from omixa.errors import OmixaError, Unauthenticated
 from omixa.gateway.run import Answer, Run
 from omixa.services import Services
-
-# Bodies over this size are checked in a thread, so that a large picture or a long prompt does not hold up other requests.
-INLINE_BODY_BYTES = 64 * 1024
 
 # Answers up to this size are sent in one piece; joining them costs less than further sends.
 SMALL_ANSWER_BYTES = 64 * 1024
@@ -43,26 +38,13 @@ async def _watch(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
 
 
 async def _started_run(exchange: Exchange, services: Services) -> Run:
-    settings = services.settings
-    exchange.require_json()
     with services.body_bytes.lease() as lease:
-        body = await exchange.read_body(limit=settings.max_body_bytes, timeout_s=settings.body_timeout_s, lease=lease)
-        if len(body) <= INLINE_BODY_BYTES:
-            run, model = _checked_run(exchange, services, body)
-        else:
-            run, model = await asyncio.to_thread(_checked_run, exchange, services, body)
+        asked = await read_request(exchange, services, lease)
+        run = Run(exchange.id, exchange.principal, asked.request, asked.requested_model, asked.cap_micro_usd)
         services.fail_stop.check()
-        services.runs.start(run, services.pipeline.execute(run, model), on_end=lease.release)
+        services.runs.start(run, services.pipeline.execute(run, asked.model), on_end=lease.release)
         lease.hand_on()
     return run
-
-
-def _checked_run(exchange: Exchange, services: Services, body: bytes) -> tuple[Run, Model]:
-    fields = parse_body(body)
-    name = requested_model(fields)
-    model = allowed_model(exchange, services, name)
-    request = validate(fields, model, services.tokenizer)
-    return Run(exchange.id, exchange.principal, request, requested_model=name), model
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from omixa.api.queries import Query, query_schemas
 from omixa.catalogue.loader import Catalogue
 from omixa.catalogue.schema import json_schema
 from omixa.errors import InternalError, LedgerUnavailable, OmixaError, Unauthenticated
+from omixa.gateway.quotes import CAP_HEADER
 from omixa.services import Services
 
 Json = dict[str, Any]
@@ -74,6 +75,14 @@ _HEADERS: Mapping[str, Json] = {
         "required": True,
     },
     "WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}},
+}
+_REQUEST_HEADERS: Mapping[str, Json] = {
+    CAP_HEADER: {
+        "description": "The most that the request may cost, in US dollars. One that can cost more is refused before anything is"
+        " held or sent.",
+        "schema": {"type": "string", "pattern": r"^\d{1,12}(\.\d{1,6})?$"},
+        "example": "0.05",
+    },
 }
 _ANSWER_HEADERS = ("Omixa-Cost", "Omixa-Mode", "Omixa-Route", "Omixa-Attempts", "Omixa-Ignored-Parameters")
 _TIMING_HEADERS = ("Server-Timing", "openai-processing-ms")
@@ -145,11 +154,15 @@ def _operation(operation: Operation, catalogue: Catalogue) -> Json:
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation.query)],
+        "parameters": [
+            *_path_parameters(operation.path),
+            *_query_parameters(operation.query),
+            *_header_parameters(operation),
+        ],
         "responses": {"200": _success(operation, catalogue), **_failures(operation)},
         "security": [{_KEY: []}] if operation.authenticated else [],
     }
-    if _makes_images(operation):
+    if operation.takes_images:
         document["requestBody"] = _request_body(catalogue)
     if operation.response is shapes.Readiness:
         document["responses"]["503"] = _answer("Requests are not admitted.", _schema(operation))
@@ -157,7 +170,7 @@ def _operation(operation: Operation, catalogue: Catalogue) -> Json:
 
 
 def _makes_images(operation: Operation) -> bool:
-    return operation.method == "POST" and operation.response is shapes.ImageAnswer
+    return operation.takes_images and operation.response is shapes.ImageAnswer
 
 
 def _path_parameters(path: str) -> Iterator[Json]:
@@ -175,6 +188,11 @@ def _query_parameters(query: type[Query] | None) -> Iterator[Json]:
     for name, schema in query_schemas(query).items() if query else ():
         description = schema.pop("description")
         yield {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+def _header_parameters(operation: Operation) -> Iterator[Json]:
+    for name, header in _REQUEST_HEADERS.items() if operation.takes_images else ():
+        yield {"name": name, "in": "header", "required": False, **header}
 
 
 def _success(operation: Operation, catalogue: Catalogue) -> Json:

@@ -23,7 +23,8 @@ class Operation:
     question mark. `errors` are what it can raise beyond a missing key and faults of Omixa itself; a class stands for its
     subclasses too.
 
-    `spends` marks operations that hold money before they do anything, which checks the key once more.
+    `spends` marks operations that hold money before they do anything, which checks the key once more. `takes_images` marks
+    those whose body asks for pictures.
     """
 
     id: str
@@ -35,5 +36,6 @@ class Operation:
     tag: str
     authenticated: bool = True
     spends: bool = False
+    takes_images: bool = False
     query: type[Query] | None = None
     errors: tuple[type[OmixaError], ...] = ()

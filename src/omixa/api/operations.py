@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omixa.api import account, health, images, models, shapes
+from omixa.api import account, estimates, health, images, models, shapes
 from omixa.api.operation import Operation
 from omixa.api.queries import RequestQuery, RollupQuery
 from omixa.errors import (
@@ -12,6 +12,8 @@ from omixa.errors import (
     InsufficientFunds,
     InvalidRequest,
     ModelNotFound,
+    Overloaded,
+    PriceAboveCap,
     RequestInProgress,
     RequestNotFound,
     RequestTimeout,
@@ -35,10 +37,12 @@ OPERATIONS: tuple[Operation, ...] = (
         shapes.ImageAnswer,
         "Images",
         spends=True,
+        takes_images=True,
         errors=(
             InvalidRequest,
             ContentRejected,
             InsufficientFunds,
+            PriceAboveCap,
             Forbidden,
             ModelNotFound,
             RequestTimeout,
@@ -46,6 +50,25 @@ OPERATIONS: tuple[Operation, ...] = (
             UnsupportedMediaType,
             UpstreamError,
             ServiceError,
+        ),
+    ),
+    Operation(
+        "estimateImage",
+        "POST",
+        f"{API}/images/estimate",
+        estimates.estimate_image,
+        "Tell what a request would cost, without making it",
+        shapes.Estimate,
+        "Images",
+        takes_images=True,
+        errors=(
+            InvalidRequest,
+            Forbidden,
+            ModelNotFound,
+            RequestTimeout,
+            TooLarge,
+            UnsupportedMediaType,
+            Overloaded,
         ),
     ),
     Operation(

@@ -224,6 +224,48 @@ class ImageEvent(Shape):
     ]
 
 
+# -------------------------------------------------------------------------------------------------------------- estimates
+
+
+class Quote(Shape):
+    """A price and the lines that it is the sum of, rounded once."""
+
+    amount: Amount
+    exact_amount: ExactAmount
+    line_items: list[LineItem]
+
+
+class Refusal(Shape):
+    """What a request would be refused with."""
+
+    code: str
+    message: str
+
+
+class Estimate(Shape, tag_field="object", tag="estimate"):
+    """What a request would cost and whether it would be admitted now. Nothing is held, and prices may change until it is sent."""
+
+    model: str
+    requested_model: str
+    operation: Operation
+    mode: Mode
+    price_version: Annotated[str, Meta(description="Names the price list for ever.")]
+    currency: Currency
+    rounded_to: Annotated[Amount, Meta(description="The smallest step of a charge.")]
+    rounding: Literal["up", "half_up"]
+    ceiling: Annotated[Quote, Meta(description="The most it can cost. That is held, and no more is ever charged.")]
+    expected: Annotated[
+        Quote | None,
+        Meta(
+            description="What it costs when all pictures arrive and the provider counts as the gateway does. Null for an edit,"
+            " whose shape the provider chooses, and where no provider is configured."
+        ),
+    ]
+    balance: Balance
+    admitted: Annotated[bool, Meta(description="Whether the same request would be admitted now.")]
+    refusal: Annotated[Refusal | None, Meta(description="Why not.")]
+
+
 # ----------------------------------------------------------------------------------------------------------------- models
 
 

@@ -215,10 +215,19 @@ def hold(tx: Transaction, wanted: Hold) -> None:
 def _not_held(tx: Transaction, wanted: Hold) -> OmixaError:
     if tx.first(_active_key, key_id=wanted.key_id) is None:
         return Unauthenticated("The API key is unknown or revoked.")
-    available = balance(tx, wanted.account_id).available
+    return _insufficient(balance(tx, wanted.account_id), wanted.amount_micro_usd, wanted.mode)
+
+
+def require_available(balance: Balance, amount_micro_usd: int, mode: Mode) -> None:
+    """Raise InsufficientFunds when a balance does not cover an amount. For estimates: only `hold` decides."""
+    if balance.available < amount_micro_usd:
+        raise _insufficient(balance, amount_micro_usd, mode)
+
+
+def _insufficient(balance: Balance, amount_micro_usd: int, mode: Mode) -> InsufficientFunds:
     return InsufficientFunds(
-        f"This request can cost up to ${format_usd(wanted.amount_micro_usd)} and the workspace has "
-        f"${format_usd(available)} available in {wanted.mode} mode. Add credit, or ask for less."
+        f"This request can cost up to ${format_usd(amount_micro_usd)} and the workspace has "
+        f"${format_usd(balance.available)} available in {mode} mode. Add credit, or ask for less."
     )
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 
 from omixa.billing.ledger import Hold, StoredResult
-from omixa.billing.pricing import Charge, price_ceiling, rate
+from omixa.billing.pricing import Charge, rate
 from omixa.domain.images import Image
 from omixa.domain.models import Deployment, Model
 from omixa.errors import ClientGone, InternalError, OmixaError
-from omixa.gateway import results
+from omixa.gateway import quotes, results
 from omixa.gateway.attempts import AttemptLog, Attempts, Delivery
 from omixa.gateway.receipt import Failure, build_envelope
 from omixa.gateway.run import Answer, Run
@@ -46,7 +46,8 @@ class Pipeline:
     async def execute(self, run: Run, model: Model) -> Answer:
         """Make the pictures and charge for them. Raises an OmixaError after the hold is released."""
         plan = self.router.plan(model, run.principal.mode)
-        ceiling = _ceiling(run, model)
+        ceiling = quotes.ceiling(run.request, model)
+        quotes.require_within(run.cap_micro_usd, ceiling)
         calls = AttemptLog(run.id)
         first = [calls.start(plan[0], index) for index in range(run.request.n)]
         with run.timed("hold"):
@@ -163,17 +164,6 @@ class Pipeline:
             owner_epoch=self.settlement.node.epoch,
             deadline_ms=int(self.deadline_s * 1000),
         )
-
-
-def _ceiling(run: Run, model: Model) -> Charge:
-    return price_ceiling(
-        model.prices,
-        model.bounds,
-        prompt_bytes=len(run.request.prompt.encode()),
-        context_window_tokens=model.context_window_tokens,
-        input_images=[image.info for image in run.request.input_images],
-        n=run.request.n,
-    )
 
 
 def _parameters_json(run: Run) -> str:

@@ -36,12 +36,13 @@ class Answer:
 
 @dataclass(slots=True)
 class Run:
-    """One request on its way. `timings_ms` becomes the header Server-Timing."""
+    """One request on its way. `cap_micro_usd` is the most its caller allows, `timings_ms` becomes the header Server-Timing."""
 
     id: str
     principal: Principal
     request: ImageRequest
     requested_model: str
+    cap_micro_usd: int | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     client_gone: bool = False
     _admitted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -117,12 +118,19 @@ class Runs:
 
     def start(self, run: Run, work: Coroutine[Any, Any, Answer], on_end: Callable[[], None]) -> None:
         """Start a run; `on_end` is called when it is over. Raises Overloaded at the limit."""
-        if len(self._tasks) >= self._limit:
+        try:
+            self.require_room()
+        except Overloaded:
             work.close()
-            raise Overloaded(f"{self._limit} requests are in progress already. Try again shortly.", retry_after_s=1)
+            raise
         task = run.start(work)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._ended(done, on_end))
+
+    def require_room(self) -> None:
+        """Raise Overloaded when no further run may start now."""
+        if len(self._tasks) >= self._limit:
+            raise Overloaded(f"{self._limit} requests are in progress already. Try again shortly.", retry_after_s=1)
 
     def _ended(self, task: asyncio.Task[Answer], on_end: Callable[[], None]) -> None:
         self._tasks.discard(task)

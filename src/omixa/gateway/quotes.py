@@ -1,0 +1,48 @@
+"""What a request costs at most and, where that can be known before, what it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from omixa.billing.pricing import Charge, estimate_usage, price_ceiling, rate
+from omixa.domain.images import ImageRequest
+from omixa.domain.models import Model, Offer
+from omixa.domain.money import format_usd
+from omixa.errors import PriceAboveCap
+
+CAP_HEADER = "Omixa-Max-Cost"
+
+
+def ceiling(request: ImageRequest, model: Model) -> Charge:
+    """Return the highest charge that a request can reach: what is held for it."""
+    return price_ceiling(
+        model.prices,
+        model.bounds,
+        prompt_bytes=len(request.prompt.encode()),
+        context_window_tokens=model.context_window_tokens,
+        input_images=[image.info for image in request.input_images],
+        n=request.n,
+    )
+
+
+def expected(request: ImageRequest, model: Model, offer: Offer) -> Charge | None:
+    """Return the charge when all pictures arrive and the provider counts as the gateway does; None where that is not known.
+
+    A new picture has the size that is asked for. An edit has its reference's shape, which the provider chooses, so nothing
+    but its ceiling can be told before.
+    """
+    if request.operation == "edit":
+        return None
+    usage = dataclasses.replace(estimate_usage(request, model.bounds, offer), estimated=False)
+    return rate([usage] * request.n, model.prices)
+
+
+def require_within(cap_micro_usd: int | None, highest: Charge) -> None:
+    """Raise PriceAboveCap when a request can cost more than its caller allows; None allows any price."""
+    if cap_micro_usd is not None and highest.amount_micro_usd > cap_micro_usd:
+        raise PriceAboveCap(
+            f"This request can cost up to ${format_usd(highest.amount_micro_usd)}, more than the"
+            f" ${format_usd(cap_micro_usd)} that {CAP_HEADER} allows. Nothing was held or sent."
+            " Ask for less, or allow more.",
+            param=CAP_HEADER,
+        )
