@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, update
 
-from omixa.billing import ledger
 from omixa.providers.wire import Timeouts
 from omixa.storage.database import Transaction
 from omixa.storage.tables import request
@@ -36,6 +35,7 @@ from tests.support.faults import (
     request_body,
     running_faulty_gateway,
 )
+from tests.support.ledger import release
 from tests.support.servers import SIMULATOR_API_KEY, Simulator
 
 # A picture of 1024x1024 for PROMPT: 10 text tokens, for an edit 1,024 of its reference, 1,024 of the output.
@@ -740,7 +740,7 @@ def test_a_charge_that_cannot_be_recorded_is_not_made(
 
 
 def _released(tx: Transaction, request_id: str, epoch: int) -> None:
-    assert ledger.release(tx, request_id, epoch, "interrupted")
+    assert release(tx, request_id, epoch, "interrupted")
 
 
 _take_over = update(request).where(request.c.id == bindparam("name")).values(owner_epoch=bindparam("of_epoch"))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from omixa.access import store
 from omixa.billing import ledger, recovery
-from omixa.billing.ledger import Balance, Hold, StoredResult
+from omixa.billing.ledger import Balance, Capture, Hold, Release, StoredResult
 from omixa.billing.prices import publish_prices
 from omixa.billing.pricing import rate
 from omixa.billing.verify import Verification, verify
@@ -131,11 +131,27 @@ def a_result(request_id: str, retention_ms: int = 72 * HOUR_MS) -> StoredResult:
     return StoredResult(f"20261123/{request_id}", "d" * 64, retention_ms)
 
 
+def hold(tx: Transaction, wanted: Hold) -> None:
+    """Hold money for one request. Raises why it may not start."""
+    (refused,) = ledger.hold(tx, [wanted])
+    if refused is not None:
+        raise refused
+
+
+def release(tx: Transaction, request_id: str, epoch: int, outcome: str) -> bool:
+    """Release one request; tell whether it was still held."""
+    (released,) = ledger.release(tx, [Release(request_id, epoch, outcome)])
+    return released
+
+
 def capture(tx: Transaction, record: UsageRecord, epoch: int, ended: Sequence[EndedAttempt] = ()) -> None:
     """Settle a request as the gateway does it, in one transaction."""
-    ledger.capture(tx, record.request_id, epoch, record.amount_micro_usd, a_result(record.request_id))
+    wanted = Capture(record.request_id, epoch, record.amount_micro_usd, a_result(record.request_id))
+    (refused,) = ledger.capture(tx, [wanted])
+    if refused is not None:
+        raise refused
     records.end_attempts(tx, ended)
-    records.record_usage(tx, record)
+    records.record_usage(tx, [record])
 
 
 # -------------------------------------------------------------------------------------------------------------- ledgers
@@ -305,7 +321,7 @@ class DirectLedger:
     def sweep(self) -> None:
         def operation(tx: Transaction) -> None:
             for lost in recovery.lost_holds(tx, silence_ms=SILENCE_MS, limit=10_000):
-                assert ledger.release(tx, lost.id, lost.owner_epoch, INTERRUPTED)
+                assert ledger.release(tx, [Release(lost.id, lost.owner_epoch, INTERRUPTED)]) == [True]
                 records.abandon_attempts(tx, lost.id, INTERRUPTED)
 
         self.write(operation)

@@ -25,6 +25,8 @@ from tests.support.ledger import (
     a_record,
     capture,
     failed,
+    hold,
+    release,
     succeeded,
 )
 
@@ -54,7 +56,7 @@ class Walk:
         started = [a_call(request_id, n + 1) for n in range(calls)]
 
         def operation(tx: Transaction) -> None:
-            ledger.hold(tx, a_hold(self.ledger.customer, request_id, amount, self.ledger.node))
+            hold(tx, a_hold(self.ledger.customer, request_id, amount, self.ledger.node))
             records.start_attempts(tx, started)
 
         if amount > self.balance.available:
@@ -106,14 +108,14 @@ class Walk:
 
         def operation(tx: Transaction) -> bool:
             records.end_attempts(tx, [failed(request.call)])
-            return ledger.release(tx, request.id, request.epoch, "provider_error")
+            return release(tx, request.id, request.epoch, "provider_error")
 
         assert self.ledger.write(operation)
         self.ended.append(request)
 
     def release_again(self, pick: int) -> None:
         request = self.ended[pick % len(self.ended)]
-        assert not self.ledger.write(lambda tx: ledger.release(tx, request.id, request.epoch, "provider_error"))
+        assert not self.ledger.write(lambda tx: release(tx, request.id, request.epoch, "provider_error"))
 
     def settle_for_another_epoch(self, pick: int) -> None:
         """Try to settle what another epoch of the node holds."""
@@ -122,7 +124,7 @@ class Walk:
         for epoch in (request.epoch - 1, request.epoch + 1):
             with pytest.raises(SettlementUnavailable):
                 self.ledger.write(lambda tx, epoch=epoch: capture(tx, record, epoch))
-            assert not self.ledger.write(lambda tx, epoch=epoch: ledger.release(tx, request.id, epoch, "x"))
+            assert not self.ledger.write(lambda tx, epoch=epoch: release(tx, request.id, epoch, "x"))
 
     def grant(self, amount: int) -> None:
         customer = self.ledger.customer

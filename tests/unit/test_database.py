@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,35 @@ def test_a_failing_operation_leaves_its_neighbours_alone(opened: Opened) -> None
     assert [type(outcome) for outcome in outcomes] == [int, ValueError, sqlite3.IntegrityError, int]
     assert asyncio.run(opened.database.read(names)) == ["a", "d"]
     assert opened.fatal == []
+
+
+def test_items_of_one_operation_run_as_one_call_and_have_outcomes_of_their_own(opened: Opened) -> None:
+    calls: list[list[str]] = []
+
+    def add_all(tx: Transaction, identifiers: Sequence[str]) -> list[str | Exception]:
+        calls.append(list(identifiers))
+        good = [identifier for identifier in identifiers if identifier != "bad"]
+        tx.execute_many(insert_node, [{"id": name, "epoch": 1, "heartbeat_at_ms": 0} for name in good])
+        return [ValueError("refused") if identifier == "bad" else identifier for identifier in identifiers]
+
+    async def add_together(*identifiers: str) -> list[object]:
+        busy = Busy()
+        working = asyncio.ensure_future(opened.database.write(busy))
+        await busy.started()
+        waiting = [asyncio.ensure_future(opened.database.write_together(add_all, name)) for name in identifiers]
+        await asyncio.sleep(0)
+        busy.let_go()
+        await working
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    first, refused, last = asyncio.run(add_together("a", "bad", "b"))
+    assert (first, type(refused), last) == ("a", ValueError, "b")
+    assert calls == [["a", "bad", "b"]]
+    # "a" is there already, so the call for all of them fails and each is tried alone.
+    clash, added = asyncio.run(add_together("a", "c"))
+    assert (type(clash), added) == (sqlite3.IntegrityError, "c")
+    assert calls[1:] == [["a", "c"], ["a"], ["c"]]
+    assert asyncio.run(opened.database.read(names)) == ["a", "b", "c"]
 
 
 def test_a_broken_disk_fails_the_whole_group_and_everything_after(opened: Opened) -> None:

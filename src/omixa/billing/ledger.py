@@ -3,10 +3,15 @@
 A request first holds the highest price it can reach, then captures what it really costs or releases the hold. No balance is
 read first and written later: each step is one guarded UPDATE, and the tables' constraints refuse whatever a bug would
 break. A transfer row is both legs, is never changed, and continues a chain of hashes for each workspace account.
+
+Holds, captures and releases come in groups, so that an account that a hundred requests share at the same moment is updated
+once for all of them.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +61,41 @@ class StoredResult:
     ref: str
     digest: str
     retention_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What a hold becomes: the charge, 0 for a free request. `epoch` is the one under which the request was held."""
+
+    request_id: str
+    epoch: int
+    charge_micro_usd: int
+    result: StoredResult
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a hold becomes when its request fails: nothing. `outcome` is the error's code."""
+
+    request_id: str
+    epoch: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A movement of money between a workspace's account and another one; `amount_micro_usd` is above 0.
+
+    `reason` is for people. `external_ref` is unique among all transfers, so that nothing from outside is booked twice.
+    """
+
+    debit: str
+    credit: str
+    amount_micro_usd: int
+    kind: str
+    reason: str = ""
+    request_id: str | None = None
+    external_ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +188,6 @@ _take = (
     .values(held=account.c.held + bindparam("amount"))
 )
 _active_key = select(api_key.c.id).where(api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None))
-_give_back = (
-    update(account).where(account.c.id == bindparam("account_id")).values(held=account.c.held - bindparam("amount"))
-)
 _insert_request = insert_into(
     request,
     *("id", "workspace_id", "account_id", "key_id", "mode", "model", "operation", "parameters_json", "state"),
@@ -184,32 +221,52 @@ _release = (
 _is_owned = select(request.c.id).where(*_owned)
 
 
-def hold(tx: Transaction, wanted: Hold) -> None:
-    """Set aside the highest price of a request and record the request.
+def hold(tx: Transaction, wanted: Sequence[Hold]) -> list[OmixaError | None]:
+    """Set aside the highest price of each request and record the requests. Returns None for each, or why it may not start.
 
-    Raises InsufficientFunds, or Unauthenticated when the key was revoked a moment ago.
+    The reason is InsufficientFunds, or Unauthenticated when the key was revoked a moment ago; then nothing is written for it.
     """
-    if not tx.execute(_take, account_id=wanted.account_id, amount=wanted.amount_micro_usd, key_id=wanted.key_id):
-        raise _not_held(tx, wanted)
+    refused: dict[str, OmixaError] = {}
+    for together in _by_account_and_key(wanted):
+        if not _taken(tx, together):
+            # Not all of them fit, so each is decided alone, in the order in which they came.
+            refused |= {one.request_id: _not_held(tx, one) for one in together if not _taken(tx, [one])}
     now = tx.now_ms()
-    tx.execute(
-        _insert_request,
-        id=wanted.request_id,
-        workspace_id=wanted.workspace_id,
-        account_id=wanted.account_id,
-        key_id=wanted.key_id,
-        mode=wanted.mode,
-        model=wanted.model,
-        operation=wanted.operation,
-        parameters_json=wanted.parameters_json,
-        state="held",
-        hold_amount=wanted.amount_micro_usd,
-        price_version_id=wanted.price_version_id,
-        owner_node=wanted.owner_node,
-        owner_epoch=wanted.owner_epoch,
-        created_at_ms=now,
-        expires_at_ms=now + wanted.deadline_ms + HOLD_MARGIN_MS,
-    )
+    tx.execute_many(_insert_request, [_held_row(one, now) for one in wanted if one.request_id not in refused])
+    return [refused.get(one.request_id) for one in wanted]
+
+
+def _by_account_and_key(wanted: Sequence[Hold]) -> list[list[Hold]]:
+    """Return holds that one statement can decide, in an order that is the same everywhere, so that no two writers deadlock."""
+    groups: defaultdict[tuple[str, str], list[Hold]] = defaultdict(list)
+    for one in wanted:
+        groups[one.account_id, one.key_id].append(one)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _taken(tx: Transaction, together: Sequence[Hold]) -> bool:
+    amount = sum(one.amount_micro_usd for one in together)
+    return bool(tx.execute(_take, account_id=together[0].account_id, key_id=together[0].key_id, amount=amount))
+
+
+def _held_row(wanted: Hold, now_ms: int) -> dict[str, object]:
+    return {
+        "id": wanted.request_id,
+        "workspace_id": wanted.workspace_id,
+        "account_id": wanted.account_id,
+        "key_id": wanted.key_id,
+        "mode": wanted.mode,
+        "model": wanted.model,
+        "operation": wanted.operation,
+        "parameters_json": wanted.parameters_json,
+        "state": "held",
+        "hold_amount": wanted.amount_micro_usd,
+        "price_version_id": wanted.price_version_id,
+        "owner_node": wanted.owner_node,
+        "owner_epoch": wanted.owner_epoch,
+        "created_at_ms": now_ms,
+        "expires_at_ms": now_ms + wanted.deadline_ms + HOLD_MARGIN_MS,
+    }
 
 
 def _not_held(tx: Transaction, wanted: Hold) -> OmixaError:
@@ -237,47 +294,56 @@ def require_owned(tx: Transaction, request_id: str, epoch: int) -> None:
         raise _lost(request_id)
 
 
-def capture(tx: Transaction, request_id: str, epoch: int, charge_micro_usd: int, result: StoredResult) -> None:
-    """Turn a hold into a charge, or into nothing for a free request. Raises SettlementUnavailable when the hold is gone.
+def capture(tx: Transaction, wanted: Sequence[Capture]) -> list[OmixaError | None]:
+    """Turn holds into charges, or into nothing for free requests. Returns None for each, or SettlementUnavailable.
 
-    The charge must not exceed the hold; a constraint of the table refuses it.
+    That means that the hold is gone; then nothing is written for it. A charge must not exceed its hold: a constraint of the
+    table refuses it, and with it the whole group.
     """
     now = tx.now_ms()
-    row = tx.first(
-        _capture,
-        request_id=request_id,
-        epoch=epoch,
-        charge=charge_micro_usd,
-        ref=result.ref,
-        digest=result.digest,
-        result_expires=now + result.retention_ms,
-        now=now,
-    )
-    if row is None:
-        raise _lost(request_id)
-    if not charge_micro_usd:
-        tx.execute(_give_back, account_id=row["account_id"], amount=row["hold_amount"])
-        return
-    post(
-        tx,
-        debit=row["account_id"],
-        credit=system_account(row["mode"], "revenue"),
-        chain=row["account_id"],
-        amount_micro_usd=charge_micro_usd,
-        kind="charge",
-        reason="",
-        request_id=request_id,
-        released_micro_usd=row["hold_amount"],
-    )
+    rows = tx.first_of_each(_capture, [_captured_row(one, now) for one in wanted])
+    given_back: defaultdict[str, int] = defaultdict(int)
+    charges: defaultdict[str, list[Posting]] = defaultdict(list)
+    for one, row in zip(wanted, rows, strict=True):
+        if row is None:
+            continue
+        account_id = row["account_id"]
+        given_back[account_id] += row["hold_amount"]
+        if one.charge_micro_usd:
+            revenue = system_account(row["mode"], "revenue")
+            charge = Posting(account_id, revenue, one.charge_micro_usd, "charge", request_id=one.request_id)
+            charges[account_id].append(charge)
+    for account_id in sorted(given_back):
+        post(tx, account_id, charges[account_id], released_micro_usd=given_back[account_id])
+    return [_lost(one.request_id) if row is None else None for one, row in zip(wanted, rows, strict=True)]
 
 
-def release(tx: Transaction, request_id: str, epoch: int, outcome: str) -> bool:
-    """Give a hold back in full. `outcome` is the error's code. Returns False when somebody else has ended the request."""
-    row = tx.first(_release, request_id=request_id, epoch=epoch, code=outcome, now=tx.now_ms())
-    if row is None:
-        return False
-    tx.execute(_give_back, account_id=row["account_id"], amount=row["hold_amount"])
-    return True
+def _captured_row(wanted: Capture, now_ms: int) -> dict[str, object]:
+    return {
+        "request_id": wanted.request_id,
+        "epoch": wanted.epoch,
+        "charge": wanted.charge_micro_usd,
+        "ref": wanted.result.ref,
+        "digest": wanted.result.digest,
+        "result_expires": now_ms + wanted.result.retention_ms,
+        "now": now_ms,
+    }
+
+
+def release(tx: Transaction, wanted: Sequence[Release]) -> list[bool]:
+    """Give holds back in full. Returns for each whether that happened; False means that somebody else has ended the request."""
+    now = tx.now_ms()
+    rows = tx.first_of_each(
+        _release,
+        [{"request_id": one.request_id, "epoch": one.epoch, "code": one.outcome, "now": now} for one in wanted],
+    )
+    given_back: defaultdict[str, int] = defaultdict(int)
+    for row in rows:
+        if row is not None:
+            given_back[row["account_id"]] += row["hold_amount"]
+    for account_id in sorted(given_back):
+        post(tx, account_id, [], released_micro_usd=given_back[account_id])
+    return [row is not None for row in rows]
 
 
 def _lost(request_id: str) -> SettlementUnavailable:
@@ -293,7 +359,9 @@ _advance_chain = (
     update(account)
     .where(account.c.id == bindparam("account_id"))
     .values(
-        posted=account.c.posted + bindparam("delta"), held=account.c.held - bindparam("released"), seq=account.c.seq + 1
+        posted=account.c.posted + bindparam("delta"),
+        held=account.c.held - bindparam("released"),
+        seq=account.c.seq + bindparam("count"),
     )
     .returning(account.c.seq, account.c.head_hash)
 )
@@ -302,46 +370,51 @@ _insert_transfer = insert_into(transfer)
 
 
 def post(
-    tx: Transaction,
-    *,
-    debit: str,
-    credit: str,
-    chain: str,
-    amount_micro_usd: int,
-    kind: str,
-    reason: str,
-    request_id: str | None = None,
-    external_ref: str | None = None,
-    released_micro_usd: int = 0,
-) -> str:
-    """Move money from one account to another and return the transfer's id.
+    tx: Transaction, account_id: str, postings: Sequence[Posting], *, released_micro_usd: int = 0
+) -> Sequence[str]:
+    """Move money between a workspace's account and others and return the transfers' ids.
 
-    `chain` is the workspace account among the two; its balance and its chain of hashes advance, and `released_micro_usd` of
-    what it holds is given back in the same statement. An overdraft is refused by a constraint of the table.
+    The account's balance and its chain of hashes advance, and `released_micro_usd` of what it holds is given back in the same
+    statement. An overdraft is refused by a constraint of the table.
     """
-    delta = amount_micro_usd if chain == credit else -amount_micro_usd
-    head = tx.first(_advance_chain, account_id=chain, delta=delta, released=released_micro_usd)
+    delta = sum(one.amount_micro_usd if one.credit == account_id else -one.amount_micro_usd for one in postings)
+    head = tx.first(
+        _advance_chain, account_id=account_id, delta=delta, released=released_micro_usd, count=len(postings)
+    )
     if head is None:
-        raise InternalError(f"there is no account {chain}")
-    row: dict[str, object] = {
-        "id": new_id("tr"),
-        "debit_account_id": debit,
-        "credit_account_id": credit,
-        "amount": amount_micro_usd,
-        "kind": kind,
-        "request_id": request_id,
-        "reverses_id": None,
-        "external_ref": external_ref,
-        "reason": reason,
-        "chain_account_id": chain,
-        "chain_seq": head["seq"],
-        "prev_hash": head["head_hash"],
-        "at_ms": tx.now_ms(),
-    }
-    row["hash"] = chain_hash(row)
-    tx.execute(_insert_transfer, **row)
-    tx.execute(_set_head, account_id=chain, head=row["hash"])
-    return str(row["id"])
+        raise InternalError(f"there is no account {account_id}")
+    if not postings:
+        return ()
+    rows = _chained(account_id, postings, head["seq"] - len(postings), head["head_hash"], tx.now_ms())
+    tx.execute_many(_insert_transfer, rows)
+    tx.execute(_set_head, account_id=account_id, head=rows[-1]["hash"])
+    return [str(row["id"]) for row in rows]
+
+
+def _chained(
+    account_id: str, postings: Sequence[Posting], seq: int, previous_hash: str, now_ms: int
+) -> list[dict[str, object]]:
+    """Return the transfers' rows, each with its place behind the one before it."""
+    rows: list[dict[str, object]] = []
+    for place, one in enumerate(postings, seq + 1):
+        row: dict[str, object] = {
+            "id": new_id("tr"),
+            "debit_account_id": one.debit,
+            "credit_account_id": one.credit,
+            "amount": one.amount_micro_usd,
+            "kind": one.kind,
+            "request_id": one.request_id,
+            "reverses_id": None,
+            "external_ref": one.external_ref,
+            "reason": one.reason,
+            "chain_account_id": account_id,
+            "chain_seq": place,
+            "prev_hash": previous_hash,
+            "at_ms": now_ms,
+        }
+        row["hash"] = previous_hash = chain_hash(row)
+        rows.append(row)
+    return rows
 
 
 def chain_hash(row: Row) -> str:
@@ -351,12 +424,6 @@ def chain_hash(row: Row) -> str:
 
 def grant(tx: Transaction, *, account_id: str, mode: Mode, amount_micro_usd: int, reason: str) -> str:
     """Credit a workspace account from the operator's cash account and return the transfer's id."""
-    return post(
-        tx,
-        debit=system_account(mode, "cash"),
-        credit=account_id,
-        chain=account_id,
-        amount_micro_usd=amount_micro_usd,
-        kind="topup",
-        reason=reason,
-    )
+    credit = Posting(system_account(mode, "cash"), account_id, amount_micro_usd, "topup", reason)
+    (transfer_id,) = post(tx, account_id, [credit])
+    return transfer_id

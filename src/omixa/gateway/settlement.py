@@ -1,4 +1,7 @@
-"""The four durable steps of a request, each one transaction: authorise, next attempt, capture, release."""
+"""The four durable steps of a request, each one transaction: authorise, next attempt, capture, release.
+
+Requests that are at the same step at the same moment take it together.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omixa.billing import ledger
-from omixa.billing.ledger import Hold, StoredResult
-from omixa.errors import LedgerUnavailable, SettlementUnavailable
+from omixa.billing.ledger import Capture, Hold, Release, StoredResult
+from omixa.errors import LedgerUnavailable, OmixaError, SettlementUnavailable
 from omixa.storage.database import Database, Transaction
 from omixa.usage import records
 from omixa.usage.records import EndedAttempt, StartedAttempt, UsageRecord
@@ -30,12 +33,7 @@ class Settlement:
 
     async def authorise(self, hold: Hold, attempts: Sequence[StartedAttempt]) -> None:
         """Hold the highest price and record the first calls, before anything is sent. Raises InsufficientFunds."""
-
-        def operation(tx: Transaction) -> None:
-            ledger.hold(tx, hold)
-            records.start_attempts(tx, attempts)
-
-        await self._database.write(operation)
+        await self._database.write_together(_authorise, (hold, attempts))
 
     async def next_attempt(self, ended: EndedAttempt, started: StartedAttempt) -> None:
         """Record a failed call and the one that follows it. Raises SettlementUnavailable when the hold is gone."""
@@ -52,14 +50,9 @@ class Settlement:
 
         Raises SettlementUnavailable when the hold is gone or the ledger cannot be written: then no success may be told.
         """
-
-        def operation(tx: Transaction) -> None:
-            ledger.capture(tx, record.request_id, self.node.epoch, record.amount_micro_usd, result)
-            records.end_attempts(tx, attempts)
-            records.record_usage(tx, record)
-
+        capture = Capture(record.request_id, self.node.epoch, record.amount_micro_usd, result)
         try:
-            await self._database.write(operation)
+            await self._database.write_together(_capture, (capture, record, attempts))
         except LedgerUnavailable as error:
             raise SettlementUnavailable(
                 f"The picture was made, but its charge could not be confirmed. Ask for /requests/{record.request_id} later:"
@@ -69,9 +62,27 @@ class Settlement:
 
     async def release(self, request_id: str, outcome: str, attempts: Sequence[EndedAttempt]) -> None:
         """Give the hold back. When the ledger cannot be written, the sweeper does it later."""
+        await self._database.write_together(_release, (Release(request_id, self.node.epoch, outcome), attempts))
 
-        def operation(tx: Transaction) -> None:
-            ledger.release(tx, request_id, self.node.epoch, outcome)
-            records.end_attempts(tx, attempts)
 
-        await self._database.write(operation)
+def _authorise(tx: Transaction, items: Sequence[tuple[Hold, Sequence[StartedAttempt]]]) -> Sequence[OmixaError | None]:
+    verdicts = ledger.hold(tx, [hold for hold, _ in items])
+    admitted = [attempts for (_, attempts), verdict in zip(items, verdicts, strict=True) if verdict is None]
+    records.start_attempts(tx, [attempt for attempts in admitted for attempt in attempts])
+    return verdicts
+
+
+def _capture(
+    tx: Transaction, items: Sequence[tuple[Capture, UsageRecord, Sequence[EndedAttempt]]]
+) -> Sequence[OmixaError | None]:
+    verdicts = ledger.capture(tx, [capture for capture, _, _ in items])
+    captured = [item for item, verdict in zip(items, verdicts, strict=True) if verdict is None]
+    records.end_attempts(tx, [attempt for _, _, attempts in captured for attempt in attempts])
+    records.record_usage(tx, [record for _, record, _ in captured])
+    return verdicts
+
+
+def _release(tx: Transaction, items: Sequence[tuple[Release, Sequence[EndedAttempt]]]) -> Sequence[None]:
+    ledger.release(tx, [release for release, _ in items])
+    records.end_attempts(tx, [attempt for _, attempts in items for attempt in attempts])
+    return [None] * len(items)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from omixa.billing import ledger, recovery
+from omixa.billing.ledger import Release
 from omixa.billing.recovery import OwnedRequest
 from omixa.billing.verify import Verification, verify
 from omixa.gateway.settlement import NodeIdentity
@@ -131,7 +132,7 @@ class Sweeper:
 
     async def _release(self, lost: OwnedRequest) -> None:
         def operation(tx: Transaction) -> bool:
-            released = ledger.release(tx, lost.id, lost.owner_epoch, INTERRUPTED)
+            (released,) = ledger.release(tx, [Release(lost.id, lost.owner_epoch, INTERRUPTED)])
             if released:
                 records.abandon_attempts(tx, lost.id, INTERRUPTED)
             return released

@@ -1,9 +1,10 @@
 """The database as the rest of Omixa sees it: `write` and `read` take a function of a transaction.
 
 All writes of a process go through one thread. It takes whatever is queued, runs the operations and commits once for the
-group, so that many requests share one wait for the disk. When an operation fails, the group is run again with a savepoint
-for each, so that it leaves its neighbours alone. `write` returns only after the commit is durable. Reads run beside it on
-connections of their own.
+group, so that many requests share one wait for the disk. Operations of one kind are run as one call (`write_together`), so
+that a hundred holds cost a few statements instead of hundreds. When something fails, the group is run again with a savepoint
+for each operation, so that it leaves its neighbours alone. Writes return only after the commit is durable. Reads run beside
+them on connections of their own.
 
 Statements are SQLAlchemy Core expressions, compiled once per database to the driver's SQL: the same rooms run on every
 backend, and the hot path pays only for the driver.
@@ -27,6 +28,7 @@ from omixa.errors import LedgerUnavailable, OmixaError, Overloaded
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Row = Mapping[str, Any]
 
 # Operations that may wait for the writer; past it new work is refused instead of queued.
@@ -77,6 +79,12 @@ class Backend(Protocol):
         """Run one statement for each row."""
         ...
 
+    def first_of_each(
+        self, connection: Connection, sql: str, rows: Sequence[Mapping[str, object]]
+    ) -> Sequence[Row | None]:
+        """Run one statement for each row and return the first row that each gave."""
+        ...
+
     def is_database_error(self, error: BaseException) -> bool:
         """Tell whether the driver raised this."""
         ...
@@ -107,9 +115,11 @@ class Transaction:
     def execute_many(self, statement: ClauseElement, rows: Sequence[Mapping[str, object]]) -> None:
         """Run one statement for each row of parameters."""
         if rows:
-            sql, constants = self._database.compiled(statement)
-            merged = [{**constants, **row} for row in rows] if constants else rows
-            self._database.backend.execute_many(self._connection, sql, merged)
+            self._database.backend.execute_many(self._connection, *self._merged(statement, rows))
+
+    def first_of_each(self, statement: ClauseElement, rows: Sequence[Mapping[str, object]]) -> Sequence[Row | None]:
+        """Run one statement for each row of parameters and return the first row that each gave, or None, in order."""
+        return self._database.backend.first_of_each(self._connection, *self._merged(statement, rows)) if rows else []
 
     def all(self, statement: ClauseElement, **parameters: object) -> Sequence[Row]:
         """Return every row of a query."""
@@ -129,6 +139,12 @@ class Transaction:
         sql, constants = self._database.compiled(statement)
         return self._connection.execute(sql, {**constants, **parameters})
 
+    def _merged(
+        self, statement: ClauseElement, rows: Sequence[Mapping[str, object]]
+    ) -> tuple[str, Sequence[Mapping[str, object]]]:
+        sql, constants = self._database.compiled(statement)
+        return sql, [{**constants, **row} for row in rows] if constants else rows
+
     def savepoint(self, name: str) -> None:
         """Mark where a failing operation goes back to."""
         self._connection.execute(f"SAVEPOINT {name}")
@@ -144,18 +160,34 @@ class Transaction:
 
 Operation = Callable[[Transaction], T]
 
+# Does the same to several items in one transaction and returns an outcome for each, in order. An outcome that is an
+# exception is raised for whoever asked for that item, for which nothing must have been written.
+GroupOperation = Callable[[Transaction, Sequence[Item]], Sequence[T | Exception]]
+
+
+def _each(tx: Transaction, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
+    return [operation(tx) for operation in operations]
+
 
 class _Write:
-    """One queued operation and where its outcome goes."""
+    """One queued item, what is to be done to it, and where its outcome goes."""
 
-    __slots__ = ("error", "future", "loop", "operation", "result")
+    __slots__ = ("error", "future", "item", "loop", "operation", "result")
 
-    def __init__(self, operation: Operation[Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, operation: GroupOperation[Any, Any], item: object, loop: asyncio.AbstractEventLoop) -> None:
         self.operation = operation
+        self.item = item
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
+
+    def take(self, outcome: object) -> None:
+        """Keep what came of it."""
+        if isinstance(outcome, Exception):
+            self.result, self.error = None, outcome
+        else:
+            self.result, self.error = outcome, None
 
 
 class Database:
@@ -194,14 +226,21 @@ class Database:
         nothing but work on the transaction. An exception from it undoes only that operation. Raises LedgerUnavailable
         when the database cannot be written, Overloaded when too many operations wait.
         """
-        item = _Write(operation, asyncio.get_running_loop())
+        return await self.write_together(_each, operation)
+
+    async def write_together(self, operation: GroupOperation[Item, T], item: Item) -> T:
+        """Do to an item what `operation` does, in one call with all items that wait for the same operation.
+
+        Otherwise like `write`. When the operation raises, it is called again for each item alone.
+        """
+        write = _Write(operation, item, asyncio.get_running_loop())
         with self._queue_lock:
             if self._failed or not self._accepts:
                 raise _not_writable()
             if self._queue.qsize() >= MAX_QUEUED_WRITES:
                 raise Overloaded("Too many requests wait for the ledger. Try again shortly.", retry_after_s=1)
-            self._queue.put(item)
-        return cast("T", await item.future)
+            self._queue.put(write)
+        return cast("T", await write.future)
 
     async def read(self, operation: Operation[T]) -> T:
         """Run an operation on one consistent snapshot, without waiting for writers. Raises LedgerUnavailable."""
@@ -294,35 +333,37 @@ class Database:
         """Run a group without savepoints, which is what nearly always works; return False when it has to be run apart."""
         connection.execute(self.backend.begin_write)
         transaction = Transaction(connection, self)
-        for item in group:
-            try:
-                item.result = item.operation(transaction)
-            except BaseException as error:
-                if self.backend.is_fatal(error):
-                    raise
-                connection.execute("ROLLBACK")
-                item.error = error
-                return len(group) == 1
+        try:
+            for operation, writes in _by_operation(group).items():
+                outcomes = operation(transaction, [write.item for write in writes])
+                for write, outcome in zip(writes, outcomes, strict=True):
+                    write.take(outcome)
+        except BaseException as error:
+            if self.backend.is_fatal(error):
+                raise
+            connection.execute("ROLLBACK")
+            group[0].error = error
+            return len(group) == 1
         connection.execute("COMMIT")
         return True
 
     def _run_apart(self, connection: Connection, group: Sequence[_Write]) -> None:
-        """Run each operation of a group in a savepoint of its own, so that one that fails leaves the others alone."""
+        """Run each item of a group in a savepoint of its own, so that one that fails leaves the others alone."""
         connection.execute(self.backend.begin_write)
         transaction = Transaction(connection, self)
-        for item in group:
-            item.error = None
-            self._run_one(transaction, item)
+        for write in group:
+            self._run_one(transaction, write)
         connection.execute("COMMIT")
 
-    def _run_one(self, transaction: Transaction, item: _Write) -> None:
+    def _run_one(self, transaction: Transaction, write: _Write) -> None:
         transaction.savepoint("operation")
         try:
-            item.result = item.operation(transaction)
+            (outcome,) = write.operation(transaction, [write.item])
+            write.take(outcome)
         except BaseException as error:
             if self.backend.is_fatal(error):
                 raise
-            item.error = error
+            write.error = error
             transaction.rollback_to("operation")
         transaction.release("operation")
 
@@ -341,6 +382,14 @@ class Database:
                 self._on_fatal(f"the database failed: {error!r}")
         for item in group:
             item.error = _not_writable()
+
+
+def _by_operation(group: Iterable[_Write]) -> Mapping[GroupOperation[Any, Any], Sequence[_Write]]:
+    """Return what is to be done and to which items; within a group the order means nothing, since nobody waited for another."""
+    found: dict[GroupOperation[Any, Any], list[_Write]] = {}
+    for write in group:
+        found.setdefault(write.operation, []).append(write)
+    return found
 
 
 def _not_writable() -> LedgerUnavailable:

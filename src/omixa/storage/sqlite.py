@@ -12,7 +12,7 @@ from typing import cast
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
-from omixa.storage.database import Connection
+from omixa.storage.database import Connection, Row
 from omixa.storage.migrations import upgrade
 
 # How long a writer of another process (a command line, say) may keep this one waiting.
@@ -97,6 +97,12 @@ class SqliteBackend:
     def execute_many(self, connection: Connection, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Run one statement for each row."""
         cast("sqlite3.Connection", connection).executemany(sql, rows)
+
+    def first_of_each(
+        self, connection: Connection, sql: str, rows: Sequence[Mapping[str, object]]
+    ) -> Sequence[Row | None]:
+        """Run one statement for each row and return the first row that each gave."""
+        return [connection.execute(sql, row).fetchone() for row in rows]
 
     def is_database_error(self, error: BaseException) -> bool:
         """Tell whether SQLite raised this."""

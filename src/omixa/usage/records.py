@@ -6,7 +6,8 @@ Functions of an open transaction, so that they commit together with the money th
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -175,50 +176,56 @@ _add_to_day = update(usage_day).where(*_day).values({name: usage_day.c[name] + b
 _insert_day = insert_into(usage_day)
 
 
-def record_usage(tx: Transaction, record: UsageRecord) -> None:
-    """Keep a charge's usage and add it to its day. The caller's transaction holds the workspace's account row."""
+def record_usage(tx: Transaction, records: Sequence[UsageRecord]) -> None:
+    """Keep charges' usage and add it to its day. The caller's transaction holds the workspaces' account rows."""
     now = tx.now_ms()
-    tx.execute(
-        _insert_usage,
-        request_id=record.request_id,
-        workspace_id=record.workspace_id,
-        mode=record.mode,
-        key_id=record.key_id,
-        model=record.model,
-        usage_json=encode_usages(record.usages),
-        exact_pico_usd=record.exact_pico_usd,
-        amount=record.amount_micro_usd,
-        markup_ppm=record.markup_ppm,
-        price_version_id=record.price_version_id,
-        at_ms=now,
-    )
-    day, usage = day_of(now), add_up(record.usages)
-    sums = {
-        "requests": 1,
-        "images": usage.images,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_image_tokens,
-        "amount": record.amount_micro_usd,
-    }
-    changed = tx.execute(
-        _add_to_day,
-        key_workspace=record.workspace_id,
-        key_mode=record.mode,
-        key_day=day,
-        key_model=record.model,
-        key_key=record.key_id,
-        **sums,
-    )
-    if not changed:
-        tx.execute(
-            _insert_day,
-            workspace_id=record.workspace_id,
-            mode=record.mode,
-            day=day,
-            model=record.model,
-            key_id=record.key_id,
+    tx.execute_many(_insert_usage, [_usage_row(record, now) for record in records])
+    for key, sums in _sums_by_day(records, day_of(now)).items():
+        workspace_id, mode, day, model, key_id = key
+        changed = tx.execute(
+            _add_to_day,
+            key_workspace=workspace_id,
+            key_mode=mode,
+            key_day=day,
+            key_model=model,
+            key_key=key_id,
             **sums,
         )
+        if not changed:
+            tx.execute(_insert_day, workspace_id=workspace_id, mode=mode, day=day, model=model, key_id=key_id, **sums)
+
+
+def _usage_row(record: UsageRecord, now_ms: int) -> dict[str, object]:
+    return {
+        "request_id": record.request_id,
+        "workspace_id": record.workspace_id,
+        "mode": record.mode,
+        "key_id": record.key_id,
+        "model": record.model,
+        "usage_json": encode_usages(record.usages),
+        "exact_pico_usd": record.exact_pico_usd,
+        "amount": record.amount_micro_usd,
+        "markup_ppm": record.markup_ppm,
+        "price_version_id": record.price_version_id,
+        "at_ms": now_ms,
+    }
+
+
+def _sums_by_day(
+    records: Sequence[UsageRecord], day: str
+) -> Mapping[tuple[str, str, str, str, str], Mapping[str, int]]:
+    """Return what is to be added to each row of `usage_day`, in an order that is the same for every writer."""
+    sums: defaultdict[tuple[str, str, str, str, str], Counter[str]] = defaultdict(Counter)
+    for record in records:
+        usage = add_up(record.usages)
+        sums[record.workspace_id, record.mode, day, record.model, record.key_id].update(
+            requests=1,
+            images=usage.images,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_image_tokens,
+            amount=record.amount_micro_usd,
+        )
+    return dict(sorted(sums.items()))
 
 
 def encode_usages(usages: Sequence[Usage]) -> str:
