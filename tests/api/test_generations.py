@@ -521,7 +521,7 @@ def test_a_provider_that_fails_costs_nothing_and_is_told_in_public_words(
     assert footprint(gateway.settings.data_dir).results == results
 
 
-@pytest.mark.parametrize("scenario", ["nousage", "badusage"])
+@pytest.mark.parametrize("scenario", ["nousage", "badusage", "bigusage"])
 def test_without_usable_usage_a_picture_costs_the_flat_price(
     live: httpx.Client, foundry: Simulator, scenario: str
 ) -> None:
@@ -532,7 +532,7 @@ def test_without_usable_usage_a_picture_costs_the_flat_price(
 
 
 def test_a_bill_is_never_above_what_was_held(live: httpx.Client, foundry: Simulator) -> None:
-    foundry.play("bigusage")
+    foundry.play("longusage")
     made = make(live)
     assert made["usage"]["billed_amount"] == made["omixa"]["held_amount"]
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import bindparam, update
 
 from omixa.providers.wire import Timeouts
@@ -40,6 +42,7 @@ from tests.support.servers import SIMULATOR_API_KEY, Simulator
 
 # A picture of 1024x1024 for PROMPT: 10 text tokens, for an edit 1,024 of its reference, 1,024 of the output.
 GENERATION_PRICE, EDIT_PRICE, FALLBACK_PRICE = "0.033900", "0.039000", "0.033000"
+PROMPT_TOKENS = 10
 TEN_DOLLARS = ("10.000000", "0.000000")
 
 OPERATIONS = pytest.mark.parametrize("edit", [False, True], ids=["generation", "edit"])
@@ -142,6 +145,7 @@ FAULTS = [
     _unusable("15", "notpng"),
     _unusable("15", "jpeg"),
     _unusable("15", "bomb"),
+    _unusable("15", "damaged"),
     _unusable("15", "truncated"),
     _unusable("16", "empty"),
     Fault("21", "redirect", 502, "provider_redirected", "provider_error", "failed_free", 307, should_retry=False),
@@ -389,7 +393,7 @@ def _check_charge(faulty: FaultyGateway, buyer: Customer, outcome: Outcome, pric
 
 @OPERATIONS
 @FORMS
-@pytest.mark.parametrize("scenario", ["nousage", "badusage"])
+@pytest.mark.parametrize("scenario", ["nousage", "badusage", "bigusage"])
 def test_a_picture_without_usage_costs_the_fallback(
     faulty: FaultyGateway, buyer: Customer, portrait: str, scenario: str, edit: bool, stream: bool
 ) -> None:
@@ -403,6 +407,73 @@ def test_a_picture_without_usage_costs_the_fallback(
     assert outcome.usage["output_tokens"] == (1026 if edit else 1024)
     (call,) = faulty.attempts(outcome.request_id)
     assert (call["state"], call["cost_basis"]) == ("ok", "estimated")
+    assert call["diagnostics"].startswith("usage refused: ")
+    record = buyer.get(f"/requests/{outcome.request_id}").json()
+    assert record["usage"]["usage_estimated"] is True
+
+
+def _reported(answer: dict[str, Any], usage: object) -> bytes:
+    return encoded({**answer, "usage": usage})
+
+
+_COUNTS = st.one_of(
+    st.integers(0, 40_000),
+    st.integers(),
+    st.sampled_from(
+        [0, 1024, 1056, 1057, 32_000, 32_001, 10**15, 2**63, -1, True, False, None, 1.0, 0.5, "1024", [], {}]
+    ),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=5),
+)
+_USAGES = st.one_of(
+    st.fixed_dictionaries(
+        {"num_output_tokens": _COUNTS},
+        optional={"num_input_text_tokens": _COUNTS, "num_input_image_tokens": _COUNTS, "other": _COUNTS},
+    ),
+    st.dictionaries(st.text(max_size=3), _COUNTS, max_size=2),
+    _COUNTS,
+)
+
+
+def test_no_report_of_usage_reaches_a_balance_unless_it_can_be(
+    faulty: FaultyGateway, buyer: Customer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 18 for every report: charged by its counts if a picture can have used them, else by the flat price and flagged."""
+    answer = faulty.answer(model="one", prompt=PROMPT, width=1024, height=1024)
+    faulty.router.use(faulty.deployment("raw", "simulator://raw"))
+
+    @settings(max_examples=120)
+    @given(_USAGES)
+    def check(usage: object) -> None:
+        faulty.raw.body = _reported(answer, usage)
+        spent = buyer.spent_micro_usd
+        caplog.clear()
+        outcome = buyer.ask()
+        assert outcome.status == 200, outcome.text
+        charged = buyer.spent_micro_usd - spent
+        held = int(outcome.omixa["held_amount"].replace(".", ""))
+        price = _possible_price(usage)
+        assert charged == (33_000 if price is None else min(price, held))
+        assert 0 < charged <= held
+        assert outcome.usage["usage_estimated"] is (price is None)
+        (call,) = faulty.attempts(outcome.request_id)
+        assert (call["cost_basis"], call["state"]) == ("estimated" if price is None else "reported", "ok")
+        assert (price is None) == ("usage refused" in (call["diagnostics"] or "")) == ("usage.refused" in caplog.text)
+        assert faulty.charges(outcome.request_id) == [charged]
+
+    check()
+
+
+def _possible_price(usage: object) -> int | None:
+    """Return the price of a generation's report in micro-USD by plain arithmetic, None where no picture can have used that."""
+    counts = usage if isinstance(usage, dict) else {}
+    text, images, output = (counts.get(f"num_{name}_tokens") for name in ("input_text", "input_image", "output"))
+    text = PROMPT_TOKENS if text is None else text
+    images = 0 if images is None else images
+    for count, least, most in ((text, 0, 32_000), (images, 0, 0), (output, 1, 1056)):
+        if type(count) is not int or not least <= count <= most:
+            return None
+    return -(-(5 * text + 33 * output) // 100) * 100
 
 
 @FORMS
@@ -419,12 +490,15 @@ def test_usage_above_the_hold_bills_the_hold(
     faulty: FaultyGateway, buyer: Customer, square: str, caplog: pytest.LogCaptureFixture, edit: bool, stream: bool
 ) -> None:
     """Row 19."""
-    faulty.simulator.play("bigusage")
+    faulty.simulator.play("longusage")
     with caplog.at_level(logging.ERROR):
         outcome = buyer.ask(stream=stream, reference=square if edit else None)
     _check_charge(faulty, buyer, outcome, outcome.omixa["held_amount"])
-    assert outcome.omixa["exact_amount"] > "3"
+    # 32,000 text tokens, which the model can read and the prompt does not have.
+    assert outcome.omixa["exact_amount"] > "0.19"
     assert "usage.above_bound" in caplog.text
+    (call,) = faulty.attempts(outcome.request_id)
+    assert call["diagnostics"] == f"32000 text tokens were reported for a prompt of {len(PROMPT)} bytes"
 
 
 @OPERATIONS

@@ -106,6 +106,10 @@ class FaultyGateway:
         """Return the rows of a query."""
         return self.gateway.call(lambda services: services.database.read(lambda tx: tx.all(statement, **parameters)))
 
+    def answer(self, **fields: Any) -> dict[str, Any]:
+        """Return what the simulator answers to a generation, as a provider's JSON."""
+        return {"data": [{"b64_json": self.simulator.paint(**fields)}]}
+
     def request(self, request_id: str) -> Row:
         """Return a request's row."""
         (row,) = self.all(_request, request_id=request_id)

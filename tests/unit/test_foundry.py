@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import re
 import struct
 import zlib
@@ -28,7 +27,7 @@ from omixa.domain.models import Deployment, Offer
 from omixa.errors import UpstreamError, UpstreamProtocol, UpstreamRejected
 from omixa.imaging.inspect import inspect
 from omixa.providers.base import ProviderCall, ProviderResult
-from omixa.providers.foundry import MAX_USAGE_TOKENS, FoundryProvider, parse_answer
+from omixa.providers.foundry import FoundryProvider, parse_answer
 from omixa.providers.transport import AsgiReceive, AsgiSend, InProcessTransport
 from omixa.providers.wire import WireResponse
 from omixa.simulator.multipart import parse_multipart
@@ -259,24 +258,48 @@ async def test_a_reference_that_cannot_be_decoded_is_the_callers_and_nothing_is_
 
 
 @pytest.mark.parametrize(
-    "bad", [-1, 1.0, True, "7", None, MAX_USAGE_TOKENS + 1, 10**30, [], {}], ids=lambda bad: repr(bad)[:12]
+    ("bad", "problem"),
+    [
+        (-1, "negative"),
+        (-(10**30), "negative"),
+        (1.0, "not an integer but float"),
+        (10**400, "not an integer but"),
+        (True, "not an integer but bool"),
+        ("7", "not an integer but str"),
+        (None, "absent"),
+        ([], "not an integer but list"),
+        ({}, "not an integer but dict"),
+    ],
+    ids=lambda bad: repr(bad)[:12],
 )
-async def test_unusable_usage_counts_as_none_and_is_logged(bad: object, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_no_count_is_no_usage_and_is_named(bad: object, problem: str) -> None:
     usage = {"num_output_tokens": bad, "num_input_text_tokens": 4, "num_input_image_tokens": 0}
-    with caplog.at_level(logging.WARNING, "omixa.providers.foundry"):
-        result = await ask(painted(usage=usage), call())
+    result = await ask(painted(usage=usage), call())
+    if bad == 10**400 and result.usage is not None:
+        # Whether JSON may have such integers is the parser's business; how many there can be, the gateway's.
+        assert result.usage.output_image_tokens == bad
+        return
     assert result.usage is None
-    (record,) = caplog.records
-    assert record.message == "provider.usage_unusable"
-    assert (record.__dict__["request_id"], record.__dict__["route"]) == ("req_1", "foundry/prod")
+    assert result.usage_problem is not None
+    assert result.usage_problem.startswith(f"num_output_tokens is {problem}")
 
 
-@pytest.mark.parametrize("usage", [7, "none", [], {"num_output_tokens": MAX_USAGE_TOKENS}])
+@pytest.mark.parametrize("usage", [7, "none", [], {"num_output_tokens": 10**15}])
 async def test_usage_of_any_shape_does_not_lose_the_picture(usage: object) -> None:
     result = await ask(painted(usage=usage), call())
     assert result.image == picture("1024x1024")
-    expected = Usage(4, 0, MAX_USAGE_TOKENS, images=1) if isinstance(usage, dict) else None
-    assert result.usage == expected
+    expected = Usage(4, 0, 10**15, images=1) if isinstance(usage, dict) else None
+    assert (result.usage, result.usage_problem is None) == (expected, expected is not None)
+
+
+async def test_a_picture_with_a_wrong_bit_is_refused() -> None:
+    spoilt = bytearray(png("1024x1024"))
+    spoilt[len(spoilt) // 2] ^= 1
+    document = {"data": [{"b64_json": pybase64.b64encode_as_string(bytes(spoilt))}]}
+    service = Service(200, {"content-type": "application/json"}, json.dumps(document).encode())
+    with pytest.raises(UpstreamProtocol) as caught:
+        await ask(service, call())
+    assert "the checksum of its chunk IDAT" in caught.value.diagnostics
 
 
 async def test_an_edit_larger_than_the_service_makes_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 
 import pytest
 from hypothesis import example, given
@@ -13,6 +14,7 @@ from omixa.imaging import jpeg as jpeg_limits
 from omixa.imaging import png as png_limits
 from omixa.imaging import webp as webp_limits
 from omixa.imaging.inspect import MAX_INPUT_PIXELS, MAX_SIDE_PIXELS, UnacceptableImage, inspect
+from omixa.imaging.png import check_png
 from tests.support.imagefiles import (
     END,
     FORMATS,
@@ -88,6 +90,58 @@ def test_the_pictures_made_by_hand_are_accepted() -> None:
     assert inspect(jpeg(frame(), SCAN) + bytes(jpeg_limits.MAX_PADDING_BYTES - 2)).format == "jpeg"
     assert inspect(webp(lossless())).format == "webp"
     assert inspect(webp(canvas(flags=0x10), riff(b"EXIF", b"odd"), lossless())).has_alpha
+
+
+# ---------------------------------------------------------------------------------------------------------------- pixels
+
+
+def pixels_refusal(data: bytes) -> str:
+    inspect(data)
+    with pytest.raises(UnacceptableImage) as caught:
+        check_png(data)
+    assert caught.value.reason_code == "invalid_image"
+    return caught.value.message
+
+
+@given(
+    st.sampled_from(("1", "L", "LA", "P", "RGB", "RGBA")), st.integers(1, 300), st.integers(1, 300), st.integers(0, 9)
+)
+def test_whole_pixels_are_accepted(mode: str, width: int, height: int, level: int) -> None:
+    check_png(saved(drawing(mode, (width, height)), "png", compress_level=level))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_the_largest_picture_of_one_colour_is_accepted(mode: str) -> None:
+    """Nothing compresses better, so the fewest bytes that a picture can have are enough."""
+    check_png(saved(Pillow.new(mode, (7000, 7000)), "png", compress_level=9))
+
+
+@given(st.data())
+def test_every_flipped_bit_is_found(data: st.DataObject) -> None:
+    """Of a structure that is still whole: checksums find what the structure does not."""
+    broken = bytearray(encoded("png"))
+    position = data.draw(st.integers(0, len(broken) - 1))
+    broken[position] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(UnacceptableImage):
+        inspected_and_checked(bytes(broken))
+
+
+def inspected_and_checked(data: bytes) -> None:
+    inspect(data)
+    check_png(data)
+
+
+def test_pixels_that_cannot_be_the_pictures_are_refused() -> None:
+    few = zlib.compress(bytes(1000))
+    assert "cannot be the pixels of 4000x4000" in pixels_refusal(png(header(4000, 4000), chunk(b"IDAT", few), END))
+    for start in (b"", b"\x78", b"\x79\x9c", b"\x88\x1c", b"\x78\xbb", b"not deflate"):
+        data = png(header(), chunk(b"IDAT", start), END)
+        assert "are not compressed data" in pixels_refusal(data)
+
+
+def test_a_zlib_header_may_lie_in_two_chunks() -> None:
+    whole = zlib.compress(bytes(4))
+    check_png(png(header(), chunk(b"IDAT", whole[:1]), chunk(b"IDAT"), chunk(b"IDAT", whole[1:]), END))
 
 
 # ----------------------------------------------------------------------------------------------------------- cut and torn

@@ -531,6 +531,8 @@ def test_moods_that_spoil_the_picture(shared: httpx2.Client) -> None:
     truncated = spoilt(shared, "truncated")
     assert ordinary.startswith(truncated)
     assert len(truncated) < len(ordinary)
+    damaged = spoilt(shared, "damaged")
+    assert sum((one ^ other).bit_count() for one, other in zip(damaged, ordinary, strict=True)) == 1
     bomb = spoilt(shared, "bomb")
     assert len(bomb) < 1000
     assert struct.unpack(">II", bomb[16:24]) == (60_000, 60_000)
@@ -554,6 +556,7 @@ def test_moods_that_spoil_the_document(shared: httpx2.Client) -> None:
     assert "usage" not in document("nousage")
     assert list(document("badusage")["usage"].values()) == [-1, "many", 10**15]
     assert document("bigusage")["usage"]["num_output_tokens"] == 102_400
+    assert document("longusage")["usage"] == ordinary["usage"] | {"num_input_text_tokens": 32_000}
     old = document("topusage")
     assert "usage" not in old
     assert old["num_output_tokens"] == 1024

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from omixa.billing.pricing import estimate_usage, rate
+from omixa.billing.sanity import impossible, surprising
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.images import Image, ImageRequest, Usage
 from omixa.domain.models import Deployment, Offer
@@ -116,7 +117,7 @@ class Attempts:
         offer = self.catalogue.offer(deployment.provider, run.request.model)
         call = ProviderCall(run.request, offer, deployment, run.id, started.image_index)
         result = await self._result(run, call, deadline)
-        usage = self._estimate(run, offer, result.image) if result.usage is None else result.usage
+        usage, remark = self._usage(run, call, result)
         image, emulated = await self._finished(run, result.image)
         cost = rate([usage], offer.cost)
         calls.end(
@@ -126,13 +127,23 @@ class Attempts:
                 provider_request_id=result.provider_request_id,
                 upstream_status=200,
                 error_code=None,
-                diagnostics=None,
+                diagnostics=remark,
                 usage=usage,
                 cost_pico_usd=cost.exact_pico_usd,
                 cost_basis="estimated" if usage.estimated else "reported",
             )
         )
         return Delivery(image, usage, deployment, offer, emulated)
+
+    def _usage(self, run: Run, call: ProviderCall, result: ProviderResult) -> tuple[Usage, str | None]:
+        """Return what a picture is charged by, and what the operator should know about the provider's report."""
+        model, usage, problem = self.catalogue.resolve(run.request.model), result.usage, result.usage_problem
+        if usage is not None:
+            problem = impossible(usage, model, run.request)
+            if problem is None:
+                return usage, surprising(usage, run.request)
+        log.warning("usage.refused", extra={"request_id": run.id, "route": call.deployment.id, "problem": problem})
+        return self._estimate(run, call.offer, result.image), f"usage refused: {problem}"
 
     def _estimate(self, run: Run, offer: Offer, picture: Image | None = None) -> Usage:
         return estimate_usage(run.request, self.catalogue.resolve(run.request.model).bounds, offer, picture)

@@ -31,11 +31,16 @@ class PartialImage:
 
 @dataclass(frozen=True, slots=True)
 class ProviderResult:
-    """The picture as the provider made it. `usage` is None when the provider reported nothing usable."""
+    """The picture as the provider made it.
+
+    `usage` is what the provider reported, counts of any size, or None when it reported nothing that is usage; then
+    `usage_problem` says why.
+    """
 
     image: Image
     usage: Usage | None
     provider_request_id: str | None
+    usage_problem: str | None = None
 
 
 ProviderEvent = PartialImage | ProviderResult

@@ -7,11 +7,10 @@ that is not listed there, ignores `n`, has no partial pictures and answers an ed
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import TypeGuard, TypeVar
+from typing import TypeVar
 
 import msgspec
 import pybase64
@@ -20,15 +19,14 @@ from omixa.domain.images import MEDIA_TYPES, Image, Usage
 from omixa.errors import UpstreamRejected
 from omixa.imaging.codec import convert
 from omixa.imaging.inspect import inspect
+from omixa.imaging.png import check_png
 from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
 from omixa.providers.failures import failed_answer, unusable_answer
 from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse
 
-log = logging.getLogger(__name__)
-
 IN_PROCESS_SCHEME = "simulator:"
-# A hundred times more than ten pictures with five references can use is not usage but a mistake.
-MAX_USAGE_TOKENS = 10**7
+
+_COUNTS = ("num_input_text_tokens", "num_input_image_tokens", "num_output_tokens")
 
 _GENERATIONS = "/mai/v1/images/generations"
 _EDITS = "/mai/v1/images/edits"
@@ -55,10 +53,8 @@ class FoundryProvider:
             image = _picture(answer, call)
         except ValueError as error:
             raise unusable_answer(response, str(error), secret=_credential(call)) from error
-        usage = _usage(answer, call)
-        if usage is None:
-            log.warning("provider.usage_unusable", extra={"request_id": call.request_id, "route": call.deployment.id})
-        yield ProviderResult(image, usage, response.provider_request_id)
+        usage, problem = _usage(answer, call)
+        yield ProviderResult(image, usage, response.provider_request_id, problem)
 
 
 # ------------------------------------------------------------------------------------------------------ the request
@@ -216,27 +212,32 @@ def _picture(answer: Answer, call: ProviderCall) -> Image:
     asked = call.offer.sizes[call.request.size]
     if not editing and (info.width, info.height) != (asked.width, asked.height):
         raise ValueError(f"the picture is {info.size}, not {asked.width}x{asked.height}")
+    check_png(answer.picture)
     return Image(answer.picture, info)
 
 
-def _usage(answer: Answer, call: ProviderCall) -> Usage | None:
-    """Return the reported usage, None when it cannot be used.
+def _usage(answer: Answer, call: ProviderCall) -> tuple[Usage | None, str | None]:
+    """Return the reported usage, or None and what is wrong with it.
 
     Older versions report the output alone: the text is then the gateway's own count, and a generation reads no pictures.
     """
-    counts = answer.counts
-    text = counts.get("num_input_text_tokens")
-    images = counts.get("num_input_image_tokens")
-    if text is None:
-        text = call.request.prompt_tokens
-    if images is None and call.request.operation == "generation":
-        images = 0
-    output = counts.get("num_output_tokens")
-    if not (_is_count(text) and _is_count(images) and _is_count(output)):
-        return None
-    return Usage(input_text_tokens=text, input_image_tokens=images, output_image_tokens=output, images=1)
+    counts = dict(answer.counts)
+    if counts.get("num_input_text_tokens") is None:
+        counts["num_input_text_tokens"] = call.request.prompt_tokens
+    if counts.get("num_input_image_tokens") is None and call.request.operation == "generation":
+        counts["num_input_image_tokens"] = 0
+    try:
+        text, images, output = (_count(counts, name) for name in _COUNTS)
+    except ValueError as error:
+        return None, str(error)
+    return Usage(input_text_tokens=text, input_image_tokens=images, output_image_tokens=output, images=1), None
 
 
-def _is_count(value: object) -> TypeGuard[int]:
+def _count(counts: Mapping[str, object], name: str) -> int:
+    value = counts.get(name)
     # By type, because a bool is an int too.
-    return type(value) is int and 0 <= value <= MAX_USAGE_TOKENS
+    if type(value) is not int:
+        raise ValueError(f"{name} is {'absent' if value is None else f'not an integer but {type(value).__name__}'}")
+    if value < 0:
+        raise ValueError(f"{name} is negative")
+    return value

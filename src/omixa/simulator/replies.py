@@ -16,6 +16,7 @@ import pybase64
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from omixa.simulator.models import CONTEXT_WINDOW_TOKENS
 from omixa.simulator.scenarios import Step
 from omixa.simulator.wire import json_response
 
@@ -155,10 +156,18 @@ def _bomb(_: Answer) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 
+def _damaged(answer: Answer) -> bytes:
+    picture = bytearray(answer.png)
+    picture[len(picture) // 2] ^= 1
+    return bytes(picture)
+
+
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+# Possible, and dearer than the prompt lets expect.
+_LONG_USAGE = {"num_input_text_tokens": CONTEXT_WINDOW_TOKENS}
 _BAD_USAGE = {"num_output_tokens": -1, "num_input_text_tokens": "many", "num_input_image_tokens": 10**15}
 
 _MOODS: Mapping[str, Callable[[Answer, Step], Response]] = MappingProxyType(
@@ -173,12 +182,14 @@ _MOODS: Mapping[str, Callable[[Answer, Step], Response]] = MappingProxyType(
         "notpng": _with_picture(lambda _: b"This is a text and not a picture."),
         "jpeg": _with_picture(_jpeg),
         "bomb": _with_picture(_bomb),
+        "damaged": _with_picture(_damaged),
         "truncated": _with_picture(lambda answer: answer.png[: len(answer.png) // 2]),
         "empty": _with_fields(data=[]),
         "nodata": _with_fields(data=None),
         "nousage": _with_fields(usage=None),
         "badusage": _with_fields(usage=_BAD_USAGE),
-        "bigusage": lambda answer, _: answer.response(answer.document() | {"usage": _big(answer.usage)}),
+        "longusage": lambda answer, _: _using(answer, {**answer.usage, **_LONG_USAGE}),
+        "bigusage": lambda answer, _: _using(answer, _big(answer.usage)),
         "topusage": lambda answer, step: _with_fields(usage=None, num_output_tokens=answer.usage["num_output_tokens"])(
             answer, step
         ),
@@ -189,6 +200,10 @@ _MOODS: Mapping[str, Callable[[Answer, Step], Response]] = MappingProxyType(
 
 def _named(answer: Answer) -> dict[str, str]:
     return {"x-ms-request-id": answer.request_id}
+
+
+def _using(answer: Answer, usage: Mapping[str, int]) -> Response:
+    return answer.response(answer.document() | {"usage": usage})
 
 
 def _big(usage: Mapping[str, int]) -> dict[str, int]:
