@@ -51,6 +51,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 takes a free one")] = 8787
     data_dir: Annotated[str, Meta(description="directory of the ledger, the results and the pepper")] = "omixa-data"
+    catalogue_dir: Annotated[
+        str, Meta(description="directory with models/ and providers/, in place of the catalogue that comes with Omixa")
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="how much is logged to standard error")
     ] = "info"

@@ -5,15 +5,16 @@ OmixaError
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 · InsufficientFunds 402 · PriceAboveCap 402 · Forbidden 403
-│  ├─ Conflict 409 (RequestInProgress) · Gone 410
+│  ├─ Conflict 409 (RequestInProgress · PriceChanged) · Gone 410
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy · UpstreamRateLimited · UpstreamCredentials · UpstreamQuota
 │  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may charge
 │  └─ final               UpstreamRefused · UpstreamRejected · UpstreamRedirected: told to the caller, never tried elsewhere
 └─ ServiceError           Omixa itself cannot serve now
-   ├─ NoHealthyRoute 503 · Overloaded 503 · LedgerUnavailable 503 · StorageUnavailable 503 · SettlementUnavailable 503
-   └─ InternalError 500   a bug or a broken invariant; details go to the log, an id to the caller
+   ├─ NoHealthyRoute 503 · NoPrice 503 · Overloaded 503
+   ├─ LedgerUnavailable 503 · StorageUnavailable 503 · SettlementUnavailable 503
+   └─ InternalError 500   a bug or a broken invariant; details go to the log, an id to the caller (PublishedPriceChanged)
 
 Facts live on the class, so that code asks the error rather than its name.
 """
@@ -228,6 +229,16 @@ class RequestInProgress(Conflict):
     default_code = "request_in_progress"
 
 
+class PriceChanged(Conflict):
+    """The workspace's markup was changed while the request was checked; `markup_ppm` is what it is now."""
+
+    default_code = "price_changed"
+
+    def __init__(self, message: str, *, code: str | None = None, markup_ppm: int = 0) -> None:
+        super().__init__(message, code=code)
+        self.markup_ppm = markup_ppm
+
+
 class Gone(CallerError):
     """The result was deleted by the retention rule."""
 
@@ -384,6 +395,13 @@ class NoHealthyRoute(ServiceError):
     caller_may_retry = False
 
 
+class NoPrice(ServiceError):
+    """No price list of the model is in force, so it cannot be called; the operator adds one to the catalogue."""
+
+    default_code = "price_missing"
+    caller_may_retry = False
+
+
 class Overloaded(ServiceError):
     """A named limit on requests or bytes in flight is reached."""
 
@@ -410,3 +428,7 @@ class SettlementUnavailable(ServiceError):
 
 class InternalError(OmixaError):
     """A bug or a broken invariant."""
+
+
+class PublishedPriceChanged(InternalError):
+    """The catalogue contradicts a price list that was published; nothing starts until it is restored."""

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 from omixa.access.keys import PEPPER_BYTES, generate_pepper
 from omixa.billing.prices import publish_prices
-from omixa.catalogue.loader import Catalogue, load_catalogue
+from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.config import ConfigError, Settings
 from omixa.domain.access import Secret
 from omixa.domain.models import Deployment
-from omixa.errors import StorageUnavailable
+from omixa.errors import PublishedPriceChanged, StorageUnavailable
 from omixa.gateway.attempts import Attempts
 from omixa.gateway.finishing import Finisher
 from omixa.gateway.pipeline import Pipeline
@@ -109,7 +109,7 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
     """Open the database and what works on it alone. Several processes may do so at the same time."""
     settings.data_path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
     fail_stop = FailStop()
-    catalogue = load_catalogue()
+    catalogue = open_catalogue(settings)
     database = Database(SqliteBackend(settings.data_path / "omixa.db"), on_fatal=fail_stop.fail)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, database.close)
@@ -118,7 +118,10 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
         stack.push_async_callback(asyncio.to_thread, blobs.close)
         workspaces = Workspaces(database, settings.key_pepper or _pepper(settings.data_path / "pepper"))
         await workspaces.prepare()
-        await database.write(lambda tx: publish_prices(tx, catalogue.models.values()))
+        try:
+            await database.write(lambda tx: publish_prices(tx, catalogue.models.values()))
+        except PublishedPriceChanged as error:
+            raise ConfigError(f"catalogue: {error.message}") from error
         yield BackOffice(settings, catalogue, database, blobs, workspaces, fail_stop)
 
 
@@ -173,6 +176,14 @@ async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Token
                 sweeper=sweeper,
                 body_bytes=ByteBudget(settings.max_body_bytes_in_flight),
             )
+
+
+def open_catalogue(settings: Settings) -> Catalogue:
+    """Return the configured catalogue. Raises ConfigError when one of its files is wrong."""
+    try:
+        return load_catalogue(Path(settings.catalogue_dir) if settings.catalogue_dir else None)
+    except (CatalogueError, OSError) as error:
+        raise ConfigError(f"catalogue: {error}") from error
 
 
 def _deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:

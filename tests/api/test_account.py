@@ -69,7 +69,8 @@ def hold(gateway: Gateway, key: str) -> str:
             operation="generation",
             parameters_json=f'{{"requested_model":"{MODEL}"}}',
             amount_micro_usd=40_600,
-            price_version_id=services.catalogue.resolve(MODEL).prices.version,
+            price_version_id=services.catalogue.resolve(MODEL).price_lists[0].version,
+            markup_ppm=principal.markup_ppm,
             owner_node=settlement.node.id,
             owner_epoch=settlement.node.epoch,
             deadline_ms=600_000,
@@ -103,7 +104,7 @@ def test_request_tells_the_whole_story(client: httpx.Client) -> None:
     assert (request["state"], request["outcome"], request["error_code"]) == ("captured", "ok", None)
     for name in ("mode", "model", "requested_model", "operation", "route", "price_version", "line_items"):
         assert request[name] == omixa[name]
-    for name in ("exact_amount", "held_amount", "billed_amount", "currency"):
+    for name in ("exact_amount", "markup_ppm", "held_amount", "billed_amount", "currency"):
         assert request[name] == omixa[name]
     assert request["usage"] | {"billed_amount": request["billed_amount"]} == body["usage"]
     assert sum(Decimal(line["amount"]) for line in request["line_items"]) == Decimal(request["exact_amount"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omixa.api.examples import example_request
-from omixa.billing.pricing import rate
+from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM, Terms, rate
 from omixa.catalogue.loader import load_catalogue
 from omixa.domain.images import ImageRequest, Usage
 from omixa.errors import PriceAboveCap
@@ -209,21 +210,34 @@ def _request(prompt: str, tokens: int, n: int, size: str) -> ImageRequest:
     return ImageRequest(**rest, prompt=prompt, prompt_tokens=tokens, n=n, size=size, input_images=(), given=given_names)
 
 
-@given(st.text(min_size=1, max_size=200), st.data(), st.integers(1, 10), st.sampled_from(sorted(OFFER.sizes)))
-def test_the_expectation_never_passes_the_ceiling(prompt: str, data: st.DataObject, n: int, size: str) -> None:
+def _terms(markup_ppm: int = 0) -> Terms:
+    return Terms(datetime.date(2026, 11, 26), MODEL.price_lists[0], markup_ppm)
+
+
+@given(
+    st.text(min_size=1, max_size=200),
+    st.data(),
+    st.integers(1, 10),
+    st.sampled_from(sorted(OFFER.sizes)),
+    st.integers(MIN_MARKUP_PPM, MAX_MARKUP_PPM),
+)
+def test_the_expectation_never_passes_the_ceiling(
+    prompt: str, data: st.DataObject, n: int, size: str, markup_ppm: int
+) -> None:
     tokens = data.draw(st.integers(1, len(prompt.encode())))
     request = _request(prompt, tokens, n, size)
-    highest, likely = quotes.ceiling(request, MODEL), quotes.expected(request, MODEL, OFFER)
+    terms = _terms(markup_ppm)
+    highest, likely = quotes.ceiling(request, MODEL, terms), quotes.expected(request, MODEL, OFFER, terms)
     assert likely is not None
     assert likely.amount_micro_usd <= highest.amount_micro_usd
     native = OFFER.sizes[size]
     reported = Usage(tokens, 0, native.width * native.height // 1024, images=1)
-    assert likely == rate([reported] * n, MODEL.prices)
+    assert likely == rate([reported] * n, terms.prices, markup_ppm=markup_ppm)
 
 
 @given(st.integers(0, 10**9))
 def test_a_cap_refuses_exactly_what_is_above_it(cap: int) -> None:
-    highest = quotes.ceiling(_request("A kite", 2, 1, "auto"), MODEL)
+    highest = quotes.ceiling(_request("A kite", 2, 1, "auto"), MODEL, _terms())
     if highest.amount_micro_usd <= cap:
         quotes.require_within(cap, highest)
     else:

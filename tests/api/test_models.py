@@ -66,7 +66,7 @@ def test_get(test_client: httpx.Client, document: Document, name: str) -> None:
     document.check(answer)
     model = answer.json()
     assert model["id"] == MODEL
-    assert model["price_version"] == load_catalogue().resolve(MODEL).prices.version
+    assert model["price_version"] == load_catalogue().resolve(MODEL).price_lists[0].version
     assert model["limits"]["max_body_bytes"] == 64 * 1024 * 1024
     assert test_client.get(model["schema_url"]).status_code == 200
     size = next(parameter for parameter in model["parameters"] if parameter["name"] == "size")

@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 CATALOGUE = load_catalogue()
 MODEL = CATALOGUE.resolve("MAI-Image-2.5")
+(PRICES,) = MODEL.price_lists
 NODE = "node-a"
 DEADLINE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -91,7 +92,8 @@ def a_hold(
         operation="generation",
         parameters_json='{"n":1}',
         amount_micro_usd=amount,
-        price_version_id=MODEL.prices.version,
+        price_version_id=PRICES.version,
+        markup_ppm=0,
         owner_node=node.id,
         owner_epoch=node.epoch,
         deadline_ms=deadline_ms,
@@ -112,7 +114,7 @@ def failed(call: StartedAttempt) -> EndedAttempt:
 
 def a_record(customer: Customer, request_id: str, usage: Usage, held: int) -> UsageRecord:
     """Return the record of a usage, charged at its price or, if lower, at the hold."""
-    charge = rate([usage], MODEL.prices)
+    charge = rate([usage], PRICES)
     return UsageRecord(
         request_id=request_id,
         workspace_id=customer.workspace_id,
@@ -123,7 +125,7 @@ def a_record(customer: Customer, request_id: str, usage: Usage, held: int) -> Us
         exact_pico_usd=charge.exact_pico_usd,
         amount_micro_usd=min(charge.amount_micro_usd, held),
         markup_ppm=charge.markup_ppm,
-        price_version_id=MODEL.prices.version,
+        price_version_id=PRICES.version,
     )
 
 

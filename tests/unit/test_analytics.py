@@ -17,6 +17,7 @@ from tests.support.ledger import (
     HOUR_MS,
     MODEL,
     ONE_PICTURE,
+    PRICES,
     DiskLedger,
     a_call,
     a_record,
@@ -69,7 +70,7 @@ def test_a_captured_request_in_detail(disk: DiskLedger) -> None:
     assert summary.usage == ONE_PICTURE
     assert (summary.created_at_ms, summary.ended_at_ms) == (NOON_MS, NOON_MS + 12)
     assert summary.result_expires_at_ms == NOON_MS + 12 + 72 * HOUR_MS
-    assert (found.mode, found.parameters, found.price_version) == ("live", {"n": 1}, MODEL.prices.version)
+    assert (found.mode, found.parameters, found.price_version) == ("live", {"n": 1}, PRICES.version)
     assert [(step.n, step.state, step.error_code, step.upstream_status) for step in found.attempts] == [
         (1, "failed_free", "rate_limited", 429),
         (2, "ok", None, 200),

@@ -15,7 +15,7 @@ from omixa.catalogue.checks import CARRIED
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.catalogue.schema import json_schema
 from omixa.domain.images import ImageRequest
-from omixa.domain.models import Model, NativeSize
+from omixa.domain.models import Model, NativeSize, PriceList
 from omixa.errors import NotFound
 
 MODEL_FILE = "models/mai-image-2.5.toml"
@@ -30,6 +30,12 @@ def catalogue() -> Catalogue:
 @pytest.fixture(scope="module")
 def model(catalogue: Catalogue) -> Model:
     return catalogue.resolve("MAI-Image-2.5")
+
+
+def prices_in(directory: Path | None = None) -> PriceList:
+    """Return the one price list of the model."""
+    (prices,) = load_catalogue(directory).resolve("MAI-Image-2.5").price_lists
+    return prices
 
 
 @pytest.fixture
@@ -63,13 +69,13 @@ def test_an_unknown_model_is_not_found_and_the_message_says_what_exists(catalogu
 def test_the_model_is_what_was_agreed(model: Model) -> None:
     assert model.released == datetime.date(2026, 6, 2)
     assert model.context_window_tokens == 32_000
-    assert [(c.name, c.usd, c.per, c.unit_price_pico_usd) for c in model.prices.components] == [
+    assert [(c.name, c.usd, c.per, c.unit_price_pico_usd) for c in prices_in().components] == [
         ("input_text", "5.00", 10**6, 5 * 10**6),
         ("input_image", "5.00", 10**6, 5 * 10**6),
         ("output_image", "33.00", 10**6, 33 * 10**6),
     ]
-    assert (model.prices.fallback.usd, model.prices.fallback.counts) == ("0.033", "images")
-    assert (model.prices.rounding.unit_micro_usd, model.prices.rounding.direction) == (100, "up")
+    assert (prices_in().fallback.usd, prices_in().fallback.counts) == ("0.033", "images")
+    assert (prices_in().rounding.unit_micro_usd, prices_in().rounding.direction) == (100, "up")
 
 
 def test_the_offer_is_what_the_provider_can_do(catalogue: Catalogue) -> None:
@@ -88,7 +94,7 @@ def test_the_offer_is_what_the_provider_can_do(catalogue: Catalogue) -> None:
     }
     assert (offer.max_output_pixels, offer.max_edited_pixels) == (1_048_576, 1_056_768)
     assert (offer.first_byte_timeout_s, offer.total_timeout_s, offer.on_disconnect) == (300, 330, "finish")
-    assert [component.usd for component in offer.cost.components] == ["5.00", "8.00", "47.00"]
+    assert [component.usd for component in offer.costs[0].components] == ["5.00", "8.00", "47.00"]
 
 
 def test_an_offer_that_does_not_exist_is_an_error(catalogue: Catalogue) -> None:
@@ -106,21 +112,31 @@ def test_a_model_describes_all_that_a_request_carries() -> None:
     assert CARRIED.keys() == {field.name for field in fields(ImageRequest)} - {"prompt_tokens", "given"}
 
 
-def test_price_versions_follow_the_content(catalogue: Catalogue, copy: Path) -> None:
-    shipped = catalogue.resolve("MAI-Image-2.5").prices.version
-    assert load_catalogue(copy).resolve("MAI-Image-2.5").prices.version == shipped
+def test_price_versions_follow_the_content(copy: Path) -> None:
+    shipped = prices_in().version
+    assert prices_in(copy).version == shipped
     _replace(copy / MODEL_FILE, 'summary = "', '# a remark\nsummary = "Now ')
-    assert load_catalogue(copy).resolve("MAI-Image-2.5").prices.version == shipped
+    assert prices_in(copy).version == shipped
     _replace(copy / MODEL_FILE, 'usd = "33.00"', 'usd = "34.00"')
-    changed = load_catalogue(copy).resolve("MAI-Image-2.5").prices.version
+    changed = prices_in(copy).version
     assert changed != shipped
     assert changed.partition("#")[0] == shipped.partition("#")[0] == "mai-image-2.5@2026-11-01"
 
 
 def test_the_selling_price_and_the_cost_have_versions_of_their_own(catalogue: Catalogue) -> None:
-    cost = catalogue.offer("foundry", "MAI-Image-2.5").cost.version
+    cost = catalogue.offer("foundry", "MAI-Image-2.5").costs[0].version
     assert cost.startswith("foundry/mai-image-2.5@2026-06-02#")
 
+
+TWIN_PRICES = """
+[[prices]]
+currency = "USD"
+effective_from = 2026-11-01
+rounding = { unit_usd = "0.0001", direction = "up" }
+fallback = { name = "image", counts = "images", usd = "0.01", per = 1 }
+components = [{ name = "image", counts = "images", usd = "0.01", per = 1 }]
+
+"""
 
 FAULTS = [
     (MODEL_FILE, "released = 2026-06-02", "released = ", "line 12"),
@@ -165,7 +181,13 @@ FAULTS = [
     (PROVIDER_FILE, 'auto = "1024x1024"\n', "", "sizes"),
     (PROVIDER_FILE, '"moderation", ', "", "moderation"),
     (PROVIDER_FILE, '"moderation"', '"modesty"', "modesty"),
-    (PROVIDER_FILE, 'usd = "47.00"', 'usd = "-1"', "cost"),
+    (PROVIDER_FILE, 'usd = "47.00"', 'usd = "-1"', "costs"),
+    (
+        MODEL_FILE,
+        "[parameters.model]",
+        TWIN_PRICES + "[parameters.model]",
+        "two price lists have the same effective_from",
+    ),
     (PROVIDER_FILE, "total_timeout_s = 330", "total_timeout_s = 0", "total_timeout_s"),
     (PROVIDER_FILE, 'on_disconnect = "finish"', 'on_disconnect = "hope"', "on_disconnect"),
 ]
@@ -242,3 +264,27 @@ def test_the_schema_says_why_a_value_is_left_out(model: Model) -> None:
     background = json_schema(model)["properties"]["background"]
     assert background["enum"] == ["auto", "opaque"]
     assert "`transparent` is not supported: this model always paints an opaque background." in background["description"]
+
+
+def test_the_list_in_force_is_the_newest_that_has_begun(copy: Path) -> None:
+    later = TWIN_PRICES.replace("2026-11-01", "2027-01-01")
+    _replace(copy / MODEL_FILE, "[parameters.model]", later + "[parameters.model]")
+    model = load_catalogue(copy).resolve("MAI-Image-2.5")
+    first, second = model.price_lists
+    assert model.prices_on(datetime.date(2026, 10, 31)) is None
+    assert model.prices_on(datetime.date(2026, 11, 1)) is first
+    assert model.prices_on(datetime.date(2026, 12, 31)) is first
+    assert model.prices_on(datetime.date(2027, 1, 1)) is second
+
+
+def test_a_cost_is_known_before_its_first_list_begins(catalogue: Catalogue) -> None:
+    offer = catalogue.offer("foundry", "MAI-Image-2.5")
+    assert offer.cost_on(datetime.date(2020, 1, 1)) is offer.cost_on(datetime.date(2030, 1, 1)) is offer.costs[0]
+
+
+def test_a_catalogue_without_any_price_is_refused(copy: Path) -> None:
+    text = (copy / MODEL_FILE).read_text(encoding="utf-8")
+    head, tail = text.index("[[prices]]"), text.index("[parameters.model]")
+    (copy / MODEL_FILE).write_text(text[:head] + text[tail:], encoding="utf-8")
+    with pytest.raises(CatalogueError, match="no model has a price"):
+        load_catalogue(copy)

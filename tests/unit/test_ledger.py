@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ from omixa.billing.ledger import Balance, Posting
 from omixa.billing.prices import load_prices, publish_prices
 from omixa.domain.ids import new_id
 from omixa.domain.images import Usage
-from omixa.errors import InsufficientFunds, InternalError, SettlementUnavailable
+from omixa.domain.times import utc_date
+from omixa.errors import InsufficientFunds, InternalError, PublishedPriceChanged, SettlementUnavailable
 from omixa.gateway.settlement import NodeIdentity, Settlement
 from omixa.storage.database import Transaction
 from omixa.storage.tables import attempt, metadata, request
@@ -25,9 +27,11 @@ from omixa.usage import records
 from tests.support import processes
 from tests.support.ledger import (
     CATALOGUE,
+    HOUR_MS,
     MODEL,
     NODE,
     ONE_PICTURE,
+    PRICES,
     DiskLedger,
     a_call,
     a_hold,
@@ -304,15 +308,30 @@ def test_history_cannot_be_changed(disk: DiskLedger, table: str, statement: str)
 
 def test_a_price_version_is_written_once_and_read_back_whole(disk: DiskLedger) -> None:
     disk.write(lambda tx: publish_prices(tx, CATALOGUE.models.values()))
-    assert disk.read(lambda tx: load_prices(tx, MODEL.prices.version)) == MODEL.prices
-    dearer = dataclasses.replace(
-        MODEL.prices.fallback, unit_price_pico_usd=MODEL.prices.fallback.unit_price_pico_usd + 1
-    )
-    changed = dataclasses.replace(MODEL, prices=dataclasses.replace(MODEL.prices, fallback=dearer))
-    with pytest.raises(InternalError, match="another content"):
-        disk.write(lambda tx: publish_prices(tx, [changed]))
+    assert disk.read(lambda tx: load_prices(tx, PRICES.version)) == PRICES
+    dearer = dataclasses.replace(PRICES.fallback, unit_price_pico_usd=PRICES.fallback.unit_price_pico_usd + 1)
+    changed = dataclasses.replace(PRICES, fallback=dearer)
+    with pytest.raises(PublishedPriceChanged, match="another content"):
+        disk.write(lambda tx: publish_prices(tx, [dataclasses.replace(MODEL, price_lists=(changed,))]))
     with pytest.raises(InternalError, match="no price version"):
         disk.read(lambda tx: load_prices(tx, "nothing@2026-01-01#00000000"))
+
+
+def test_a_price_list_can_be_corrected_until_its_day_begins(disk: DiskLedger) -> None:
+    tomorrow = utc_date(disk.clock.now_ms) + datetime.timedelta(days=1)
+
+    def publish(digest: str) -> None:
+        later = dataclasses.replace(PRICES, version=f"v@{tomorrow}#{digest}", effective_from=tomorrow)
+        changed = dataclasses.replace(MODEL, price_lists=(PRICES, later))
+        disk.write(lambda tx: publish_prices(tx, [changed]))
+
+    publish("1")
+    disk.clock.now_ms += 1
+    publish("2")
+    disk.clock.now_ms += 24 * HOUR_MS
+    publish("2")
+    with pytest.raises(PublishedPriceChanged, match=f"from {tomorrow} was published as v@{tomorrow}#2 and is now"):
+        publish("3")
 
 
 def test_a_request_needs_a_known_price_version(disk: DiskLedger) -> None:

@@ -17,6 +17,7 @@ from omixa.domain.money import Rounding, format_usd
 CATALOGUE = load_catalogue()
 MODEL = CATALOGUE.resolve("MAI-Image-2.5")
 OFFER = CATALOGUE.offer("foundry", "MAI-Image-2.5")
+(PRICES,), (COSTS,) = MODEL.price_lists, OFFER.costs
 
 # text, reference and output tokens, pictures, markup in ppm -> exact micro-USD before the markup, what is billed
 SOLD = [
@@ -102,7 +103,7 @@ MIXED = [
 def test_golden_prices(
     text: int, reference: int, output: int, images: int, markup_ppm: int, exact_micro: str, billed: str
 ) -> None:
-    charge = rate([Usage(text, reference, output, images)], MODEL.prices, markup_ppm=markup_ppm)
+    charge = rate([Usage(text, reference, output, images)], PRICES, markup_ppm=markup_ppm)
     assert charge.exact_pico_usd == int(exact_micro) * 10**6
     assert format_usd(charge.amount_micro_usd) == billed
     assert charge.markup_ppm == markup_ppm
@@ -111,13 +112,13 @@ def test_golden_prices(
 
 @pytest.mark.parametrize(("text", "reference", "output", "billed"), COST)
 def test_golden_costs(text: int, reference: int, output: int, billed: str) -> None:
-    assert format_usd(rate([Usage(text, reference, output, 1)], OFFER.cost).amount_micro_usd) == billed
+    assert format_usd(rate([Usage(text, reference, output, 1)], COSTS).amount_micro_usd) == billed
 
 
 @pytest.mark.parametrize(("images", "markup_ppm", "billed"), FALLBACK)
 def test_an_estimated_usage_costs_the_fallback_for_each_picture(images: int, markup_ppm: int, billed: str) -> None:
     usage = Usage(15, 1024, 1024, images, estimated=True)
-    charge = rate([usage], MODEL.prices, markup_ppm=markup_ppm)
+    charge = rate([usage], PRICES, markup_ppm=markup_ppm)
     assert format_usd(charge.amount_micro_usd) == billed
     assert [item.component for item in charge.items] == ["image"]
     assert charge.fallback
@@ -129,14 +130,14 @@ def test_each_picture_is_priced_by_its_own_rule_and_the_request_rounded_once(
 ) -> None:
     usages = [Usage(*counts, 1) for counts in reported] + [Usage(15, 1024, 1024, 1, estimated=True)] * estimated
     for order in (usages, usages[::-1]):
-        charge = rate(order, MODEL.prices, markup_ppm=markup_ppm)
+        charge = rate(order, PRICES, markup_ppm=markup_ppm)
         assert charge.exact_pico_usd == int(exact_micro) * 10**6
         assert format_usd(charge.amount_micro_usd) == billed
         assert charge.fallback == bool(estimated)
 
 
 def test_the_receipt_of_a_mixed_request_adds_up_each_component() -> None:
-    charge = rate([Usage(15, 0, 1024, 1), Usage(15, 0, 9, 1, estimated=True), Usage(15, 0, 1014, 1)], MODEL.prices)
+    charge = rate([Usage(15, 0, 1024, 1), Usage(15, 0, 9, 1, estimated=True), Usage(15, 0, 1014, 1)], PRICES)
     assert [(item.component, item.quantity) for item in charge.items] == [
         ("input_text", 30),
         ("input_image", 0),
@@ -148,7 +149,7 @@ def test_the_receipt_of_a_mixed_request_adds_up_each_component() -> None:
 
 def test_a_count_below_zero_is_not_made_good_by_another_picture() -> None:
     with pytest.raises(ValueError, match="output_image_tokens"):
-        rate([Usage(output_image_tokens=-1, images=1), Usage(output_image_tokens=5, images=1)], MODEL.prices)
+        rate([Usage(output_image_tokens=-1, images=1), Usage(output_image_tokens=5, images=1)], PRICES)
 
 
 def test_there_are_enough_golden_prices() -> None:
@@ -156,7 +157,7 @@ def test_there_are_enough_golden_prices() -> None:
 
 
 def test_the_receipt_reads_like_the_price_list_and_adds_up() -> None:
-    charge = rate([Usage(15, 1024, 1024, 1)], MODEL.prices)
+    charge = rate([Usage(15, 1024, 1024, 1)], PRICES)
     assert [(item.component, item.quantity, item.usd, item.per) for item in charge.items] == [
         ("input_text", 15, "5.00", 10**6),
         ("input_image", 1024, "5.00", 10**6),
@@ -173,7 +174,7 @@ def test_prices_agree_with_decimal_arithmetic() -> None:
 
 
 def test_half_up_agrees_with_decimal_arithmetic() -> None:
-    prices = PriceList("t", "USD", datetime.date(2026, 1, 1), (), OFFER.cost.fallback, Rounding(10, "half_up"))
+    prices = PriceList("t", "USD", datetime.date(2026, 1, 1), (), COSTS.fallback, Rounding(10, "half_up"))
     for pico, markup_ppm in [(333, 0), (333_333, 500_000), (5_000_001, -1), (12_345, 999_999), (49_999_999, 3)]:
         component = PriceComponent("x", "images", pico, "0", 1)
         priced = dataclasses.replace(prices, components=(component,))
@@ -187,22 +188,22 @@ def test_half_up_agrees_with_decimal_arithmetic() -> None:
 @pytest.mark.parametrize("count", [-1, MAX_COUNT + 1, 10**30])
 def test_absurd_counts_are_refused(field: str, count: int) -> None:
     with pytest.raises(ValueError, match=field):
-        rate([dataclasses.replace(Usage(images=1), **{field: count})], MODEL.prices)
+        rate([dataclasses.replace(Usage(images=1), **{field: count})], PRICES)
 
 
 def test_a_count_that_is_not_an_integer_is_refused() -> None:
     with pytest.raises(TypeError):
-        rate([Usage(output_image_tokens=1024.0)], MODEL.prices)  # type: ignore[arg-type]  # that is the point
+        rate([Usage(output_image_tokens=1024.0)], PRICES)  # type: ignore[arg-type]  # that is the point
 
 
 @pytest.mark.parametrize("markup_ppm", [-1_000_001, 100_000_001])
 def test_absurd_markups_are_refused(markup_ppm: int) -> None:
     with pytest.raises(ValueError, match="markup"):
-        rate([Usage()], MODEL.prices, markup_ppm=markup_ppm)
+        rate([Usage()], PRICES, markup_ppm=markup_ppm)
 
 
 def test_a_price_that_cannot_be_stored_is_refused() -> None:
-    dear = dataclasses.replace(MODEL.prices, components=(PriceComponent("x", "images", 10**12, "1", 1),))
+    dear = dataclasses.replace(PRICES, components=(PriceComponent("x", "images", 10**12, "1", 1),))
     with pytest.raises(ValueError, match="too large"):
         rate([Usage(images=10**7)], dear)
 
@@ -210,7 +211,7 @@ def test_a_price_that_cannot_be_stored_is_refused() -> None:
 def test_the_ceiling_of_the_example() -> None:
     reference = ImageInfo("png", 1024, 1024, 1000, has_alpha=False)
     ceiling = price_ceiling(
-        MODEL.prices, MODEL.bounds, prompt_bytes=74, context_window_tokens=32_000, input_images=[reference], n=1
+        PRICES, MODEL.bounds, prompt_bytes=74, context_window_tokens=32_000, input_images=[reference], n=1
     )
     # 74 x 5 + 1,056 x 5 + 1,056 x 33 = 40,498
     assert format_usd(ceiling.amount_micro_usd) == "0.040500"
@@ -218,7 +219,7 @@ def test_the_ceiling_of_the_example() -> None:
 
 def test_the_context_window_bounds_a_long_prompt() -> None:
     ceiling = price_ceiling(
-        MODEL.prices, MODEL.bounds, prompt_bytes=10**9, context_window_tokens=32_000, input_images=[], n=10
+        PRICES, MODEL.bounds, prompt_bytes=10**9, context_window_tokens=32_000, input_images=[], n=10
     )
     # 10 x (32,000 x 5 + 1,056 x 33) = 1,948,480
     assert format_usd(ceiling.amount_micro_usd) == "1.948500"
@@ -226,7 +227,7 @@ def test_the_context_window_bounds_a_long_prompt() -> None:
 
 def test_the_ceiling_is_the_fallback_where_that_is_dearer() -> None:
     dear = dataclasses.replace(
-        MODEL.prices, fallback=PriceComponent("image", "images", 10**12, "1", 1), components=MODEL.prices.components
+        PRICES, fallback=PriceComponent("image", "images", 10**12, "1", 1), components=PRICES.components
     )
     ceiling = price_ceiling(dear, MODEL.bounds, prompt_bytes=1, context_window_tokens=32_000, input_images=[], n=3)
     assert ceiling.fallback

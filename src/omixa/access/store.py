@@ -31,6 +31,17 @@ class KeyRow:
     revoked_at_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class WorkspaceRow:
+    """A workspace and what it pays above the price lists, in parts per million."""
+
+    id: str
+    name: str
+    markup_ppm: int
+    created_at_ms: int
+
+
+_workspaces = select(workspace).order_by(workspace.c.name)
 _workspace_by_name = select(workspace.c.id).where(workspace.c.name == bindparam("name"))
 _insert_workspace = insert_into(workspace)
 
@@ -44,8 +55,27 @@ def find_workspace(tx: Transaction, name: str) -> str | None:
 def insert_workspace(tx: Transaction, name: str) -> str:
     """Create a workspace and return its id."""
     identifier = new_id("ws")
-    tx.execute(_insert_workspace, id=identifier, name=name, created_at_ms=tx.now_ms())
+    tx.execute(_insert_workspace, id=identifier, name=name, markup_ppm=0, created_at_ms=tx.now_ms())
     return identifier
+
+
+def list_workspaces(tx: Transaction) -> list[WorkspaceRow]:
+    """Return all workspaces in the order of the alphabet."""
+    return [
+        WorkspaceRow(row["id"], row["name"], row["markup_ppm"], row["created_at_ms"]) for row in tx.all(_workspaces)
+    ]
+
+
+_set_markup = update(workspace).where(workspace.c.id == bindparam("workspace_id")).values(markup_ppm=bindparam("ppm"))
+_markup = select(workspace.c.markup_ppm).where(workspace.c.id == bindparam("workspace_id"))
+
+
+def set_markup(tx: Transaction, workspace_id: str, markup_ppm: int) -> int:
+    """Set what a workspace pays above the price lists and return what it was. Holds that exist keep theirs."""
+    row = tx.first(_markup, workspace_id=workspace_id)
+    assert row is not None, "the workspace was found in this transaction"
+    tx.execute(_set_markup, workspace_id=workspace_id, ppm=markup_ppm)
+    return int(row["markup_ppm"])
 
 
 _insert_key = insert_into(
@@ -76,6 +106,7 @@ _principal = (
         account.c.id.label("account_id"),
         api_key.c.mode,
         api_key.c.models_json,
+        workspace.c.markup_ppm,
     )
     .join(workspace, workspace.c.id == api_key.c.workspace_id)
     .join(account, (account.c.workspace_id == api_key.c.workspace_id) & (account.c.mode == api_key.c.mode))
@@ -115,6 +146,7 @@ def find_principal(tx: Transaction, digest: str) -> Principal | None:
         key_id=row["id"],
         mode=row["mode"],
         models=None if models is None else frozenset(model.lower() for model in models),
+        markup_ppm=row["markup_ppm"],
     )
 
 

@@ -94,10 +94,9 @@ def _model_id(services: Services, name: str | None) -> str | None:
 
 def _charge(tx: Transaction, details: RequestDetails) -> Charge | None:
     """Compute a charge again from what is recorded for ever: usage, price version and markup."""
-    markup_ppm = details.markup_ppm
-    if markup_ppm is None:
+    if details.exact_pico_usd is None:
         return None
-    return rate(details.summary.usages, load_prices(tx, details.price_version), markup_ppm=markup_ppm)
+    return rate(details.summary.usages, load_prices(tx, details.price_version), markup_ppm=details.markup_ppm)
 
 
 def _summary(summary: RequestSummary) -> dict[str, Any]:
@@ -135,6 +134,7 @@ def _details(details: RequestDetails, charge: Charge | None) -> shapes.RequestDe
         price_version=details.price_version,
         line_items=[msgspec.convert(line_item_json(item), shapes.LineItem) for item in items],
         exact_amount=None if details.exact_pico_usd is None else format_exact(details.exact_pico_usd),
+        markup_ppm=details.markup_ppm,
         attempts=[_attempt(step, summary.created_at_ms) for step in details.attempts],
     )
 

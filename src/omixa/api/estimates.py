@@ -9,7 +9,7 @@ from omixa.api.account import balance_shape
 from omixa.api.exchange import Exchange
 from omixa.api.intake import Asked, read_request
 from omixa.billing.ledger import Balance, require_available
-from omixa.billing.pricing import Charge
+from omixa.billing.pricing import Charge, Terms
 from omixa.domain.money import format_usd
 from omixa.errors import OmixaError
 from omixa.gateway import quotes
@@ -23,9 +23,10 @@ async def estimate_image(exchange: Exchange, services: Services) -> None:
         asked = await read_request(exchange, services, lease)
     principal = exchange.principal
     balance = await services.workspaces.balance(principal)
-    highest = quotes.ceiling(asked.request, asked.model)
-    expected, refusal = _verdict(exchange, services, asked, highest, balance)
-    prices = asked.model.prices
+    terms = services.pipeline.terms(principal, asked.model)
+    highest = quotes.ceiling(asked.request, asked.model, terms)
+    expected, refusal = _verdict(exchange, services, asked, terms, highest, balance)
+    prices = terms.prices
     await exchange.respond_json(
         shapes.Estimate(
             model=asked.model.id,
@@ -34,6 +35,7 @@ async def estimate_image(exchange: Exchange, services: Services) -> None:
             mode=principal.mode,
             price_version=prices.version,
             currency=prices.currency,
+            markup_ppm=terms.markup_ppm,
             rounded_to=format_usd(prices.rounding.unit_micro_usd),
             rounding=prices.rounding.direction,
             ceiling=_quote(highest),
@@ -46,14 +48,14 @@ async def estimate_image(exchange: Exchange, services: Services) -> None:
 
 
 def _verdict(
-    exchange: Exchange, services: Services, asked: Asked, highest: Charge, balance: Balance
+    exchange: Exchange, services: Services, asked: Asked, terms: Terms, highest: Charge, balance: Balance
 ) -> tuple[Charge | None, OmixaError | None]:
     """Return the expected charge, and what making the request now would be refused with, by the checks that refuse it."""
     expected, mode = None, exchange.principal.mode
     try:
         first, *_ = services.router.plan(asked.model, mode)
         offer = services.catalogue.offer(first.provider, asked.model.id)
-        expected = quotes.expected(asked.request, asked.model, offer)
+        expected = quotes.expected(asked.request, asked.model, offer, terms)
         services.fail_stop.check()
         services.runs.require_room()
         quotes.require_within(asked.cap_micro_usd, highest)

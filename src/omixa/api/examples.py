@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from omixa.api.rendering import completed_event, render_answer
-from omixa.billing.pricing import price_ceiling, rate
+from omixa.billing.pricing import Terms, price_ceiling, rate
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.access import Principal
 from omixa.domain.images import Image, ImageInfo, ImageRequest, Usage
 from omixa.domain.models import Deployment, Model
+from omixa.domain.times import utc_date
 from omixa.gateway.attempts import AttemptLog, Delivery
 from omixa.gateway.receipt import build_envelope
 from omixa.gateway.run import Answer, Run
@@ -49,13 +50,14 @@ def example_stream(catalogue: Catalogue) -> str:
 
 
 def _answer(catalogue: Catalogue) -> Answer:
-    model = catalogue.resolve(catalogue.model_ids[0])
+    model = next(model for _, model in sorted(catalogue.models.items()) if model.price_lists)
     reference = Image(base64.b64decode(PNG_BASE64), ImageInfo("png", _SIDE, _SIDE, 1_500_000, has_alpha=False))
     request = _request(model, reference)
     usage = Usage(PROMPT_TOKENS, IMAGE_TOKENS, IMAGE_TOKENS, images=1)
-    charge = rate([usage], model.prices)
+    terms = Terms(utc_date(CREATED * 1000), model.price_lists[-1], markup_ppm=0)
+    charge = rate([usage], terms.prices)
     held = price_ceiling(
-        model.prices,
+        terms.prices,
         model.bounds,
         prompt_bytes=len(request.prompt.encode()),
         context_window_tokens=model.context_window_tokens,
@@ -68,7 +70,7 @@ def _answer(catalogue: Catalogue) -> Answer:
     started = calls.start(delivery.deployment, 0)
     calls.end(EndedAttempt(started.id, "ok", None, 200, None, None, usage, 0, "reported"))
     envelope = build_envelope(
-        Run(REQUEST_ID, principal, request, requested_model=model.id),
+        Run(REQUEST_ID, principal, request, model.id, terms),
         model,
         CREATED,
         charge,

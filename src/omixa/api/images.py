@@ -27,6 +27,10 @@ async def create_image(exchange: Exchange, services: Services) -> None:
         # The hold found the key revoked; from now on it is refused before anything else is looked at.
         services.workspaces.forget(exchange.principal)
         raise
+    finally:
+        if run.terms.markup_ppm != exchange.principal.markup_ppm:
+            # The hold found another markup than the one that is remembered of this key.
+            services.workspaces.forget(exchange.principal)
 
 
 async def _watch(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
@@ -40,7 +44,8 @@ async def _watch(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
 async def _started_run(exchange: Exchange, services: Services) -> Run:
     with services.body_bytes.lease() as lease:
         asked = await read_request(exchange, services, lease)
-        run = Run(exchange.id, exchange.principal, asked.request, asked.requested_model, asked.cap_micro_usd)
+        terms = services.pipeline.terms(exchange.principal, asked.model)
+        run = Run(exchange.id, exchange.principal, asked.request, asked.requested_model, terms, asked.cap_micro_usd)
         services.fail_stop.check()
         services.runs.start(run, services.pipeline.execute(run, asked.model), on_end=lease.release)
         lease.hand_on()

@@ -26,13 +26,14 @@ async def get_model(exchange: Exchange, services: Services) -> None:
     """Send all about one model. Raises NotFound, or Forbidden when it is not for this key."""
     model = allowed_model(exchange, services, exchange.path_parameters["model"])
     summary = _summary(model, services.catalogue)
+    prices = model.prices_on(services.pipeline.today())
     await exchange.respond_json(
         shapes.Model(
             **{name: getattr(summary, name) for name in summary.__struct_fields__},
             description=model.description,
             parameters=[_parameter(parameter) for parameter in model.parameters],
-            prices=_prices(model.prices),
-            price_version=model.prices.version,
+            prices=None if prices is None else _prices(prices),
+            price_version=None if prices is None else prices.version,
             limits=shapes.Limits(
                 max_images=summary.capabilities.max_images,
                 max_input_images=summary.capabilities.max_input_images,

@@ -20,6 +20,14 @@ Amount = Annotated[str, Meta(pattern=r"^-?\d+\.\d{6}$", description="An amount o
 ExactAmount = Annotated[
     str, Meta(pattern=r"^\d+\.\d{12}$", description="An amount of money before rounding: a decimal with twelve digits.")
 ]
+MarkupPpm = Annotated[
+    int,
+    Meta(
+        description="What the workspace pays above the price list, in parts per million of `exact_amount`;"
+        " a discount below zero.",
+        examples=[0],
+    ),
+]
 Price = Annotated[str, Meta(pattern=r"^\d+\.\d{6,12}$", examples=["33.000000"])]
 UnixSeconds = Annotated[int, Meta(ge=0, description="Unix time in seconds.")]
 Instant = Annotated[
@@ -152,6 +160,7 @@ class Receipt(Shape):
     currency: Currency
     line_items: list[LineItem]
     exact_amount: ExactAmount
+    markup_ppm: MarkupPpm
     rounded_to: Annotated[Amount, Meta(description="The smallest step of a charge.")]
     rounding: Literal["up", "half_up"]
     held_amount: Annotated[Amount, Meta(description="What was reserved before any provider was called.")]
@@ -251,6 +260,7 @@ class Estimate(Shape, tag_field="object", tag="estimate"):
     mode: Mode
     price_version: Annotated[str, Meta(description="Names the price list for ever.")]
     currency: Currency
+    markup_ppm: MarkupPpm
     rounded_to: Annotated[Amount, Meta(description="The smallest step of a charge.")]
     rounding: Literal["up", "half_up"]
     ceiling: Annotated[Quote, Meta(description="The most it can cost. That is held, and no more is ever charged.")]
@@ -358,8 +368,8 @@ class Model(ModelSummary, tag_field="object", tag="model"):
 
     description: Annotated[str, Meta(description="Markdown.")]
     parameters: list[ParameterDescription]
-    prices: Prices
-    price_version: Annotated[str, Meta(description="Names the price list for ever.")]
+    prices: Annotated[Prices | None, Meta(description="In force today. Null when there are none: it cannot be called.")]
+    price_version: Annotated[str | None, Meta(description="Names the price list for ever.")]
     limits: Limits
     schema_url: Annotated[str, Meta(description="Where the JSON Schema of requests is, on this server.")]
 
@@ -413,6 +423,7 @@ class RequestDetails(RequestSummary, tag_field="object", tag="request"):
     price_version: str
     line_items: list[LineItem]
     exact_amount: ExactAmount | None
+    markup_ppm: MarkupPpm
     attempts: list[AttemptStep]
 
 

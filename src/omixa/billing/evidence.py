@@ -44,9 +44,12 @@ def kept_results_exist(at: Snapshot) -> Checked:
 
 # ------------------------------------------------------------------------------------------------------------ I8: prices
 
-_rated = select(usage_record, request.c.hold_amount, request.c.price_version_id.label("held_version")).join(
-    request, request.c.id == usage_record.c.request_id
-)
+_rated = select(
+    usage_record,
+    request.c.hold_amount,
+    request.c.price_version_id.label("held_version"),
+    request.c.markup_ppm.label("held_markup"),
+).join(request, request.c.id == usage_record.c.request_id)
 
 
 def usage_rates_to_the_same_charge(at: Snapshot) -> Checked:
@@ -64,6 +67,8 @@ def _rating_fault(tx: Transaction, versions: dict[str, PriceList], row: Row) -> 
     version = row["price_version_id"]
     if version != row["held_version"]:
         return f"held at {row['held_version']} and charged at {version}"
+    if row["markup_ppm"] != row["held_markup"]:
+        return f"held at a markup of {row['held_markup']} ppm and charged at {row['markup_ppm']}"
     try:
         if version not in versions:
             versions[version] = load_prices(tx, version)

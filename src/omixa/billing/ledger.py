@@ -20,11 +20,18 @@ from sqlalchemy import bindparam, exists, select, update
 from omixa.domain.access import Mode
 from omixa.domain.ids import new_id
 from omixa.domain.money import format_usd
-from omixa.errors import InsufficientFunds, InternalError, OmixaError, SettlementUnavailable, Unauthenticated
+from omixa.errors import (
+    InsufficientFunds,
+    InternalError,
+    OmixaError,
+    PriceChanged,
+    SettlementUnavailable,
+    Unauthenticated,
+)
 from omixa.storage.chain import GENESIS_HASH, TRANSFER_COLUMNS, row_hash
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
-from omixa.storage.tables import account, api_key, request, transfer
+from omixa.storage.tables import account, api_key, request, transfer, workspace
 
 CURRENCY = "USD"
 
@@ -49,6 +56,7 @@ class Hold:
     parameters_json: str
     amount_micro_usd: int
     price_version_id: str
+    markup_ppm: int
     owner_node: str
     owner_epoch: int
     deadline_ms: int
@@ -177,21 +185,31 @@ def balance(tx: Transaction, account_id: str) -> Balance:
 
 # ------------------------------------------------------------------------------------------------------------------ holds
 
-_key_is_active = exists().where(api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None))
+# The key may spend, at the markup that the amount was computed with.
+_terms_hold = exists().where(
+    api_key.c.id == bindparam("key_id"),
+    api_key.c.revoked_at_ms.is_(None),
+    workspace.c.id == api_key.c.workspace_id,
+    workspace.c.markup_ppm == bindparam("markup_ppm"),
+)
 _take = (
     update(account)
     .where(
         account.c.id == bindparam("account_id"),
         account.c.posted - account.c.held >= bindparam("amount"),
-        _key_is_active,
+        _terms_hold,
     )
     .values(held=account.c.held + bindparam("amount"))
 )
-_active_key = select(api_key.c.id).where(api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None))
+_active_key = (
+    select(workspace.c.markup_ppm)
+    .join(api_key, api_key.c.workspace_id == workspace.c.id)
+    .where(api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None))
+)
 _insert_request = insert_into(
     request,
     *("id", "workspace_id", "account_id", "key_id", "mode", "model", "operation", "parameters_json", "state"),
-    *("hold_amount", "price_version_id", "owner_node", "owner_epoch", "created_at_ms", "expires_at_ms"),
+    *("hold_amount", "price_version_id", "markup_ppm", "owner_node", "owner_epoch", "created_at_ms", "expires_at_ms"),
 )
 _owned = (
     request.c.id == bindparam("request_id"),
@@ -224,10 +242,11 @@ _is_owned = select(request.c.id).where(*_owned)
 def hold(tx: Transaction, wanted: Sequence[Hold]) -> list[OmixaError | None]:
     """Set aside the highest price of each request and record the requests. Returns None for each, or why it may not start.
 
-    The reason is InsufficientFunds, or Unauthenticated when the key was revoked a moment ago; then nothing is written for it.
+    The reason is InsufficientFunds, Unauthenticated when the key was revoked a moment ago, or PriceChanged when the amount was
+    computed with a markup that is no longer the workspace's; then nothing is written for it.
     """
     refused: dict[str, OmixaError] = {}
-    for together in _by_account_and_key(wanted):
+    for together in _decided_together(wanted):
         if not _taken(tx, together):
             # Not all of them fit, so each is decided alone, in the order in which they came.
             refused |= {one.request_id: _not_held(tx, one) for one in together if not _taken(tx, [one])}
@@ -236,17 +255,19 @@ def hold(tx: Transaction, wanted: Sequence[Hold]) -> list[OmixaError | None]:
     return [refused.get(one.request_id) for one in wanted]
 
 
-def _by_account_and_key(wanted: Sequence[Hold]) -> list[list[Hold]]:
+def _decided_together(wanted: Sequence[Hold]) -> list[list[Hold]]:
     """Return holds that one statement can decide, in an order that is the same everywhere, so that no two writers deadlock."""
-    groups: defaultdict[tuple[str, str], list[Hold]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str, int], list[Hold]] = defaultdict(list)
     for one in wanted:
-        groups[one.account_id, one.key_id].append(one)
+        groups[one.account_id, one.key_id, one.markup_ppm].append(one)
     return [groups[key] for key in sorted(groups)]
 
 
 def _taken(tx: Transaction, together: Sequence[Hold]) -> bool:
-    amount = sum(one.amount_micro_usd for one in together)
-    return bool(tx.execute(_take, account_id=together[0].account_id, key_id=together[0].key_id, amount=amount))
+    first, amount = together[0], sum(one.amount_micro_usd for one in together)
+    return bool(
+        tx.execute(_take, account_id=first.account_id, key_id=first.key_id, markup_ppm=first.markup_ppm, amount=amount)
+    )
 
 
 def _held_row(wanted: Hold, now_ms: int) -> dict[str, object]:
@@ -262,6 +283,7 @@ def _held_row(wanted: Hold, now_ms: int) -> dict[str, object]:
         "state": "held",
         "hold_amount": wanted.amount_micro_usd,
         "price_version_id": wanted.price_version_id,
+        "markup_ppm": wanted.markup_ppm,
         "owner_node": wanted.owner_node,
         "owner_epoch": wanted.owner_epoch,
         "created_at_ms": now_ms,
@@ -270,8 +292,14 @@ def _held_row(wanted: Hold, now_ms: int) -> dict[str, object]:
 
 
 def _not_held(tx: Transaction, wanted: Hold) -> OmixaError:
-    if tx.first(_active_key, key_id=wanted.key_id) is None:
+    key = tx.first(_active_key, key_id=wanted.key_id)
+    if key is None:
         return Unauthenticated("The API key is unknown or revoked.")
+    if key["markup_ppm"] != wanted.markup_ppm:
+        return PriceChanged(
+            "The prices of this workspace were changed a moment ago. Nothing was held. Send the request again.",
+            markup_ppm=key["markup_ppm"],
+        )
     return _insufficient(balance(tx, wanted.account_id), wanted.amount_micro_usd, wanted.mode)
 
 

@@ -7,6 +7,7 @@ product, rounded once by the rule of the price list. So usage, price list and ma
 
 from __future__ import annotations
 
+import datetime
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,15 @@ MIN_MARKUP_PPM = -PPM
 MAX_MARKUP_PPM = 100 * PPM
 # One output or input token of an image is a tile of 32 x 32 pixels.
 PIXELS_PER_TOKEN = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """At which prices a request is charged: settled at its hold, on this UTC day, whatever changes before its capture."""
+
+    day: datetime.date
+    prices: PriceList
+    markup_ppm: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from omixa.domain.models import Model, NativeSize, Offer, Parameter, ParameterType, PriceList
 
@@ -71,7 +71,6 @@ def check_model(model: Model) -> None:
         raise ValueError(f"example: unknown parameters {', '.join(sorted(unknown))}")
     if model.bounds.input_image_tokens_min > model.bounds.input_image_tokens_max:
         raise ValueError("bounds: the minimum is above the maximum")
-    _check_prices(model.prices, "prices")
 
 
 def _check_carried(parameters: Mapping[str, Parameter]) -> None:
@@ -86,12 +85,16 @@ def _check_carried(parameters: Mapping[str, Parameter]) -> None:
             raise ValueError(f"parameters.{name}: needs a default")
 
 
-def _check_prices(prices: PriceList, place: str) -> None:
-    names = [component.name for component in prices.components]
-    if len(set(names)) < len(names):
-        raise ValueError(f"{place}: two components have the same name")
-    if prices.fallback.counts != "images":
-        raise ValueError(f"{place}: the fallback must count images, because it is used when nothing else is known")
+def check_price_lists(lists: Sequence[PriceList]) -> None:
+    """Raise ValueError unless one list is in force at a time and each says what to charge when usage is not known."""
+    if len({prices.effective_from for prices in lists}) < len(lists):
+        raise ValueError("two price lists have the same effective_from")
+    for prices in lists:
+        names = [component.name for component in prices.components]
+        if len(set(names)) < len(names):
+            raise ValueError("two components have the same name")
+        if prices.fallback.counts != "images":
+            raise ValueError("the fallback must count images, because it is used when nothing else is known")
 
 
 def check_offer(offer: Offer, model: Model | None) -> None:
@@ -107,7 +110,6 @@ def check_offer(offer: Offer, model: Model | None) -> None:
         if not (parameter.name in CARRIED.keys() | offer.ignored or parameter.refusal or len(parameter.accepted) == 1):
             raise ValueError(f"{parameter.name}: accepted from callers, but neither carried nor named in ignored")
     _check_pixels(offer, model)
-    _check_prices(offer.cost, "cost")
 
 
 def _check_pixels(offer: Offer, model: Model) -> None:

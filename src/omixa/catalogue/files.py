@@ -15,8 +15,8 @@ Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 
-class Strict(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A table of a catalogue file."""
+class Strict(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A table of a catalogue file. What a table leaves out is no part of its digest, so that new keys change no old version."""
 
 
 class ParameterTable(Strict):
@@ -51,7 +51,7 @@ class RoundingTable(Strict):
 
 
 class PriceTable(Strict):
-    """`[prices]` of a model and `[offers.cost]` of a provider."""
+    """One of `[[prices]]` of a model or of `[[offers.costs]]` of a provider, in force from the start of a UTC day."""
 
     currency: Literal["USD"]
     effective_from: datetime.date
@@ -80,8 +80,8 @@ class ModelFile(Strict):
     edits_follow_reference: bool
     example: dict[str, str | int | bool]
     bounds: BoundsTable
-    prices: PriceTable
     parameters: dict[Text, dict[str, object]]
+    prices: tuple[PriceTable, ...] = ()
 
 
 class OfferTable(Strict):
@@ -96,7 +96,7 @@ class OfferTable(Strict):
     total_timeout_s: Seconds
     on_disconnect: Literal["finish", "cancel"]
     sizes: dict[Text, Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]]
-    cost: PriceTable
+    costs: Annotated[tuple[PriceTable, ...], Meta(min_length=1)]
 
 
 class ProviderFile(Strict):

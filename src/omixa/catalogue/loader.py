@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -80,6 +80,8 @@ def load_catalogue(directory: Traversable | None = None) -> Catalogue:
             _add_offers(_read(text, ProviderFile), models, offers)
     if not models:
         raise CatalogueError("the catalogue has no models: put at least one TOML file into models/")
+    if not any(model.price_lists for model in models.values()):
+        raise CatalogueError("no model has a price, so none could be called: give at least one [[prices]]")
     return Catalogue(models, offers)
 
 
@@ -106,7 +108,7 @@ def _read(text: bytes, shape: type[T]) -> T:
 def _model(file: ModelFile) -> Model:
     parameters = tuple(_parameter(name, table) for name, table in file.parameters.items())
     with _at("prices"):
-        prices = _price_list(file.prices, owner=file.id.lower())
+        price_lists = _price_lists(file.prices, owner=file.id.lower())
     model = Model(
         id=file.id,
         name=file.name,
@@ -115,7 +117,7 @@ def _model(file: ModelFile) -> Model:
         released=file.released,
         context_window_tokens=file.context_window_tokens,
         parameters=parameters,
-        prices=prices,
+        price_lists=price_lists,
         bounds=UsageBounds(**msgspec.structs.asdict(file.bounds)),
         example=file.example,
         edits_follow_reference=file.edits_follow_reference,
@@ -130,6 +132,12 @@ def _parameter(name: str, table: Mapping[str, object]) -> Parameter:
         parameter = Parameter(name=name, **fields | {"description": _unwrap(fields["description"])})
         checks.check_parameter(parameter)
     return parameter
+
+
+def _price_lists(tables: Sequence[PriceTable], *, owner: str) -> tuple[PriceList, ...]:
+    lists = tuple(_price_list(table, owner=owner) for table in tables)
+    checks.check_price_lists(lists)
+    return tuple(sorted(lists, key=lambda prices: prices.effective_from))
 
 
 def _price_list(table: PriceTable, *, owner: str) -> PriceList:
@@ -160,8 +168,8 @@ def _add_offers(file: ProviderFile, models: Mapping[str, Model], offers: dict[tu
 
 
 def _offer(provider: str, table: OfferTable) -> Offer:
-    with _at("cost"):
-        cost = _price_list(table.cost, owner=f"{provider}/{table.model.lower()}")
+    with _at("costs"):
+        costs = _price_lists(table.costs, owner=f"{provider}/{table.model.lower()}")
     return Offer(
         provider=provider,
         model=table.model,
@@ -173,7 +181,7 @@ def _offer(provider: str, table: OfferTable) -> Offer:
         first_byte_timeout_s=table.first_byte_timeout_s,
         total_timeout_s=table.total_timeout_s,
         on_disconnect=table.on_disconnect,
-        cost=cost,
+        costs=costs,
     )
 
 

@@ -20,6 +20,7 @@ from omixa.cli import (
     serve,
     simulate,
     usage,
+    workspaces,
 )
 from omixa.cli.context import Context
 
@@ -45,6 +46,7 @@ for _command in (
     keys.keys,
     credits.credits,
     usage.usage,
+    workspaces.workspaces,
     ledger.ledger,
     models.models,
     configuration.config_group,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from omixa.cli.context import json_option, print_json
+from omixa.cli.context import Context, json_option, print_json
+from omixa.domain.times import utc_today
 
 
 @click.group()
@@ -14,17 +15,19 @@ def models() -> None:
 
 @models.command("list")
 @json_option
-def list_models(as_json: bool) -> None:
-    """List models and their prices."""
-    from omixa.catalogue.loader import load_catalogue
+@click.pass_obj
+def list_models(context: Context, as_json: bool) -> None:
+    """List models and the prices that are in force today."""
+    from omixa.services import open_catalogue
 
-    found = [model for _, model in sorted(load_catalogue().models.items())]
+    catalogue, today = open_catalogue(context.configuration().settings), utc_today()
+    found = [model for _, model in sorted(catalogue.models.items())]
+    lists = {model.id: model.prices_on(today) for model in found}
     prices = {
-        model.id: {
-            item.name: f"{item.usd} / {item.per:,}" for item in (*model.prices.components, model.prices.fallback)
-        }
-        for model in found
+        model: {} if prices is None else {line.name: f"{line.usd} / {line.per:,}" for line in prices.lines}
+        for model, prices in lists.items()
     }
+    versions = {model: None if prices is None else prices.version for model, prices in lists.items()}
     if as_json:
         print_json(
             [
@@ -32,7 +35,7 @@ def list_models(as_json: bool) -> None:
                     "id": model.id,
                     "name": model.name,
                     "context_window_tokens": model.context_window_tokens,
-                    "price_version": model.prices.version,
+                    "price_version": versions[model.id],
                     "prices": prices[model.id],
                 }
                 for model in found
@@ -40,6 +43,7 @@ def list_models(as_json: bool) -> None:
         )
         return
     for model in found:
-        click.echo(f"{model.id}  context window {model.context_window_tokens:,} tokens  prices {model.prices.version}")
+        version = versions[model.id] or "none in force"
+        click.echo(f"{model.id}  context window {model.context_window_tokens:,} tokens  prices {version}")
         for name, price in prices[model.id].items():
             click.echo(f"  {name:<16} ${price}")

@@ -38,7 +38,10 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated key: whose money it spends, in which mode, and which models it may call (None: every model)."""
+    """An authenticated key: whose money it spends, in which mode, and which models it may call (None: every model).
+
+    `markup_ppm` is what the workspace pays above the price lists in parts per million, a discount below zero.
+    """
 
     workspace_id: str
     workspace: str
@@ -46,6 +49,7 @@ class Principal:
     key_id: str
     mode: Mode
     models: frozenset[str] | None
+    markup_ppm: int = 0
 
     def may_call(self, model_id: str) -> bool:
         """Tell whether the key is allowed to call a model. Names compare without case."""

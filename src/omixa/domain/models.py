@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -73,6 +73,17 @@ class PriceList:
     fallback: PriceComponent
     rounding: Rounding
 
+    @property
+    def lines(self) -> tuple[PriceComponent, ...]:
+        """Return the components and the fallback, in the order in which people read them."""
+        return (*self.components, self.fallback)
+
+
+def in_force(lists: Sequence[PriceList], day: datetime.date) -> PriceList | None:
+    """Return the price list of a UTC day, which is the newest that has begun, or None before the first one."""
+    begun = [prices for prices in lists if prices.effective_from <= day]
+    return max(begun, key=lambda prices: prices.effective_from, default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class UsageBounds:
@@ -92,8 +103,9 @@ class UsageBounds:
 class Model:
     """A model as a customer names it.
 
-    `released` is the day the model came out. `example` is a complete request body. `edits_follow_reference` says that an edit
-    has the shape of its reference picture and no other. Descriptions are Markdown.
+    `price_lists` are its selling prices, oldest first; without one in force it cannot be called. `released` is the day the
+    model came out. `example` is a complete request body. `edits_follow_reference` says that an edit has the shape of its
+    reference picture and no other. Descriptions are Markdown.
     """
 
     id: str
@@ -103,7 +115,7 @@ class Model:
     released: datetime.date
     context_window_tokens: int
     parameters: tuple[Parameter, ...]
-    prices: PriceList
+    price_lists: tuple[PriceList, ...]
     bounds: UsageBounds
     example: Mapping[str, str | int | bool]
     edits_follow_reference: bool
@@ -111,6 +123,10 @@ class Model:
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, if the model has it."""
         return next((parameter for parameter in self.parameters if parameter.name == name), None)
+
+    def prices_on(self, day: datetime.date) -> PriceList | None:
+        """Return the selling prices of a UTC day, or None before the first price list begins."""
+        return in_force(self.price_lists, day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +144,7 @@ class Offer:
     `ignored` names parameters for which the provider has no knob. `sizes` maps the API's sizes to native ones. Timeouts are
     in seconds: `first_byte_timeout_s` from the end of sending to the first byte of the answer, `total_timeout_s` for the call.
     `max_output_pixels` is the largest picture that may be asked for, `max_edited_pixels` the largest that an edit may bring.
+    `costs` are the provider's price lists, oldest first and at least one.
     """
 
     provider: str
@@ -140,7 +157,11 @@ class Offer:
     first_byte_timeout_s: float
     total_timeout_s: float
     on_disconnect: Literal["finish", "cancel"]
-    cost: PriceList
+    costs: tuple[PriceList, ...]
+
+    def cost_on(self, day: datetime.date) -> PriceList:
+        """Return what the provider charges on a UTC day; before the first price list begins, that one."""
+        return in_force(self.costs, day) or self.costs[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import time
 
 
 def iso_time(at_ms: int) -> str:
     """Return Unix milliseconds as ISO 8601 in UTC with milliseconds, for example 2026-11-23T10:15:00.250Z."""
     at = datetime.datetime.fromtimestamp(at_ms // 1000, datetime.UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def utc_date(at_ms: int) -> datetime.date:
+    """Return the UTC day of Unix milliseconds."""
+    return datetime.datetime.fromtimestamp(at_ms // 1000, datetime.UTC).date()
+
+
+def utc_today() -> datetime.date:
+    """Return the UTC day of this machine's clock."""
+    return utc_date(time.time_ns() // 1_000_000)

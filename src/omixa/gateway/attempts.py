@@ -119,7 +119,7 @@ class Attempts:
         result = await self._result(run, call, deadline)
         usage, remark = self._usage(run, call, result)
         image, emulated = await self._finished(run, result.image)
-        cost = rate([usage], offer.cost)
+        cost = rate([usage], offer.cost_on(run.terms.day))
         calls.end(
             EndedAttempt(
                 id=started.id,
@@ -172,7 +172,8 @@ class Attempts:
 
     def _failure(self, run: Run, started: StartedAttempt, deployment: Deployment, error: UpstreamError) -> EndedAttempt:
         offer = self.catalogue.offer(deployment.provider, run.request.model)
-        cost = rate([self._estimate(run, offer)], offer.cost).exact_pico_usd if error.ambiguous else 0
+        prices = offer.cost_on(run.terms.day)
+        cost = rate([self._estimate(run, offer)], prices).exact_pico_usd if error.ambiguous else 0
         log.warning(
             "attempt.failed",
             extra={

@@ -7,19 +7,23 @@ after (the answer on the wire) is in `api/`.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from omixa.billing.ledger import Hold, StoredResult
-from omixa.billing.pricing import Charge, rate
+from omixa.billing.pricing import Charge, Terms, rate
+from omixa.domain.access import Principal
 from omixa.domain.images import Image
 from omixa.domain.models import Deployment, Model
-from omixa.errors import ClientGone, InternalError, OmixaError
+from omixa.domain.times import utc_today
+from omixa.errors import ClientGone, InternalError, OmixaError, PriceChanged
 from omixa.gateway import quotes, results
 from omixa.gateway.attempts import AttemptLog, Attempts, Delivery
 from omixa.gateway.receipt import Failure, build_envelope
@@ -34,7 +38,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Executes runs. `deadline_s` bounds all attempts of a run together, `retention_ms` how long a result is kept."""
+    """Executes runs. `deadline_s` bounds all attempts of a run together, `retention_ms` how long a result is kept.
+
+    `today` says which price list is in force.
+    """
 
     router: Router
     attempts: Attempts
@@ -42,16 +49,19 @@ class Pipeline:
     blobs: BlobStore
     deadline_s: float
     retention_ms: int
+    today: Callable[[], datetime.date] = utc_today
+
+    def terms(self, principal: Principal, model: Model) -> Terms:
+        """Return at which prices a request is held now. Raises NoPrice."""
+        return quotes.terms(principal, model, self.today())
 
     async def execute(self, run: Run, model: Model) -> Answer:
         """Make the pictures and charge for them. Raises an OmixaError after the hold is released."""
         plan = self.router.plan(model, run.principal.mode)
-        ceiling = quotes.ceiling(run.request, model)
-        quotes.require_within(run.cap_micro_usd, ceiling)
         calls = AttemptLog(run.id)
         first = [calls.start(plan[0], index) for index in range(run.request.n)]
         with run.timed("hold"):
-            await self.settlement.authorise(self._hold(run, model, ceiling), first)
+            ceiling = await self._authorise(run, model, first)
         try:
             if run.client_gone:
                 raise ClientGone("The client left before the request was sent to a provider.")
@@ -61,6 +71,22 @@ class Pipeline:
             return await self._settle(run, model, ceiling, calls, deliveries, failures)
         except Exception as error:
             raise await self._released(run, calls, error) from error
+
+    async def _authorise(self, run: Run, model: Model, first: Sequence[StartedAttempt]) -> Charge:
+        """Hold the highest price and return it. Where the markup was changed meanwhile, the request is priced once more."""
+        ceiling = self._ceiling(run, model)
+        try:
+            await self.settlement.authorise(self._hold(run, model, ceiling), first)
+        except PriceChanged as changed:
+            run.terms = dataclasses.replace(run.terms, markup_ppm=changed.markup_ppm)
+            ceiling = self._ceiling(run, model)
+            await self.settlement.authorise(self._hold(run, model, ceiling), first)
+        return ceiling
+
+    def _ceiling(self, run: Run, model: Model) -> Charge:
+        ceiling = quotes.ceiling(run.request, model, run.terms)
+        quotes.require_within(run.cap_micro_usd, ceiling)
+        return ceiling
 
     async def _make(
         self, run: Run, calls: AttemptLog, plan: Sequence[Deployment], first: Sequence[StartedAttempt]
@@ -88,7 +114,7 @@ class Pipeline:
         failures: Sequence[Failure],
     ) -> Answer:
         usages = tuple(delivery.usage for delivery in deliveries)
-        charge = rate(usages, model.prices)
+        charge = rate(usages, run.terms.prices, markup_ppm=run.terms.markup_ppm)
         held = ceiling.amount_micro_usd
         billed = min(charge.amount_micro_usd, held)
         if billed < charge.amount_micro_usd:
@@ -111,7 +137,7 @@ class Pipeline:
             exact_pico_usd=charge.exact_pico_usd,
             amount_micro_usd=billed,
             markup_ppm=charge.markup_ppm,
-            price_version_id=model.prices.version,
+            price_version_id=run.terms.prices.version,
         )
         with run.timed("capture"):
             await self.settlement.capture(record, result, calls.ended)
@@ -159,7 +185,8 @@ class Pipeline:
             operation=request.operation,
             parameters_json=_parameters_json(run),
             amount_micro_usd=ceiling.amount_micro_usd,
-            price_version_id=model.prices.version,
+            price_version_id=run.terms.prices.version,
+            markup_ppm=run.terms.markup_ppm,
             owner_node=self.settlement.node.id,
             owner_epoch=self.settlement.node.epoch,
             deadline_ms=int(self.deadline_s * 1000),

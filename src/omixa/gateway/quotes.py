@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 
-from omixa.billing.pricing import Charge, estimate_usage, price_ceiling, rate
+from omixa.billing.pricing import Charge, Terms, estimate_usage, price_ceiling, rate
+from omixa.domain.access import Principal
 from omixa.domain.images import ImageRequest
 from omixa.domain.models import Model, Offer
 from omixa.domain.money import format_usd
-from omixa.errors import PriceAboveCap
+from omixa.errors import NoPrice, PriceAboveCap
 
 CAP_HEADER = "Omixa-Max-Cost"
 
 
-def ceiling(request: ImageRequest, model: Model) -> Charge:
+def terms(principal: Principal, model: Model, day: datetime.date) -> Terms:
+    """Return at which prices a request is held on a day. Raises NoPrice when the model has none in force."""
+    prices = model.prices_on(day)
+    if prices is None:
+        raise NoPrice(f"{model.id} has no price in force, so it cannot be called. Nothing was held or sent.")
+    return Terms(day, prices, principal.markup_ppm)
+
+
+def ceiling(request: ImageRequest, model: Model, terms: Terms) -> Charge:
     """Return the highest charge that a request can reach: what is held for it."""
     return price_ceiling(
-        model.prices,
+        terms.prices,
         model.bounds,
         prompt_bytes=len(request.prompt.encode()),
         context_window_tokens=model.context_window_tokens,
         input_images=[image.info for image in request.input_images],
         n=request.n,
+        markup_ppm=terms.markup_ppm,
     )
 
 
-def expected(request: ImageRequest, model: Model, offer: Offer) -> Charge | None:
+def expected(request: ImageRequest, model: Model, offer: Offer, terms: Terms) -> Charge | None:
     """Return the charge when all pictures arrive and the provider counts as the gateway does; None where that is not known.
 
     A new picture has the size that is asked for. An edit has its reference's shape, which the provider chooses, so nothing
@@ -34,7 +45,7 @@ def expected(request: ImageRequest, model: Model, offer: Offer) -> Charge | None
     if request.operation == "edit":
         return None
     usage = dataclasses.replace(estimate_usage(request, model.bounds, offer), estimated=False)
-    return rate([usage] * request.n, model.prices)
+    return rate([usage] * request.n, terms.prices, markup_ppm=terms.markup_ppm)
 
 
 def require_within(cap_micro_usd: int | None, highest: Charge) -> None:

@@ -39,7 +39,7 @@ def build_envelope(
 
     `usage_by_image` inside `omixa` is what each picture used, in the order of `data`.
     """
-    first = deliveries[0]
+    first, prices = deliveries[0], run.terms.prices
     usage = add_up(delivery.usage for delivery in deliveries)
     return {
         "created": created,
@@ -57,12 +57,13 @@ def build_envelope(
             "route": first.deployment.id,
             "provider": first.deployment.provider,
             "simulated": first.deployment.endpoint.startswith("simulator:"),
-            "price_version": model.prices.version,
-            "currency": model.prices.currency,
+            "price_version": prices.version,
+            "currency": prices.currency,
             "line_items": [line_item_json(item) for item in charge.items],
             "exact_amount": format_exact(charge.exact_pico_usd),
-            "rounded_to": format_usd(model.prices.rounding.unit_micro_usd),
-            "rounding": model.prices.rounding.direction,
+            "markup_ppm": charge.markup_ppm,
+            "rounded_to": format_usd(prices.rounding.unit_micro_usd),
+            "rounding": prices.rounding.direction,
             "held_amount": format_usd(held_micro_usd),
             "billed_amount": format_usd(billed_micro_usd),
             "usage_by_image": [usage_json(delivery.usage) for delivery in deliveries],

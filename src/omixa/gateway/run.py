@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from omixa.billing.pricing import Terms
 from omixa.domain.access import Principal
 from omixa.domain.images import Image, ImageRequest
 from omixa.errors import Overloaded
@@ -36,12 +37,16 @@ class Answer:
 
 @dataclass(slots=True)
 class Run:
-    """One request on its way. `cap_micro_usd` is the most its caller allows, `timings_ms` becomes the header Server-Timing."""
+    """One request on its way. `cap_micro_usd` is the most its caller allows, `timings_ms` becomes the header Server-Timing.
+
+    `terms` are final once the money is held.
+    """
 
     id: str
     principal: Principal
     request: ImageRequest
     requested_model: str
+    terms: Terms
     cap_micro_usd: int | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     client_gone: bool = False

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 
 from omixa.access import keys, store
-from omixa.access.store import KeyRow
+from omixa.access.store import KeyRow, WorkspaceRow
 from omixa.billing import ledger
 from omixa.billing.ledger import Balance
+from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM
 from omixa.domain.access import DEFAULT_WORKSPACE, Mode, Principal, Secret
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
 from omixa.errors import InvalidRequest, NotFound, Unauthenticated
@@ -45,7 +46,7 @@ class Workspaces:
         """Return a workspace's id. Raises NotFound."""
         found = await self._database.read(lambda tx: store.find_workspace(tx, name))
         if found is None:
-            raise NotFound(f'There is no workspace "{name[:80]}".', code="workspace_not_found")
+            raise _no_workspace(name)
         return found
 
     async def authenticate(self, text: str, *, spends: bool = False) -> Principal:
@@ -118,8 +119,7 @@ class Workspaces:
             raise InvalidRequest(
                 f"The amount must be above 0 and at most {format_usd(MAX_AMOUNT_MICRO_USD)}.", param="amount"
             )
-        if not reason.strip() or len(reason) > _MAX_REASON:
-            raise InvalidRequest(f"Give a reason of 1 to {_MAX_REASON} characters.", param="reason")
+        require_reason(reason)
 
         def operation(tx: Transaction) -> Balance:
             account_id = ledger.workspace_account(tx, _workspace(tx, workspace), mode)
@@ -132,9 +132,47 @@ class Workspaces:
 
         return await self._database.write(operation)
 
+    async def list_workspaces(self) -> list[WorkspaceRow]:
+        """Return all workspaces."""
+        return await self._database.read(store.list_workspaces)
+
+    async def set_markup(self, *, workspace: str, markup_ppm: int, reason: str, actor: str) -> int:
+        """Set what a workspace pays above the price lists, from its next hold on, and return what it was.
+
+        Raises NotFound, or InvalidRequest for a markup or reason out of range.
+        """
+        if not MIN_MARKUP_PPM <= markup_ppm <= MAX_MARKUP_PPM:
+            raise InvalidRequest(
+                f"The markup must be from {MIN_MARKUP_PPM} to {MAX_MARKUP_PPM} parts per million: a discount takes at most"
+                " the whole price.",
+                param="markup_ppm",
+            )
+        require_reason(reason)
+
+        def operation(tx: Transaction) -> int:
+            workspace_id = store.find_workspace(tx, workspace)
+            if workspace_id is None:
+                raise _no_workspace(workspace)
+            before = store.set_markup(tx, workspace_id, markup_ppm)
+            details = {"workspace": workspace, "before_ppm": before, "after_ppm": markup_ppm, "reason": reason}
+            store.audit(tx, actor=actor, action="workspace.markup_set", target=workspace_id, details=details)
+            return before
+
+        return await self._database.write(operation)
+
     async def balance(self, principal: Principal) -> Balance:
         """Return the balance that a key spends from."""
         return await self._database.read(lambda tx: ledger.balance(tx, principal.account_id))
+
+
+def require_reason(reason: str) -> None:
+    """Raise InvalidRequest unless a reason can be kept in the ledger and the audit log."""
+    if not reason.strip() or len(reason) > _MAX_REASON:
+        raise InvalidRequest(f"Give a reason of 1 to {_MAX_REASON} characters.", param="reason")
+
+
+def _no_workspace(name: str) -> NotFound:
+    return NotFound(f'There is no workspace "{name[:80]}".', code="workspace_not_found")
 
 
 def _workspace(tx: Transaction, name: str) -> str:

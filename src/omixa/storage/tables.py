@@ -52,7 +52,10 @@ workspace = Table(
     metadata,
     _id(),
     Column("name", Text, nullable=False, unique=True),
+    # What it pays above the price lists, a discount below zero. No less than -100 %, so that no price is negative.
+    Column("markup_ppm", BigInteger, nullable=False, server_default="0"),
     _time("created_at_ms"),
+    CheckConstraint("markup_ppm BETWEEN -1000000 AND 100000000", name="markup_within_bounds"),
     sqlite_with_rowid=False,
 )
 
@@ -157,7 +160,9 @@ request = Table(
     Column("state", Text, nullable=False),
     Column("hold_amount", BigInteger, nullable=False),
     _amount("charge_amount", nullable=True),
+    # Both are settled by the hold: its capture uses them whatever has changed in between.
     Column("price_version_id", Text, ForeignKey("price_version.id"), nullable=False),
+    Column("markup_ppm", BigInteger, nullable=False, server_default="0"),
     Column("owner_node", Text, nullable=False),
     Column("owner_epoch", BigInteger, nullable=False),
     # 'ok', or the code of the error that the caller was told.

@@ -79,7 +79,7 @@ class RequestDetails:
     parameters: Mapping[str, Any]
     price_version: str
     exact_pico_usd: int | None
-    markup_ppm: int | None
+    markup_ppm: int
     expires_at_ms: int
     attempts: tuple[AttemptStep, ...]
 
@@ -126,7 +126,6 @@ _with_usage = (
         request,
         usage_record.c.usage_json,
         usage_record.c.exact_pico_usd,
-        usage_record.c.markup_ppm,
     )
     .outerjoin(usage_record, usage_record.c.request_id == request.c.id)
     .where(*_of_workspace)

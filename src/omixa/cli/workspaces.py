@@ -1,0 +1,50 @@
+"""omixa workspaces: list, set-markup."""
+
+from __future__ import annotations
+
+import click
+
+from omixa.cli.context import Context, actor, json_option, print_json, print_table, workspace_option
+from omixa.domain.times import iso_time
+
+WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "created")
+
+
+@click.group()
+def workspaces() -> None:
+    """List workspaces and set what they pay."""
+
+
+@workspaces.command("list")
+@json_option
+@click.pass_obj
+def list_workspaces(context: Context, as_json: bool) -> None:
+    """List workspaces and their markup in parts per million."""
+    found = context.run(lambda office: office.workspaces.list_workspaces())
+    rows = [(row.id, row.name, row.markup_ppm, iso_time(row.created_at_ms)) for row in found]
+    if as_json:
+        print_json([dict(zip(WORKSPACE_FIELDS, row, strict=True)) for row in rows])
+    else:
+        print_table(WORKSPACE_FIELDS, rows, empty="No workspaces yet.")
+
+
+@workspaces.command("set-markup")
+@workspace_option
+@click.option("--ppm", "markup_ppm", type=int, required=True, help="Parts per million; below zero it is a discount.")
+@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
+@json_option
+@click.pass_obj
+def set_markup(context: Context, workspace: str, markup_ppm: int, reason: str, as_json: bool) -> None:
+    """Set what a workspace pays above the price lists, or below them, from its next request on.
+
+    100000 ppm are ten percent more, -100000 ten percent less. Requests in progress keep the markup they were held with.
+    """
+    before = context.run(
+        lambda office: office.workspaces.set_markup(
+            workspace=workspace, markup_ppm=markup_ppm, reason=reason, actor=actor()
+        )
+    )
+    if as_json:
+        print_json({"workspace": workspace, "markup_ppm": markup_ppm, "before_ppm": before})
+    else:
+        click.echo(f"{workspace} pays the price lists {markup_ppm:+d} ppm; before it was {before:+d} ppm.")
