@@ -106,7 +106,8 @@ def test_headers_name_the_request_its_cost_and_where_the_time_went(client: httpx
     timings = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
     assert list(timings) == ["hold", "convert", "provider", "store", "capture", "total"]
     assert sum(float(timings[name]) for name in ("hold", "provider", "store", "capture")) <= float(timings["total"]) + 1
-    assert int(answer.headers["openai-processing-ms"]) == round(float(timings["total"]))
+    # Both are rounded, to a tenth of a millisecond and to a whole one.
+    assert abs(int(answer.headers["openai-processing-ms"]) - float(timings["total"])) <= 0.56
 
 
 def test_money_leaves_the_account_once_and_nothing_stays_held(
