@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 from omixa.domain.access import Secret
 
 CONFIG_FILE = "omixa.toml"
+SQLITE = "sqlite:"
 ENVIRONMENT_PREFIX = "OMIXA_"
 
 # Names that start like options and belong to clients and to the command line.
@@ -34,6 +35,40 @@ PositiveFloat = Annotated[float, Meta(gt=0)]
 
 class ConfigError(Exception):
     """An option is unknown or has a value that cannot be used. The message names it and its source."""
+
+
+class DatabaseAddress:
+    """Where the ledger is: `sqlite:` in the data directory, or an address of PostgreSQL. Printing it leaves the password out."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        if text != SQLITE and not re.fullmatch(r"postgres(ql)?://[^\s/?#]+/[^\s/?#]+(\?\S*)?", text):
+            raise ValueError(f"expected {SQLITE} or an address such as postgresql://USER:PASSWORD@HOST/DATABASE")
+        self._text = text
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Tell whether the ledger is a file in the data directory."""
+        return self._text == SQLITE
+
+    def reveal(self) -> str:
+        """Return the whole address, with the password that may be in it."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DatabaseAddress) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __str__(self) -> str:
+        scheme, separator, rest = self._text.partition("?")[0].partition("//")
+        access, at, place = rest.rpartition("@")
+        return f"{scheme}{separator}{access.partition(':')[0]}{at}{place}"
+
+    def __repr__(self) -> str:
+        return f"DatabaseAddress({self})"
 
 
 class FoundrySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +85,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 takes a free one")] = 8787
-    data_dir: Annotated[str, Meta(description="directory of the ledger, the results and the pepper")] = "omixa-data"
+    data_dir: Annotated[str, Meta(description="directory of the results, the pepper and, with sqlite:, the ledger")] = (
+        "omixa-data"
+    )
+    database: Annotated[
+        DatabaseAddress, Meta(description="sqlite: in data_dir, or postgresql://USER:PASSWORD@HOST/DATABASE")
+    ] = DatabaseAddress(SQLITE)
     catalogue_dir: Annotated[
         str, Meta(description="directory with models/ and providers/, in place of the catalogue that comes with Omixa")
     ] = ""
@@ -177,7 +217,7 @@ def _convert(values: Mapping[str, object], sources: Mapping[str, str]) -> Settin
             table = table.setdefault(step, {})
         table[last] = value
     try:
-        return msgspec.convert(tree, Settings, strict=False, dec_hook=_secret)
+        return msgspec.convert(tree, Settings, strict=False, dec_hook=_own_type)
     except msgspec.ValidationError as error:
         name = str(error).rpartition("`$.")[2].rstrip("`")
         raise ConfigError(f"{sources.get(name, 'configuration')}: {error}") from error
@@ -194,9 +234,12 @@ def _check_foundry(foundry: FoundrySettings) -> None:
         raise ConfigError("give exactly one of foundry.api_key and foundry.bearer_token")
 
 
-def _secret(kind: type, value: object) -> object:
-    if kind is Secret and isinstance(value, str) and value:
-        return Secret(value)
+def _own_type(kind: type, value: object) -> object:
+    if isinstance(value, str) and value:
+        if kind is Secret:
+            return Secret(value)
+        if kind is DatabaseAddress:
+            return DatabaseAddress(value)
     raise ValueError("expected text that is not empty")
 
 

@@ -20,7 +20,7 @@ from omixa.access.keys import PEPPER_BYTES, generate_pepper
 from omixa.billing.prices import publish_prices
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.config import ConfigError, Settings
-from omixa.domain.access import Secret
+from omixa.domain.access import DEFAULT_WORKSPACE, Secret
 from omixa.domain.models import Deployment
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
 from omixa.gateway.attempts import Attempts
@@ -35,7 +35,7 @@ from omixa.providers.base import Provider
 from omixa.providers.foundry import FoundryProvider
 from omixa.routing.router import Router
 from omixa.storage.blobs import BlobStore, sync_directory
-from omixa.storage.database import Database
+from omixa.storage.database import Backend, Database, UnsafeStorage
 from omixa.storage.sqlite import SqliteBackend
 from omixa.tokens import Tokenizer
 
@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 SIMULATOR_ENDPOINT = "simulator://foundry"
 # The simulator inside the process is reachable from nowhere else, so its key protects nothing.
 SIMULATOR_KEY = "in-process"
+# Servers of one machine that may share a PostgreSQL database.
+MAX_SERVERS_OF_A_MACHINE = 64
 _DIRECTORY_MODE = 0o700
 _SECRET_FILE_MODE = 0o600
 
@@ -106,18 +108,26 @@ class Services(BackOffice):
 
 @asynccontextmanager
 async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
-    """Open the database and what works on it alone. Several processes may do so at the same time."""
+    """Open the database and what works on it alone. Several processes may do so at the same time.
+
+    Raises ConfigError on a database whose settings would break the promise, OSError on one that cannot be reached.
+    """
     settings.data_path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
     fail_stop = FailStop()
     catalogue = open_catalogue(settings)
-    database = Database(SqliteBackend(settings.data_path / "omixa.db"), on_fatal=fail_stop.fail)
+    database = Database(_backend(settings), on_fatal=fail_stop.fail)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, database.close)
-        await asyncio.to_thread(database.open)
+        try:
+            await asyncio.to_thread(database.open)
+        except UnsafeStorage as error:
+            raise ConfigError(str(error)) from error
         blobs = BlobStore(settings.data_path / "results", on_fatal=fail_stop.fail)
         stack.push_async_callback(asyncio.to_thread, blobs.close)
         workspaces = Workspaces(database, settings.key_pepper or _pepper(settings.data_path / "pepper"))
         await workspaces.prepare()
+        ledger_id = await workspaces.find(DEFAULT_WORKSPACE)
+        await asyncio.to_thread(_claim_directory, settings.data_path / "ledger", ledger_id)
         try:
             await database.write(lambda tx: publish_prices(tx, catalogue.models.values()))
         except PublishedPriceChanged as error:
@@ -129,20 +139,20 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
 async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Tokenizer) -> AsyncIterator[Services]:
     """Open all that a server needs. `simulator` paints for test keys, inside this process; `tokenizer` is shared with it.
 
-    Raises ConfigError when another server uses the data directory.
+    Raises ConfigError when another server uses the data directory and its SQLite file.
     """
     # Here, because the command line opens a back office alone and should not wait for an HTTP client.
     from omixa.providers.transport import HttpTransport, InProcessTransport
 
     settings.data_path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-    with _only_server(settings.data_path):
+    with _node_name(settings) as node_id:
         async with AsyncExitStack() as stack:
             office = await stack.enter_async_context(open_back_office(settings))
             await asyncio.to_thread(tokenizer.load)
             http = await stack.enter_async_context(HttpTransport())
             finisher = Finisher(settings.codec_threads)
             stack.push_async_callback(asyncio.to_thread, finisher.close)
-            sweeper = Sweeper(office.database, office.blobs, node_id=socket.gethostname())
+            sweeper = Sweeper(office.database, office.blobs, node_id=node_id)
             node = await sweeper.recover()
             settlement = Settlement(office.database, node)
             providers: Mapping[str, Provider] = {"foundry": FoundryProvider(http, InProcessTransport(simulator))}
@@ -218,14 +228,7 @@ def _deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:
 def _pepper(path: Path) -> Secret:
     """Return the pepper of the data directory; the first process creates it, durably, before any key depends on it."""
     if not path.exists():
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".pepper-") as file:
-            file.write(generate_pepper().reveal())
-            file.flush()
-            os.fsync(file.fileno())
-            # A link fails where the name is taken, so that of two first processes only one decides.
-            with contextlib.suppress(FileExistsError):
-                os.link(file.name, path)
-        sync_directory(path.parent)
+        _create_durably(path, generate_pepper().reveal())
     text = path.read_text().strip()
     if len(text) != 2 * PEPPER_BYTES:
         raise ConfigError(
@@ -234,16 +237,74 @@ def _pepper(path: Path) -> Secret:
     return Secret(text)
 
 
+def _claim_directory(path: Path, ledger_id: str) -> None:
+    """Mark the data directory as the place of this ledger's results. Raises ConfigError when it is another ledger's.
+
+    The sweeper deletes what its ledger does not know, so the results of one must never lie under another. The id of the
+    workspace that every ledger has from the start serves as the ledger's.
+    """
+    if not path.exists():
+        _create_durably(path, ledger_id)
+    if path.read_text().strip() != ledger_id:
+        raise ConfigError(
+            f"the data directory {path.parent} holds the results of another ledger than the one at the configured "
+            "database; choose another --data, or the database that belongs to it"
+        )
+
+
+def _create_durably(path: Path, text: str) -> None:
+    """Write a file that several first processes may want to create at the same time: only one of them decides."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+        # A link fails where the name is taken.
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)
+    sync_directory(path.parent)
+
+
+def _backend(settings: Settings) -> Backend:
+    if settings.database.is_sqlite:
+        return SqliteBackend(settings.data_path / "omixa.db")
+    # Here, because the command line should not wait for a driver that it does not use.
+    from omixa.storage.postgres import PostgresBackend
+
+    return PostgresBackend(settings.database.reveal())
+
+
 @contextmanager
-def _only_server(directory: Path) -> Iterator[None]:
-    """Hold the data directory for this server. Raises ConfigError when another one has it."""
-    descriptor = os.open(directory / "serve.lock", os.O_RDWR | os.O_CREAT, _SECRET_FILE_MODE)
+def _node_name(settings: Settings) -> Iterator[str]:
+    """Give this server a name that no other running one has and that it has again when it is started again.
+
+    The name is the machine's and, where several servers of a machine share a database, their number. Whoever has the lock of
+    a name has the name; the system gives locks back when a process dies, however that happens. Raises ConfigError when there
+    is no name left: a SQLite file is for one server.
+    """
+    host = socket.gethostname()
+    if settings.database.is_sqlite:
+        names = {"serve.lock": host}
+    else:
+        names = {
+            f"serve.{host}.{number}.lock": host if number == 1 else f"{host}-{number}"
+            for number in range(1, MAX_SERVERS_OF_A_MACHINE + 1)
+        }
+    for file, name in names.items():
+        descriptor = os.open(settings.data_path / file, os.O_RDWR | os.O_CREAT, _SECRET_FILE_MODE)
+        try:
+            if _locked(descriptor):
+                yield name
+                return
+        finally:
+            os.close(descriptor)
+    raise ConfigError(
+        f"another server is using the data directory {settings.data_path}; stop it or choose another --data"
+    )
+
+
+def _locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise ConfigError(
-            f"another server is using the data directory {directory}; stop it or choose another --data"
-        ) from error
-    finally:
-        os.close(descriptor)
+    except BlockingIOError:
+        return False
+    return True

@@ -235,12 +235,12 @@ class DiskLedger:
         return Settlement(self.database, self.node)
 
     def hold(
-        self, amount: int, *, request_id: str = "", node: NodeIdentity | None = None
+        self, amount: int, *, request_id: str = "", node: NodeIdentity | None = None, deadline_ms: int = DEADLINE_MS
     ) -> tuple[str, StartedAttempt]:
         """Hold money for a new request and record its first call."""
         request_id = request_id or new_id("req")
         call = a_call(request_id)
-        hold = a_hold(self.customer, request_id, amount, node or self.node)
+        hold = a_hold(self.customer, request_id, amount, node or self.node, deadline_ms)
         self.call(Settlement(self.database, node or self.node).authorise(hold, [call]))
         return request_id, call
 

@@ -19,8 +19,8 @@ from sqlalchemy import Engine, bindparam, create_engine, inspect, select
 from omixa.errors import LedgerUnavailable, Overloaded
 from omixa.storage import database as database_module
 from omixa.storage import sqlite as sqlite_module
-from omixa.storage.database import Database, Transaction
-from omixa.storage.sqlite import SqliteBackend, UnsafeStorage, refuse_network_filesystem
+from omixa.storage.database import Database, Transaction, UnsafeStorage
+from omixa.storage.sqlite import SqliteBackend, refuse_network_filesystem
 from omixa.storage.statements import insert_into
 from omixa.storage.tables import metadata, node
 from tests.support import processes

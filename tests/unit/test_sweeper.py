@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,31 @@ def test_a_silent_node_loses_its_holds(disk: DiskLedger) -> None:
     assert (state(disk, mine)[0], state(disk, theirs)[0]) == ("held", "released")
 
 
+def test_a_node_that_wakes_up_keeps_what_it_holds_from_then_on(disk: DiskLedger) -> None:
+    neighbour = other_node(disk)
+    before, _ = disk.hold(10_000, node=neighbour)
+    disk.clock.now_ms += SILENCE_MS
+    disk.call(disk.sweeper.beat())
+    disk.clock.now_ms += 1
+    after, _ = disk.hold(10_000, node=neighbour)
+    disk.sweep()
+    assert (state(disk, before)[0], state(disk, after)[0]) == ("released", "held")
+
+
+def test_after_an_outage_silence_is_counted_anew(disk: DiskLedger) -> None:
+    """A sweeper that could not beat could not hear the others either."""
+    neighbour = other_node(disk)
+    theirs, _ = disk.hold(10_000, node=neighbour, deadline_ms=HOUR_MS)
+    disk.clock.now_ms += 10 * SILENCE_MS
+    disk.call(disk.sweeper.beat())
+    disk.sweep()
+    assert state(disk, theirs)[0] == "held"
+    disk.clock.now_ms += SILENCE_MS
+    disk.call(disk.sweeper.beat())
+    disk.sweep()
+    assert state(disk, theirs)[0] == "released"
+
+
 def test_the_holds_of_an_unknown_node_are_lost(disk: DiskLedger) -> None:
     request_id, _ = disk.hold(10_000, node=NodeIdentity("nobody", 1))
     disk.sweep()
@@ -156,7 +182,9 @@ def test_files_that_no_captured_request_refers_to_are_removed_at_the_start(disk:
     for request_id in (interrupted, "req_unheardof"):
         disk.call(disk.blobs.put(a_result(request_id).ref, lambda: [b"never charged"]))
     disk.call(disk.blobs.put(f"20250101/{captured}", lambda: [b"not where the request says"]))
-    (disk.directory / "results" / "20261123" / ".req_1.unfinished").write_bytes(b"half")
+    half = disk.directory / "results" / "20261123" / ".req_1.unfinished"
+    half.write_bytes(b"half")
+    os.utime(half, (0, 0))
     disk.restart()
     assert disk.blobs.names() == [a_result(captured).ref]
     assert not list((disk.directory / "results").glob("*/.*"))

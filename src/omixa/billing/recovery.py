@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Integer, bindparam, literal_column, null, or_, select, update
+from sqlalchemy import Integer, and_, bindparam, literal_column, null, or_, select, update
 
 from omixa.storage.database import Transaction
 from omixa.storage.statements import insert_into
@@ -69,7 +69,10 @@ _lost_holds = (
             request.c.expires_at_ms < bindparam("now"),
             node.c.id.is_(None),
             node.c.epoch != request.c.owner_epoch,
-            node.c.heartbeat_at_ms < bindparam("silent_since"),
+            # A hold that is younger than its owner's silence shows that the owner lives.
+            and_(
+                node.c.heartbeat_at_ms < bindparam("silent_since"), request.c.created_at_ms < bindparam("silent_since")
+            ),
         ),
     )
     .order_by(request.c.expires_at_ms)
@@ -77,15 +80,32 @@ _lost_holds = (
 )
 
 
-def lost_holds(tx: Transaction, *, silence_ms: int, limit: int) -> Sequence[OwnedRequest]:
+# A row that somebody works on is left for the next round: whoever works on it lives.
+_claim = (
+    select(request.c.id)
+    .where(
+        request.c.id == bindparam("request_id"), request.c.owner_epoch == bindparam("epoch"), request.c.state == "held"
+    )
+    .with_for_update(skip_locked=True)
+)
+
+
+def lost_holds(tx: Transaction, *, silence_ms: int, limit: int, listening_since_ms: int = 0) -> Sequence[OwnedRequest]:
     """Return held requests whose owner is gone, up to `limit`, the oldest first.
 
     An owner is gone when its time for the request has passed, when its node started again, or when its node has not said for
-    `silence_ms` that it is alive.
+    `silence_ms` that it is alive. Silence counts for those alone who have been listening for as long: after an outage of
+    the database, everybody was silent.
     """
     now = tx.now_ms()
-    rows = tx.all(_lost_holds, now=now, silent_since=now - silence_ms, limit=limit)
+    silent_since = now - silence_ms if listening_since_ms <= now - silence_ms else 0
+    rows = tx.all(_lost_holds, now=now, silent_since=silent_since, limit=limit)
     return [OwnedRequest(row["id"], row["owner_node"], row["owner_epoch"]) for row in rows]
+
+
+def claim(tx: Transaction, lost: OwnedRequest) -> bool:
+    """Take a lost hold for this transaction. Returns False when it has ended or another transaction works on it right now."""
+    return tx.first(_claim, request_id=lost.id, epoch=lost.owner_epoch) is not None
 
 
 # ---------------------------------------------------------------------------------------------------------------- results

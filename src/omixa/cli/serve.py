@@ -82,3 +82,4 @@ def _announce(settings: config.Settings, address: tuple[Any, ...]) -> None:
     click.echo("  test keys   the simulator inside this process, play money", err=True)
     click.echo(f"  live keys   {live}", err=True)
     click.echo(f"  data        {settings.data_path}", err=True)
+    click.echo(f"  ledger      {settings.database}", err=True)

@@ -51,6 +51,9 @@ class Sweeper:
         self._blobs = blobs
         self._node_id = node_id
         self._epoch = 0
+        # The database's times of the first and of the last beat in a row of beats without a gap.
+        self._listening_since_ms = 0
+        self._last_beat_ms = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = threading.Event()
 
@@ -59,7 +62,10 @@ class Sweeper:
 
         Requests of earlier epochs are released before this returns, and their processes can no longer settle them.
         """
-        self._epoch = await self._database.write(lambda tx: recovery.register_node(tx, self._node_id))
+        self._epoch, now_ms = await self._database.write(
+            lambda tx: (recovery.register_node(tx, self._node_id), tx.now_ms())
+        )
+        self._listening_since_ms = self._last_beat_ms = now_ms
         await asyncio.to_thread(self._blobs.remove_unfinished)
         await self.sweep()
         await self.remove_orphans()
@@ -69,8 +75,7 @@ class Sweeper:
         if not self._epoch:
             raise RuntimeError("recover() comes first: it says who this node is")
         rounds = (
-            self._every(self.beat, SWEEP_INTERVAL_S, first_s=SWEEP_INTERVAL_S),
-            self._every(self.sweep, SWEEP_INTERVAL_S, first_s=SWEEP_INTERVAL_S),
+            self._every(self._beat_and_sweep, SWEEP_INTERVAL_S, first_s=SWEEP_INTERVAL_S),
             self._every(self.check, VERIFY_INTERVAL_S, first_s=FIRST_VERIFY_S),
         )
         self._tasks = [asyncio.create_task(work, name="sweeper") for work in rounds]
@@ -86,9 +91,19 @@ class Sweeper:
 
     async def beat(self) -> None:
         """Say that this node is alive."""
-        alive = await self._database.write(lambda tx: recovery.beat(tx, self._node_id, self._epoch))
+        alive, now_ms = await self._database.write(
+            lambda tx: (recovery.beat(tx, self._node_id, self._epoch), tx.now_ms())
+        )
+        if now_ms - self._last_beat_ms > SILENCE_MS:
+            self._listening_since_ms = now_ms
+        self._last_beat_ms = now_ms
         if not alive:
             log.critical("node.superseded", extra={"node": self._node_id, "epoch": self._epoch})
+
+    async def _beat_and_sweep(self) -> None:
+        # In this order: who could not beat has not heard the others either.
+        await self.beat()
+        await self.sweep()
 
     async def sweep(self) -> None:
         """Release every hold whose owner is gone, and delete results past their time."""
@@ -97,6 +112,7 @@ class Sweeper:
 
     async def check(self) -> Verification:
         """Verify the ledger, log what is wrong, and delete files of results that were never charged."""
+        await asyncio.to_thread(self._blobs.remove_unfinished)
         await self.remove_orphans()
         found = await self._database.read(
             lambda tx: verify(tx, result_exists=self._blobs.has, stopping=self._stopping.is_set)
@@ -125,20 +141,29 @@ class Sweeper:
 
     async def _release_lost_holds(self) -> None:
         while True:
-            lost = await self._database.read(lambda tx: recovery.lost_holds(tx, silence_ms=SILENCE_MS, limit=BATCH))
-            await asyncio.gather(*map(self._release, lost))
-            if len(lost) < BATCH:
+            lost = await self._database.read(
+                lambda tx: recovery.lost_holds(
+                    tx, silence_ms=SILENCE_MS, limit=BATCH, listening_since_ms=self._listening_since_ms
+                )
+            )
+            released = await asyncio.gather(*map(self._release, lost))
+            # Those that could not be released are looked at again in the next round.
+            if len(lost) < BATCH or not any(released):
                 return
 
-    async def _release(self, lost: OwnedRequest) -> None:
+    async def _release(self, lost: OwnedRequest) -> bool:
         def operation(tx: Transaction) -> bool:
+            if not recovery.claim(tx, lost):
+                return False
             (released,) = ledger.release(tx, [Release(lost.id, lost.owner_epoch, INTERRUPTED)])
             if released:
                 records.abandon_attempts(tx, lost.id, INTERRUPTED)
             return released
 
-        if await self._database.write(operation):
+        released = await self._database.write(operation)
+        if released:
             log.warning("request.released", extra={"request_id": lost.id, "owner": lost.owner_node})
+        return released
 
     async def _delete_expired_results(self) -> None:
         while True:

@@ -8,6 +8,7 @@ import os
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,8 @@ WRITE_THREADS = 2
 MAX_GROUP = 64
 # Threads that read and delete.
 OTHER_THREADS = 2
+# No result takes this long to be written.
+UNFINISHED_S = 3600
 
 # A system call takes at most this many pieces (IOV_MAX on Linux is 1024).
 _MAX_PIECES = 512
@@ -101,11 +104,17 @@ class BlobStore:
         ]
 
     def remove_unfinished(self) -> int:
-        """Delete what a crash left half written and return how many files that were. Blocking; call before serving."""
-        leftovers = list(self._directory.glob("*/.*.unfinished"))
-        for path in leftovers:
-            path.unlink()
-        return len(leftovers)
+        """Delete what a crash left half written and return how many files that were. Blocking.
+
+        Younger files are left alone: another process that shares the directory may be writing them.
+        """
+        removed = 0
+        for path in self._directory.glob("*/.*.unfinished"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > UNFINISHED_S:
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def close(self) -> None:
         """Finish what is being written. Blocking."""

@@ -16,11 +16,12 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, cast
 
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Compiled, Dialect
 from sqlalchemy.sql import ClauseElement
 
 from omixa.errors import LedgerUnavailable, OmixaError, Overloaded
@@ -38,6 +39,28 @@ MAX_GROUP = 256
 READ_THREADS = 4
 # Rows that `Transaction.each` has in memory at a time.
 ROWS_AT_A_TIME = 500
+# Between questions what became of a commit whose answer was lost.
+MIN_PAUSE_S = 0.05
+MAX_PAUSE_S = 1.0
+
+
+class UnsafeStorage(Exception):
+    """The storage would break the promise that nothing acknowledged is lost."""
+
+
+class CommitUnknown(Exception):
+    """The answer to a commit was lost, so it may have happened or not.
+
+    `was_committed` asks the database, and gives None while that cannot be told.
+    """
+
+    def __init__(self, message: str, was_committed: Callable[[], bool | None]) -> None:
+        super().__init__(message)
+        self.was_committed = was_committed
+
+
+class CommitLost(Exception):
+    """The answer to a commit was lost, and the database has told since that it did not happen."""
 
 
 class Cursor(Protocol):
@@ -61,7 +84,6 @@ class Backend(Protocol):
     """What differs between databases."""
 
     dialect: Dialect
-    begin_write: str
 
     def migrate(self) -> None:
         """Create or upgrade the tables."""
@@ -69,6 +91,18 @@ class Backend(Protocol):
 
     def connect(self, *, read_only: bool) -> Connection:
         """Open a connection whose settings keep the promise of durability, or raise."""
+        ...
+
+    def sql(self, compiled: Compiled) -> str:
+        """Return the driver's SQL of a compiled statement."""
+        ...
+
+    def begin(self, connection: Connection, *, write: bool) -> None:
+        """Begin a transaction, on a new connection where the old one was lost."""
+        ...
+
+    def commit(self, connection: Connection) -> None:
+        """Commit durably. Raises CommitUnknown when the answer was lost."""
         ...
 
     def now_ms(self, connection: Connection) -> int:
@@ -85,8 +119,20 @@ class Backend(Protocol):
         """Run one statement for each row and return the first row that each gave."""
         ...
 
+    def stream(self, connection: Connection, sql: str, parameters: Mapping[str, object]) -> Cursor:
+        """Run a query whose rows are not all in memory at a time."""
+        ...
+
     def is_database_error(self, error: BaseException) -> bool:
         """Tell whether the driver raised this."""
+        ...
+
+    def is_unavailable(self, error: BaseException) -> bool:
+        """Tell whether this is the state of the database or of others' locks, not a fault of the operation."""
+        ...
+
+    def is_conflict(self, error: BaseException) -> bool:
+        """Tell whether another writer was in between, so that the same operation may succeed when it is run again."""
         ...
 
     def is_fatal(self, error: BaseException) -> bool:
@@ -127,7 +173,8 @@ class Transaction:
 
     def each(self, statement: ClauseElement, **parameters: object) -> Iterator[Row]:
         """Give the rows of a query one by one, however many there are. Use it up before the transaction ends."""
-        cursor = self._run(statement, parameters)
+        sql, constants = self._database.compiled(statement)
+        cursor = self._database.backend.stream(self._connection, sql, {**constants, **parameters})
         while rows := cursor.fetchmany(ROWS_AT_A_TIME):
             yield from rows
 
@@ -267,7 +314,7 @@ class Database:
         if found is None:
             compiled = statement.compile(dialect=self.backend.dialect)
             constants = {name: value for name, value in compiled.params.items() if value is not None}
-            found = self._compiled[statement] = (str(compiled), constants)
+            found = self._compiled[statement] = (self.backend.sql(compiled), constants)
         return found
 
     # ------------------------------------------------------------------------------------------------------- reading
@@ -275,7 +322,7 @@ class Database:
     def _read(self, operation: Operation[T]) -> T:
         try:
             connection = self._reader_connection()
-            connection.execute("BEGIN")
+            self.backend.begin(connection, write=False)
             try:
                 return operation(Transaction(connection, self))
             finally:
@@ -283,7 +330,9 @@ class Database:
         except Exception as error:
             if not self.backend.is_database_error(error):
                 raise
-            log.exception("database.read_failed")
+            log.error(
+                "database.read_failed", extra={"reason": repr(error)}, exc_info=not self.backend.is_unavailable(error)
+            )
             raise _not_readable() from error
 
     def _reader_connection(self) -> Connection:
@@ -331,7 +380,7 @@ class Database:
 
     def _run_together(self, connection: Connection, group: Sequence[_Write]) -> bool:
         """Run a group without savepoints, which is what nearly always works; return False when it has to be run apart."""
-        connection.execute(self.backend.begin_write)
+        self.backend.begin(connection, write=True)
         transaction = Transaction(connection, self)
         try:
             for operation, writes in _by_operation(group).items():
@@ -339,21 +388,22 @@ class Database:
                 for write, outcome in zip(writes, outcomes, strict=True):
                     write.take(outcome)
         except BaseException as error:
-            if self.backend.is_fatal(error):
+            is_conflict = self.backend.is_conflict(error)
+            if self.backend.is_fatal(error) or (self.backend.is_unavailable(error) and not is_conflict):
                 raise
             connection.execute("ROLLBACK")
             group[0].error = error
-            return len(group) == 1
-        connection.execute("COMMIT")
+            return len(group) == 1 and not is_conflict
+        self._commit(connection)
         return True
 
     def _run_apart(self, connection: Connection, group: Sequence[_Write]) -> None:
         """Run each item of a group in a savepoint of its own, so that one that fails leaves the others alone."""
-        connection.execute(self.backend.begin_write)
+        self.backend.begin(connection, write=True)
         transaction = Transaction(connection, self)
         for write in group:
             self._run_one(transaction, write)
-        connection.execute("COMMIT")
+        self._commit(connection)
 
     def _run_one(self, transaction: Transaction, write: _Write) -> None:
         transaction.savepoint("operation")
@@ -361,11 +411,45 @@ class Database:
             (outcome,) = write.operation(transaction, [write.item])
             write.take(outcome)
         except BaseException as error:
-            if self.backend.is_fatal(error):
+            if self.backend.is_fatal(error) or self.backend.is_unavailable(error):
                 raise
             write.error = error
             transaction.rollback_to("operation")
         transaction.release("operation")
+
+    def _commit(self, connection: Connection) -> None:
+        """Commit. When the answer is lost, find out what became of it before anybody is told anything."""
+        try:
+            self.backend.commit(connection)
+        except CommitUnknown as unknown:
+            log.warning("database.commit_unknown", extra={"reason": repr(unknown.__cause__)})
+            committed = self._read_back(unknown)
+            log.warning("database.commit_read_back", extra={"committed": committed})
+            if not committed:
+                raise CommitLost("a commit did not happen: the connection was lost before") from unknown
+
+    def _read_back(self, unknown: CommitUnknown) -> bool:
+        """Ask until it can be told whether a commit happened; nobody else waits for that."""
+        pause_s = MIN_PAUSE_S
+        while (committed := unknown.was_committed()) is None:
+            if not self._accepts:
+                raise unknown
+            self._refuse_waiting()
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+        return committed
+
+    def _refuse_waiting(self) -> None:
+        """Answer those whose operations have not begun: the database does not answer, so they could wait for long."""
+        refused = []
+        while not self._queue.empty():
+            write = self._queue.get()
+            if write is None:
+                self._queue.put(None)
+                break
+            write.error = _not_writable()
+            refused.append(write)
+        _deliver(refused)
 
     def _abandon(self, connection: Connection) -> None:
         try:
@@ -377,11 +461,12 @@ class Database:
     def _fail_group(self, group: Iterable[_Write], error: BaseException | None) -> None:
         if error is not None:
             log.error("database.write_failed", extra={"reason": repr(error)})
-            if not self.backend.is_database_error(error) or self.backend.is_fatal(error):
+            known = isinstance(error, CommitLost | CommitUnknown) or self.backend.is_database_error(error)
+            if not known or self.backend.is_fatal(error):
                 self._failed = True
                 self._on_fatal(f"the database failed: {error!r}")
         for item in group:
-            item.error = _not_writable()
+            item.error = _not_confirmed() if isinstance(error, CommitUnknown) else _not_writable()
 
 
 def _by_operation(group: Iterable[_Write]) -> Mapping[GroupOperation[Any, Any], Sequence[_Write]]:
@@ -394,6 +479,12 @@ def _by_operation(group: Iterable[_Write]) -> Mapping[GroupOperation[Any, Any], 
 
 def _not_writable() -> LedgerUnavailable:
     return LedgerUnavailable("The ledger cannot be written at the moment. Nothing was charged.", retry_after_s=5)
+
+
+def _not_confirmed() -> LedgerUnavailable:
+    return LedgerUnavailable(
+        "The ledger does not answer, so it is not known yet whether this was recorded.", retry_after_s=5
+    )
 
 
 def _not_readable() -> LedgerUnavailable:

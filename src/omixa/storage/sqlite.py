@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import cast
 
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Compiled, Dialect
 
-from omixa.storage.database import Connection, Row
+from omixa.storage.database import Connection, Cursor, Row, UnsafeStorage
 from omixa.storage.migrations import upgrade
 
 # How long a writer of another process (a command line, say) may keep this one waiting.
@@ -40,16 +40,11 @@ _NETWORK_FILESYSTEMS = frozenset(
 _FATAL_CODES = frozenset(
     {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY}
 )
-
-
-class UnsafeStorage(Exception):
-    """The storage would break the promise that nothing acknowledged is lost."""
+_LOCKED_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
 class SqliteBackend:
     """The database in one file. `clock` gives Unix nanoseconds; tests replace it."""
-
-    begin_write = "BEGIN IMMEDIATE"
 
     def __init__(self, path: Path, *, clock: Callable[[], int] = time.time_ns, synchronous: str = "FULL") -> None:
         self.path = path
@@ -90,6 +85,18 @@ class SqliteBackend:
             connection.execute("PRAGMA query_only=ON")
         return cast("Connection", connection)
 
+    def sql(self, compiled: Compiled) -> str:
+        """Return a statement's SQL; its parameters are named."""
+        return str(compiled)
+
+    def begin(self, connection: Connection, *, write: bool) -> None:
+        """Begin a transaction; a writer waits here for the writers of other processes."""
+        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    def commit(self, connection: Connection) -> None:
+        """Commit durably."""
+        connection.execute("COMMIT")
+
     def now_ms(self, connection: Connection) -> int:
         """Return this machine's clock: the database runs on it."""
         return self._clock() // 1_000_000
@@ -104,14 +111,30 @@ class SqliteBackend:
         """Run one statement for each row and return the first row that each gave."""
         return [connection.execute(sql, row).fetchone() for row in rows]
 
+    def stream(self, connection: Connection, sql: str, parameters: Mapping[str, object]) -> Cursor:
+        """Run a query; rows are read as they are fetched."""
+        return connection.execute(sql, parameters)
+
     def is_database_error(self, error: BaseException) -> bool:
         """Tell whether SQLite raised this."""
         return isinstance(error, sqlite3.Error)
 
+    def is_unavailable(self, error: BaseException) -> bool:
+        """Tell whether another process holds the file's lock."""
+        return _primary_code(error) in _LOCKED_CODES
+
+    def is_conflict(self, error: BaseException) -> bool:
+        """Tell whether another writer was in between: never, since a writer has the file for itself."""
+        return False
+
     def is_fatal(self, error: BaseException) -> bool:
         """Tell whether the disk or the file is in doubt."""
-        code = getattr(error, "sqlite_errorcode", None)
-        return isinstance(error, sqlite3.Error) and code is not None and code & 0xFF in _FATAL_CODES
+        return _primary_code(error) in _FATAL_CODES
+
+
+def _primary_code(error: BaseException) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(error, sqlite3.Error) and code is not None else None
 
 
 def refuse_network_filesystem(directory: Path) -> None:

@@ -275,9 +275,22 @@ audit_log = Table(
     Column("action", Text, nullable=False),
     Column("target", Text, nullable=False),
     Column("details_json", Text, nullable=False),
+    # Unique, so that of two writers who continue the same entry only one can: the chain never forks.
     Column("prev_hash", Text, nullable=False),
     Column("hash", Text, nullable=False),
     _time("at_ms"),
+    Index("one_successor_per_entry", "prev_hash", unique=True),
+)
+
+# The last group of operations of each connection that writes, where several processes share a PostgreSQL database: it is part
+# of the group's transaction, so it tells what became of a commit whose answer was lost.
+writer = Table(
+    "writer",
+    metadata,
+    _id(),
+    Column("last_group", BigInteger, nullable=False),
+    _time("at_ms"),
+    sqlite_with_rowid=False,
 )
 
 # Tables whose rows may never be changed or deleted; triggers enforce it on both databases.
