@@ -305,7 +305,8 @@ def test_completion_knows_the_commands(omixa: Omixa) -> None:
 
 def test_help_names_every_command(omixa: Omixa) -> None:
     text = omixa("--help")
-    for command in ("serve", "keys", "credits", "usage", "ledger", "models", "config", "simulate", "completion"):
+    commands = ("serve", "keys", "credits", "usage", "ledger", "models", "prices", "workspaces", "config", "simulate")
+    for command in (*commands, "completion"):
         assert re.search(rf"^  {command} ", text, re.MULTILINE)
 
 

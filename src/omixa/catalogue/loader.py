@@ -70,8 +70,8 @@ def load_catalogue(directory: Traversable | None = None) -> Catalogue:
     directory = files("omixa.catalogue") / "data" if directory is None else directory
     models: dict[str, Model] = {}
     for place, text in _texts(directory, "models"):
+        model = read_model(place, text)
         with _at(place):
-            model = _model(_read(text, ModelFile))
             if models.setdefault(model.id.lower(), model) is not model:
                 raise CatalogueError(f'the model "{model.id}" is described twice')
     offers: dict[tuple[str, str], Offer] = {}
@@ -83,6 +83,12 @@ def load_catalogue(directory: Traversable | None = None) -> Catalogue:
     if not any(model.price_lists for model in models.values()):
         raise CatalogueError("no model has a price, so none could be called: give at least one [[prices]]")
     return Catalogue(models, offers)
+
+
+def read_model(place: str, text: bytes) -> Model:
+    """Return the model of one file's text; `place` is how errors name it. Raises CatalogueError."""
+    with _at(place):
+        return _model(_read(text, ModelFile))
 
 
 @contextmanager

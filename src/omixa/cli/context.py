@@ -17,6 +17,7 @@ from omixa.domain.access import DEFAULT_WORKSPACE
 from omixa.errors import OmixaError
 
 if TYPE_CHECKING:
+    from omixa.catalogue.loader import Catalogue
     from omixa.services import BackOffice
 
 T = TypeVar("T")
@@ -46,6 +47,16 @@ class Context:
             return config.load(os.environ, file=self._file, flags={"data_dir": self._data, **flags})
         except config.ConfigError as error:
             fail(f"configuration: {error}", EXIT_CONFIG)
+
+    def catalogue(self) -> Catalogue:
+        """Return the configured catalogue; ends the command with a clear message when it is wrong."""
+        from omixa.services import open_catalogue
+
+        settings = self.configuration().settings
+        try:
+            return open_catalogue(settings)
+        except config.ConfigError as error:
+            fail(str(error), EXIT_CONFIG)
 
     def run(self, work: Callable[[BackOffice], Awaitable[T]]) -> T:
         """Open the database, do the work and close everything."""

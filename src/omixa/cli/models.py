@@ -18,9 +18,7 @@ def models() -> None:
 @click.pass_obj
 def list_models(context: Context, as_json: bool) -> None:
     """List models and the prices that are in force today."""
-    from omixa.services import open_catalogue
-
-    catalogue, today = open_catalogue(context.configuration().settings), utc_today()
+    catalogue, today = context.catalogue(), utc_today()
     found = [model for _, model in sorted(catalogue.models.items())]
     lists = {model.id: model.prices_on(today) for model in found}
     prices = {

@@ -41,6 +41,15 @@ def format_usd(micro: int) -> str:
     return f"{sign}{whole}.{rest:06d}"
 
 
+def format_percent(part: int, whole: int) -> str | None:
+    """Return the share of a part in percent with two digits, halves away from zero; None where the whole is zero."""
+    if not whole:
+        return None
+    sign = "-" if (part < 0) != (whole < 0) and part else ""
+    hundredths = (abs(part) * 20_000 + abs(whole)) // (2 * abs(whole))
+    return f"{sign}{hundredths // 100}.{hundredths % 100:02d}"
+
+
 def parse_unit_price(text: str, per: int) -> int:
     """Return the pico-USD of one unit for a decimal USD price of `per` units, such as ("5.00", per=1_000_000).
 

@@ -12,6 +12,21 @@ def iso_time(at_ms: int) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
 
 
+def start_of(day: datetime.date) -> int:
+    """Return the Unix milliseconds at which a UTC day begins."""
+    return int(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()) * 1000
+
+
+def month_before(day: datetime.date) -> datetime.date:
+    """Return the first day of the month before a day's."""
+    return (day.replace(day=1) - datetime.timedelta(days=1)).replace(day=1)
+
+
+def month_after(day: datetime.date) -> datetime.date:
+    """Return the first day of the month after a day's."""
+    return (day.replace(day=1) + datetime.timedelta(days=31)).replace(day=1)
+
+
 def utc_date(at_ms: int) -> datetime.date:
     """Return the UTC day of Unix milliseconds."""
     return datetime.datetime.fromtimestamp(at_ms // 1000, datetime.UTC).date()

@@ -104,8 +104,9 @@ def line_item_json(item: LineItem) -> dict[str, Any]:
 
 def format_exact(pico_usd: int) -> str:
     """Return pico-USD as a decimal string with all twelve digits."""
-    whole, rest = divmod(pico_usd, PICO_PER_USD)
-    return f"{whole}.{rest:012d}"
+    sign = "-" if pico_usd < 0 else ""
+    whole, rest = divmod(abs(pico_usd), PICO_PER_USD)
+    return f"{sign}{whole}.{rest:012d}"
 
 
 def _ignored(request: ImageRequest, offer: Offer) -> list[str]:

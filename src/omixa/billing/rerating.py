@@ -1,0 +1,116 @@
+"""What recorded usage would cost at other prices. Usage, price version and markup of every charge are kept for this, for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+from sqlalchemy import BigInteger, bindparam, select
+
+from omixa.billing.prices import load_prices
+from omixa.billing.pricing import rate
+from omixa.domain.access import Mode
+from omixa.domain.images import Usage
+from omixa.domain.models import PriceList
+from omixa.storage.database import Transaction
+from omixa.storage.tables import request, usage_record, workspace
+
+_usage = (
+    select(
+        usage_record,
+        workspace.c.name.label("workspace"),
+        request.c.account_id,
+    )
+    .join(workspace, workspace.c.id == usage_record.c.workspace_id)
+    .join(request, request.c.id == usage_record.c.request_id)
+    .where(
+        usage_record.c.mode == bindparam("mode"),
+        usage_record.c.at_ms >= bindparam("since_ms", type_=BigInteger),
+        usage_record.c.at_ms < bindparam("until_ms", type_=BigInteger),
+    )
+    .order_by(usage_record.c.request_id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RatedUsage:
+    """What a request used and what was charged for it, in micro-USD."""
+
+    request_id: str
+    workspace: str
+    account_id: str
+    model: str
+    usages: tuple[Usage, ...]
+    charged_micro_usd: int
+    markup_ppm: int
+    price_version: str
+
+    def price(self, prices: PriceList) -> int:
+        """Return what the same usage costs by another list, at the same markup. Raises ValueError when that is too much."""
+        return rate(self.usages, prices, markup_ppm=self.markup_ppm).amount_micro_usd
+
+
+def each_usage(tx: Transaction, mode: Mode, since_ms: int, until_ms: int) -> Iterator[RatedUsage]:
+    """Give what was charged from one moment until before another, one request after the other."""
+    for row in tx.each(_usage, mode=mode, since_ms=since_ms, until_ms=until_ms):
+        yield RatedUsage(
+            request_id=row["request_id"],
+            workspace=row["workspace"],
+            account_id=row["account_id"],
+            model=row["model"],
+            usages=msgspec.json.decode(row["usage_json"], type=tuple[Usage, ...]),
+            charged_micro_usd=row["amount"],
+            markup_ppm=row["markup_ppm"],
+            price_version=row["price_version_id"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PriceComparison:
+    """What a workspace's requests to a model cost by two price lists. Amounts are micro-USD, `charged` is what was charged."""
+
+    workspace: str
+    model: str
+    requests: int = 0
+    charged_micro_usd: int = 0
+    old_micro_usd: int = 0
+    new_micro_usd: int = 0
+
+    @property
+    def difference_micro_usd(self) -> int:
+        """Return how much more the new list costs."""
+        return self.new_micro_usd - self.old_micro_usd
+
+
+def compare_prices(
+    tx: Transaction,
+    old: Mapping[str, PriceList],
+    new: Mapping[str, PriceList],
+    *,
+    mode: Mode,
+    since_ms: int,
+    until_ms: int,
+) -> list[PriceComparison]:
+    """Rate the usage of a time by two lists for each model and add up by workspace and model, in the order of the alphabet.
+
+    Models that `new` does not name are left out; for one that `old` does not name, the list counts that was charged by.
+    """
+    found: dict[tuple[str, str], PriceComparison] = {}
+    charged_by: dict[str, PriceList] = {}
+    for usage in each_usage(tx, mode, since_ms, until_ms):
+        if usage.model not in new:
+            continue
+        before = old.get(usage.model) or charged_by.get(usage.price_version)
+        if before is None:
+            before = charged_by[usage.price_version] = load_prices(tx, usage.price_version)
+        key = usage.workspace, usage.model
+        row = found.get(key) or PriceComparison(*key)
+        found[key] = replace(
+            row,
+            requests=row.requests + 1,
+            charged_micro_usd=row.charged_micro_usd + usage.charged_micro_usd,
+            old_micro_usd=row.old_micro_usd + usage.price(before),
+            new_micro_usd=row.new_micro_usd + usage.price(new[usage.model]),
+        )
+    return [found[key] for key in sorted(found)]

@@ -1,0 +1,203 @@
+"""omixa prices: list, diff, margin."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from omixa.cli.context import EXIT_CONFIG, MODES, Context, fail, json_option, print_json, print_table
+from omixa.domain.access import Mode
+from omixa.domain.money import PICO_PER_MICRO, format_percent, format_usd
+from omixa.domain.times import month_after, month_before, start_of, utc_today
+
+if TYPE_CHECKING:
+    from omixa.billing.margins import Margin
+    from omixa.billing.prices import PublishedPrices
+    from omixa.billing.rerating import PriceComparison
+    from omixa.catalogue.loader import Catalogue
+    from omixa.domain.models import Model, PriceList
+    from omixa.services import BackOffice
+
+PRICE_FIELDS = ("model", "version", "effective_from", "status", "prices")
+DIFF_FIELDS = ("workspace", "model", "requests", "charged", "old", "new", "difference", "percent")
+MARGIN_FIELDS = (
+    *("month", "model", "provider", "requests", "charged", "cost_reported", "cost_estimated", "absorbed"),
+    *("margin", "margin_percent", "unknown_calls"),
+)
+
+mode_option = click.option("--mode", type=MODES, default="live", show_default=True)
+
+
+class Month(click.ParamType[datetime.date]):
+    """A month such as 2026-11, as its first day."""
+
+    name = "month"
+
+    def convert(
+        self, value: str | datetime.date, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime.date:
+        """Return the month's first day."""
+        if isinstance(value, datetime.date):
+            return value
+        try:
+            return datetime.datetime.strptime(value, "%Y-%m").replace(tzinfo=datetime.UTC).date()
+        except ValueError:
+            self.fail(f'"{value}" is not a month: write it as 2026-11', param, ctx)
+
+
+@click.group()
+def prices() -> None:
+    """Read and compare what is charged and what it costs."""
+
+
+# ------------------------------------------------------------------------------------------------------------------- list
+
+
+@prices.command("list")
+@json_option
+@click.pass_obj
+def list_prices(context: Context, as_json: bool) -> None:
+    """List every price list that was published, and which one is in force."""
+    from omixa.billing.prices import list_prices as read
+
+    async def work(office: BackOffice) -> list[dict[str, object]]:
+        today = utc_today()
+        return [_published(row, office.catalogue, today) for row in await office.database.read(read)]
+
+    rows = context.run(work)
+    if as_json:
+        print_json(rows)
+        return
+    print_table(PRICE_FIELDS[:-1], [[row[name] for name in PRICE_FIELDS[:-1]] for row in rows], empty="No prices yet.")
+
+
+def _published(published: PublishedPrices, catalogue: Catalogue, today: datetime.date) -> dict[str, object]:
+    prices, model = published.prices, catalogue.models.get(published.model.lower())
+    lists = {} if model is None else {known.version: known for known in model.price_lists}
+    current = None if model is None else model.prices_on(today)
+    status = "in force" if current is not None and current.version == prices.version else "over"
+    if prices.version not in lists:
+        status = "withdrawn"
+    elif prices.effective_from > today:
+        status = "to come"
+    lines = {line.name: f"{line.usd} / {line.per:,}" for line in prices.lines}
+    cells = (published.model, prices.version, prices.effective_from.isoformat(), status, lines)
+    return dict(zip(PRICE_FIELDS, cells, strict=True))
+
+
+# ------------------------------------------------------------------------------------------------------------------- diff
+
+
+@prices.command("diff")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
+@click.option("--month", type=Month(), help="Whose usage is rated, such as 2026-11. Default: the last month.")
+@mode_option
+@json_option
+@click.pass_obj
+def diff_prices(context: Context, file: Path | None, month: datetime.date | None, mode: Mode, as_json: bool) -> None:
+    """Show who would pay how much more: last month's usage at the prices in force and at the newest ones.
+
+    The newest ones are the last price lists of the catalogue or, with FILE, of a model file that is not in use yet. Each
+    workspace keeps the markup that it was charged with. Nothing is written.
+    """
+    from omixa.billing.rerating import compare_prices
+
+    today = utc_today()
+    first = month or month_before(today)
+
+    async def work(office: BackOffice) -> tuple[dict[str, PriceList], list[PriceComparison]]:
+        candidates = office.catalogue.models.values() if file is None else [_model(file)]
+        in_force = {
+            model.id: current for model in office.catalogue.models.values() if (current := model.prices_on(today))
+        }
+        newest = {model.id: model.price_lists[-1] for model in candidates if model.price_lists}
+        changed = {model: prices for model, prices in newest.items() if prices != in_force.get(model)}
+        rows = await office.database.read(
+            lambda tx: compare_prices(
+                tx, in_force, changed, mode=mode, since_ms=start_of(first), until_ms=start_of(month_after(first))
+            )
+        )
+        return changed, rows
+
+    changed, rows = context.run(work)
+    cells = [_comparison(row) for row in rows]
+    if as_json:
+        versions = {model: prices.version for model, prices in changed.items()}
+        total = sum(row.difference_micro_usd for row in rows)
+        print_json(
+            {
+                "month": f"{first:%Y-%m}",
+                "new_versions": versions,
+                "difference": format_usd(total),
+                "rows": [dict(zip(DIFF_FIELDS, row, strict=True)) for row in cells],
+            }
+        )
+        return
+    if not changed:
+        click.echo("The newest prices are in force: nothing would change.")
+        return
+    for model, new in changed.items():
+        click.echo(f"{model}: {new.version}, from {new.effective_from}")
+    print_table(DIFF_FIELDS, cells, empty=f"No {mode} usage of these models in {first:%Y-%m}.")
+
+
+def _model(file: Path) -> Model:
+    from omixa.catalogue.loader import CatalogueError, read_model
+
+    try:
+        model = read_model(str(file), file.read_bytes())
+    except CatalogueError as error:
+        fail(str(error), EXIT_CONFIG)
+    if not model.price_lists:
+        fail(f"{file}: the model has no price list", EXIT_CONFIG)
+    return model
+
+
+def _comparison(row: PriceComparison) -> tuple[str | int, ...]:
+    difference = row.difference_micro_usd
+    amounts = (row.charged_micro_usd, row.old_micro_usd, row.new_micro_usd, difference)
+    percent = format_percent(difference, row.old_micro_usd) or ""
+    return row.workspace, row.model, row.requests, *map(format_usd, amounts), percent
+
+
+# ----------------------------------------------------------------------------------------------------------------- margin
+
+
+@prices.command("margin")
+@click.option("--month", type=Month(), help="Only this month, such as 2026-11. Default: all.")
+@mode_option
+@json_option
+@click.pass_obj
+def show_margin(context: Context, month: datetime.date | None, mode: Mode, as_json: bool) -> None:
+    """Show what is left of the charges after the providers' costs, by month, model and provider.
+
+    A cost is reported by the provider or estimated. Absorbed is what was paid for calls that no customer was charged for.
+    """
+    from omixa.billing.margins import margins
+
+    since_ms = 0 if month is None else start_of(month)
+    until_ms = start_of(datetime.date.max) if month is None else start_of(month_after(month))
+    found = context.run(
+        lambda office: office.database.read(lambda tx: margins(tx, mode, since_ms, until_ms)),
+    )
+    rows = [_margin(row) for row in found]
+    if as_json:
+        print_json([dict(zip(MARGIN_FIELDS, row, strict=True)) for row in rows])
+    else:
+        print_table(MARGIN_FIELDS, rows, empty=f"No {mode} requests yet.")
+
+
+def _margin(row: Margin) -> tuple[str | int, ...]:
+    from omixa.gateway.receipt import format_exact
+
+    costs = (row.reported_pico_usd, row.estimated_pico_usd, row.absorbed_pico_usd, row.margin_pico_usd)
+    percent = format_percent(row.margin_pico_usd, row.charged_micro_usd * PICO_PER_MICRO) or ""
+    return (
+        *(row.month, row.model, row.provider, row.requests, format_usd(row.charged_micro_usd)),
+        *map(format_exact, costs),
+        percent,
+        row.unknown_calls,
+    )
