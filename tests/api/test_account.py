@@ -67,7 +67,7 @@ def hold(gateway: Gateway, key: str) -> str:
             mode=principal.mode,
             model=MODEL,
             operation="generation",
-            parameters_json=f'{{"requested_model":"{MODEL}"}}',
+            parameters_json=f'{{"requested_model":"{MODEL}","n":1}}',
             amount_micro_usd=40_600,
             price_version_id=services.catalogue.resolve(MODEL).price_lists[0].version,
             markup_ppm=principal.markup_ppm,

@@ -37,6 +37,7 @@ STABLE = {
     "getModelSchema": "GET /api/v1/models/{model}/schema",
     "getRequest": "GET /api/v1/requests/{request}",
     "getRequestResult": "GET /api/v1/requests/{request}/result",
+    "getRequestReceipt": "GET /api/v1/requests/{request}/receipt",
     "listRequests": "GET /api/v1/usage/requests",
     "listRollups": "GET /api/v1/usage/rollups",
     "getBalance": "GET /api/v1/balance",

@@ -16,7 +16,16 @@ from referencing.jsonschema import DRAFT202012
 _DOCUMENT = "urn:omixa:document"
 # HTTP's own, and what only proxies read.
 _NOT_FOR_CLIENTS = frozenset(
-    {"content-type", "content-length", "transfer-encoding", "connection", "cache-control", "date", "x-accel-buffering"}
+    {
+        "content-type",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "cache-control",
+        "date",
+        "vary",
+        "x-accel-buffering",
+    }
 )
 
 
@@ -45,7 +54,7 @@ class Document:
         if content_type == "text/event-stream":
             for event in events(answer.text):
                 self.check_value(_event_schema(event), event)
-        else:
+        elif content_type == "application/json":
             self._validate(content["schema"], answer.json())
 
     def check_value(self, name: str, value: object) -> None:

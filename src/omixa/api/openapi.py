@@ -65,6 +65,7 @@ _HEADERS: Mapping[str, Json] = {
         "description": 'The next page, where there is one: `<address>; rel="next"`.',
         "schema": {"type": "string"},
     },
+    "Content-Disposition": {"description": "A name for the file.", "schema": {"type": "string"}},
     "Retry-After": {
         "description": "Seconds to wait before another try, where waiting helps.",
         "schema": {"type": "integer", "minimum": 0},
@@ -197,6 +198,8 @@ def _header_parameters(operation: Operation) -> Iterator[Json]:
 
 def _success(operation: Operation, catalogue: Catalogue) -> Json:
     answer = _answer(_success_description(operation), _schema(operation), _success_headers(operation))
+    for media_type in operation.further_types:
+        answer["content"][media_type] = {"schema": {"type": "string"}}
     if operation.response is shapes.ImageAnswer:
         answer["content"][_JSON]["example"] = example_answer(catalogue)
     if _makes_images(operation):
@@ -214,6 +217,8 @@ def _success_description(operation: Operation) -> str:
 def _success_headers(operation: Operation) -> tuple[str, ...]:
     if operation.response is shapes.ImageAnswer:
         return _ANSWER_HEADERS + (_TIMING_HEADERS if _makes_images(operation) else ())
+    if operation.further_types:
+        return ("Content-Disposition",)
     return ("Link",) if operation.response is shapes.RequestList else ()
 
 

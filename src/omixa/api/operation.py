@@ -24,7 +24,7 @@ class Operation:
     subclasses too.
 
     `spends` marks operations that hold money before they do anything, which checks the key once more. `takes_images` marks
-    those whose body asks for pictures.
+    those whose body asks for pictures. `further_types` are media types in which the answer can be had besides JSON.
     """
 
     id: str
@@ -38,4 +38,5 @@ class Operation:
     spends: bool = False
     takes_images: bool = False
     query: type[Query] | None = None
+    further_types: tuple[str, ...] = ()
     errors: tuple[type[OmixaError], ...] = ()

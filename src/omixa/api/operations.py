@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from omixa.api import account, estimates, health, images, models, shapes
+from omixa.api import account, estimates, health, images, models, receipts, shapes
 from omixa.api.operation import Operation
-from omixa.api.queries import RequestQuery, RollupQuery
+from omixa.api.queries import ReceiptQuery, RequestQuery, RollupQuery
 from omixa.errors import (
     ContentRejected,
     Forbidden,
@@ -123,6 +123,18 @@ OPERATIONS: tuple[Operation, ...] = (
         shapes.ImageAnswer,
         "Requests",
         errors=(ResultNotFound, RequestInProgress, Gone),
+    ),
+    Operation(
+        "getRequestReceipt",
+        "GET",
+        f"{API}/requests/{{request}}/receipt",
+        receipts.get_receipt,
+        "Fetch a request's receipt as JSON, text or PDF",
+        shapes.RequestReceipt,
+        "Requests",
+        query=ReceiptQuery,
+        further_types=receipts.FURTHER_TYPES,
+        errors=(InvalidRequest, RequestNotFound, RequestInProgress),
     ),
     Operation(
         "listRequests",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -45,6 +45,17 @@ class RollupQuery(Query):
     since: Annotated[datetime.date | UnsetType, Meta(description="The first UTC day that counts.")] = UNSET
     until: Annotated[datetime.date | UnsetType, Meta(description="The last UTC day that counts.")] = UNSET
     group_by: Annotated[Grouping | UnsetType, Meta(description="Keep models or keys apart.")] = UNSET
+
+
+class ReceiptQuery(Query):
+    """In which form."""
+
+    format: Annotated[
+        Literal["json", "text", "pdf"] | UnsetType,
+        Meta(
+            description="The form of the receipt; without it the header Accept decides, and JSON where that is silent."
+        ),
+    ] = UNSET
 
 
 def parse_query(exchange: Exchange, kind: type[Q]) -> Q:

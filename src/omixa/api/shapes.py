@@ -38,6 +38,7 @@ Instant = Annotated[
         examples=["2026-11-23T14:05:09.250Z"],
     ),
 ]
+HASH_PATTERN = "^[0-9a-f]{64}$"
 RequestId = Annotated[str, Meta(pattern=r"^req_[0-9a-hjkmnp-tv-z]{26}$", description="The id of a request.")]
 Operation = Literal["generation", "edit"]
 Currency = Annotated[str, Meta(description="ISO 4217.", examples=["USD"])]
@@ -425,6 +426,73 @@ class RequestDetails(RequestSummary, tag_field="object", tag="request"):
     exact_amount: ExactAmount | None
     markup_ppm: MarkupPpm
     attempts: list[AttemptStep]
+
+
+class ReceiptCall(Shape):
+    """One call to a provider, and what it costs the operator, whoever pays for the picture."""
+
+    attempt: Positive
+    image: Count
+    route: str
+    outcome: Annotated[str, Meta(description='"ok", or a word for what failed.')]
+    sent_at: Instant
+    ended_at: Instant | None
+    cost_amount: ExactAmount
+    cost_basis: Annotated[
+        Literal["reported", "estimated", "none"],
+        Meta(description="From the provider's report, estimated because it may have charged, or nothing."),
+    ]
+
+
+class ReceiptTransfer(Shape):
+    """A row of the ledger. Its hash is over the other fields and the hash of the row before it."""
+
+    id: str
+    kind: str
+    debit_account: str
+    credit_account: str
+    amount: Amount
+    request_id: RequestId | None
+    reason: str
+    reverses: str | None
+    external_ref: str | None
+    recorded_at: Instant
+    chain_account: Annotated[str, Meta(description="Whose chain of hashes this row continues.")]
+    chain_seq: Annotated[Positive, Meta(description="Its place in that chain, counted from 1.")]
+    prev_hash: Annotated[str, Meta(pattern=HASH_PATTERN, description="The hash of the row before it.")]
+    hash: Annotated[str, Meta(pattern=HASH_PATTERN, description="SHA-256, hexadecimal.")]
+
+
+class RequestReceipt(Shape, tag_field="object", tag="receipt"):
+    """What a request cost and why, with all that is needed to check it later. Made from the ledger's rows alone."""
+
+    request_id: RequestId
+    workspace: str
+    mode: Mode
+    key_id: str
+    model: str
+    requested_model: str
+    operation: Operation
+    state: Literal["captured", "released"]
+    outcome: str
+    requested_at: Instant
+    settled_at: Instant
+    images_asked: Positive
+    usage: Usage | None
+    price_version: str
+    currency: Currency
+    line_items: list[LineItem]
+    exact_amount: Annotated[ExactAmount, Meta(description="The sum of the lines.")]
+    markup_ppm: Annotated[int, Meta(description="Parts per million on top of the lines; a discount below zero.")]
+    rounded_to: Amount
+    rounding: Literal["up", "half_up"]
+    held_amount: Amount
+    billed_amount: Amount
+    released_amount: Annotated[Amount, Meta(description="What was given back of the hold.")]
+    absorbed_amount: Annotated[Amount, Meta(description="The part of the price above the hold: the operator bears it.")]
+    attempts: list[ReceiptCall]
+    cost_amount: Annotated[ExactAmount, Meta(description="What all attempts cost the operator.")]
+    transfers: Annotated[list[ReceiptTransfer], Meta(description="Empty where nothing was charged.")]
 
 
 class RequestList(Shape, tag_field="object", tag="list"):

@@ -5,6 +5,16 @@ from __future__ import annotations
 import datetime
 import time
 
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+def parse_iso_time(text: str) -> int:
+    """Return the Unix milliseconds of what `iso_time` writes. Raises ValueError for anything that is not a time with a zone."""
+    at = datetime.datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return (at - _EPOCH) // datetime.timedelta(milliseconds=1)
+
 
 def iso_time(at_ms: int) -> str:
     """Return Unix milliseconds as ISO 8601 in UTC with milliseconds, for example 2026-11-23T10:15:00.250Z."""
