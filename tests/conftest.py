@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
 from hypothesis import settings
 
+from tests.support.places import Place, SqlitePlace, postgres_place
+from tests.support.postgres import Cluster, running_cluster, why_not
 from tests.support.servers import Gateway, Simulator, running_gateway, running_simulator
 
 # No test asserts how long something takes: the machine may be busy.
@@ -29,6 +32,26 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped where every program must be present: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server of this run."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with running_cluster() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Where a ledger lives; each test that asks for it runs on both databases."""
+    if request.param == "sqlite":
+        yield SqlitePlace(tmp_path / "omixa.db").create()
+        return
+    with postgres_place(request.getfixturevalue("cluster")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ from tests.support import processes
 from tests.support.document import events
 from tests.support.faults import CREATE, MODEL
 from tests.support.ledger import disk_ledger
+from tests.support.places import Place
 from tests.support.servers import Simulator
 from tests.support.serving import ServerProcess, open_account, run_omixa, serving, simulating
 
@@ -58,16 +59,16 @@ _state = select(request.c.state).where(request.c.id == bindparam("request_id"))
 
 
 def test_a_process_that_is_killed_at_any_moment_loses_no_acknowledged_charge(
-    tmp_path: Path, chance: random.Random
+    tmp_path: Path, place: Place, chance: random.Random
 ) -> None:
     context = processes.context()
-    with disk_ledger(tmp_path, credit=10**12) as disk:
+    with disk_ledger(tmp_path, place, credit=10**12) as disk:
         customer = disk.customer
         acknowledged: list[str] = []
         for _ in range(KILLS):
             disk.close_database()
             ours, theirs = context.Pipe(duplex=False)
-            child = context.Process(target=processes.settle_until_killed, args=(tmp_path, customer, theirs))
+            child = context.Process(target=processes.settle_until_killed, args=(tmp_path, place, customer, theirs))
             child.start()
             theirs.close()
             acknowledged.append(ours.recv())

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from omixa.domain.images import Usage
 from tests.support.ledger import DirectLedger, DiskLedger
 from tests.support.model import Walk
+from tests.support.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -118,11 +119,13 @@ TestLedgerMachine.settings = settings(max_examples=40, stateful_step_count=30, d
 @pytest.mark.parametrize(
     ("kind", "operations"), [(DirectLedger, 5_000), (DiskLedger, 300)], ids=["transactions", "database"]
 )
-def test_random_operations(tmp_path: Path, kind: type[DirectLedger | DiskLedger], operations: int) -> None:
+def test_random_operations(
+    tmp_path: Path, place: Place, kind: type[DirectLedger | DiskLedger], operations: int
+) -> None:
     seed = random.SystemRandom().randrange(2**32)
     # Shown when the test fails.
     log.warning("seed %d", seed)
-    walk = Walk(kind(tmp_path, credit=CREDIT), CREDIT)
+    walk = Walk(kind(tmp_path, place, credit=CREDIT), CREDIT)
     run_random_operations(walk, seed, operations)
     walk.ledger.close()
 

@@ -1,12 +1,10 @@
-"""A ledger in a real SQLite file with a customer in it, and the steps of a request as plain functions."""
+"""A ledger in a real database with a customer in it, and the steps of a request as plain functions."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
-import sqlite3
-import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +24,9 @@ from omixa.gateway.settlement import NodeIdentity, Settlement
 from omixa.jobs.sweeper import INTERRUPTED, SILENCE_MS, Sweeper
 from omixa.storage.blobs import BlobStore
 from omixa.storage.database import Database, Operation, Transaction
-from omixa.storage.sqlite import SqliteBackend
 from omixa.usage import records
 from omixa.usage.records import EndedAttempt, StartedAttempt, UsageRecord, new_attempt_id
+from tests.support.places import Clock, Place, SqlitePlace
 
 T = TypeVar("T")
 
@@ -38,18 +36,7 @@ MODEL = CATALOGUE.resolve("MAI-Image-2.5")
 NODE = "node-a"
 DEADLINE_MS = 60_000
 HOUR_MS = 3_600_000
-START_MS = 1_795_400_000_000
 ONE_PICTURE = Usage(input_text_tokens=15, output_image_tokens=1024, images=1)
-
-
-class Clock:
-    """A clock for SqliteBackend that moves when it is told to."""
-
-    def __init__(self, now_ms: int = START_MS) -> None:
-        self.now_ms = now_ms
-
-    def __call__(self) -> int:
-        return self.now_ms * 1_000_000
 
 
 @dataclass(frozen=True)
@@ -160,42 +147,36 @@ def capture(tx: Transaction, record: UsageRecord, epoch: int, ended: Sequence[En
 
 
 @functools.cache
-def _empty_database() -> bytes:
-    """Return a file with all tables and no rows: copying it is faster than migrating anew for every test."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "omixa.db"
-        SqliteBackend(path).migrate()
-        return path.read_bytes()
-
-
-@functools.cache
 def _compiled() -> dict[Any, Any]:
-    """Return the statements that all ledgers share, so that each test need not compile them anew."""
+    """Return the statements that all SQLite ledgers share, so that each test need not compile them anew."""
     return {}
 
 
-def _new_database(path: Path, clock: Clock, synchronous: str, on_fatal: Callable[[str], None]) -> Database:
-    database = Database(SqliteBackend(path, clock=clock, synchronous=synchronous), on_fatal=on_fatal)
-    database._compiled = _compiled()
+def _new_database(place: Place, clock: Clock, on_fatal: Callable[[str], None]) -> Database:
+    database = Database(place.backend(clock), on_fatal=on_fatal)
+    if isinstance(place, SqlitePlace):
+        database._compiled = _compiled()
     return database
 
 
 class DiskLedger:
-    """A database, a store of results and a sweeper over one directory, driven from plain tests."""
+    """A database, a store of results and a sweeper over one directory, driven from plain tests.
 
-    def __init__(self, directory: Path, *, credit: int = 0, synchronous: str = "FULL") -> None:
+    Without a place, the database is a SQLite file in the directory.
+    """
+
+    def __init__(self, directory: Path, place: Place | None = None, *, credit: int = 0) -> None:
         self.directory = directory
+        self.place = place or SqlitePlace(directory / "omixa.db").create()
         self.clock = Clock()
         self.fatal: list[str] = []
-        self._synchronous = synchronous
         self._runner = asyncio.Runner()
-        (directory / "omixa.db").write_bytes(_empty_database())
         self.open()
         self.customer = self.write(lambda tx: add_customer(tx, credit=credit))
         self.node = self.restart()
 
     def open(self) -> None:
-        self.database = _new_database(self.directory / "omixa.db", self.clock, self._synchronous, self.fatal.append)
+        self.database = _new_database(self.place, self.clock, self.fatal.append)
         self.database.open()
         self.blobs = BlobStore(self.directory / "results", on_fatal=self.fatal.append)
         self.sweeper = Sweeper(self.database, self.blobs, node_id=NODE)
@@ -254,15 +235,8 @@ class DiskLedger:
         return request_id
 
     def tamper(self, *statements: str, without: Sequence[str] = ()) -> None:
-        """Change rows behind the ledger's back, with some triggers or indexes dropped and foreign keys off."""
-        with contextlib.closing(sqlite3.connect(self.directory / "omixa.db")) as connection:
-            connection.execute("PRAGMA synchronous=OFF")
-            for obstacle in without:
-                connection.execute(f"DROP {obstacle}")
-            connection.execute("PRAGMA ignore_check_constraints=ON")
-            for statement in statements:
-                connection.execute(statement)
-            connection.commit()
+        """Change rows behind the ledger's back, with some triggers or indexes dropped and without constraints."""
+        self.place.tamper(statements, without)
 
     def close_database(self) -> None:
         self.database.close()
@@ -274,9 +248,9 @@ class DiskLedger:
 
 
 @contextlib.contextmanager
-def disk_ledger(directory: Path, **options: Any) -> Iterator[DiskLedger]:
-    """Open a ledger in a directory."""
-    opened = DiskLedger(directory, **options)
+def disk_ledger(directory: Path, place: Place | None = None, *, credit: int = 0) -> Iterator[DiskLedger]:
+    """Open a ledger with its results in a directory."""
+    opened = DiskLedger(directory, place, credit=credit)
     try:
         yield opened
     finally:
@@ -286,16 +260,15 @@ def disk_ledger(directory: Path, **options: Any) -> Iterator[DiskLedger]:
 class DirectLedger:
     """The same tables without an event loop and without threads: one connection, one transaction for each operation."""
 
-    def __init__(self, directory: Path, *, credit: int = 0) -> None:
+    def __init__(self, directory: Path, place: Place | None = None, *, credit: int = 0) -> None:
         self.clock = Clock()
-        self._path = directory / "omixa.db"
-        self._path.write_bytes(_empty_database())
+        self._place = place or SqlitePlace(directory / "omixa.db", synchronous="NORMAL").create()
         self._connect()
         self.customer = self.write(lambda tx: add_customer(tx, credit=credit))
         self.node = self.restart()
 
     def _connect(self) -> None:
-        self._database = _new_database(self._path, self.clock, "NORMAL", print)
+        self._database = _new_database(self._place, self.clock, print)
         self._connection = self._database.backend.connect(read_only=False)
 
     def reopen(self) -> None:
@@ -304,13 +277,13 @@ class DirectLedger:
         self.restart()
 
     def write(self, operation: Operation[T]) -> T:
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._database.backend.begin(self._connection, write=True)
         try:
             result = operation(Transaction(self._connection, self._database))
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
+        self._database.backend.commit(self._connection)
         return result
 
     read = write

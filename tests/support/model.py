@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, field
 
 import pytest
@@ -29,6 +28,7 @@ from tests.support.ledger import (
     release,
     succeeded,
 )
+from tests.support.places import REFUSED
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Walk:
         record = a_record(
             self.ledger.customer, request.id, Usage(output_image_tokens=10**6), request.amount * 2 + 10**6
         )
-        with pytest.raises(sqlite3.IntegrityError, match="charge_within_hold"):
+        with pytest.raises(REFUSED, match="charge_within_hold"):
             self.ledger.write(lambda tx: capture(tx, record, request.epoch))
 
     def capture_again(self, pick: int) -> None:

@@ -15,8 +15,8 @@ from omixa.gateway.settlement import NodeIdentity, Settlement
 from omixa.jobs.sweeper import Sweeper
 from omixa.storage.blobs import BlobStore
 from omixa.storage.database import Database
-from omixa.storage.sqlite import SqliteBackend
 from tests.support.ledger import NODE, ONE_PICTURE, Customer, a_call, a_hold, a_record, a_result, succeeded
+from tests.support.places import Place, SqlitePlace
 
 
 def context() -> ForkServerContext:
@@ -26,15 +26,15 @@ def context() -> ForkServerContext:
     return started
 
 
-def _database(directory: Path, fatal: list[str]) -> Database:
-    database = Database(SqliteBackend(directory / "omixa.db"), on_fatal=fatal.append)
+def _database(place: Place, fatal: list[str]) -> Database:
+    database = Database(place.backend(), on_fatal=fatal.append)
     database.open()
     return database
 
 
-def hold_many(directory: Path, customer: Customer, count: int, amount: int, outcome: Connection) -> None:
+def hold_many(place: Place, customer: Customer, count: int, amount: int, outcome: Connection) -> None:
     """Say that this process is ready, wait for the word, try `count` holds at once and send how many were admitted."""
-    database = _database(directory, [])
+    database = _database(place, [])
     settlement = Settlement(database, NodeIdentity(NODE, 1))
 
     async def one() -> int:
@@ -57,7 +57,7 @@ def hold_many(directory: Path, customer: Customer, count: int, amount: int, outc
 def hold_until_the_disk_fails(directory: Path, customer: Customer, spare_bytes: int, outcome: Connection) -> None:
     """Hold until no file may grow any more; send what was acknowledged, the reasons given, and how the next read went."""
     fatal: list[str] = []
-    database = _database(directory, fatal)
+    database = _database(SqlitePlace(directory / "omixa.db"), fatal)
     largest = max(path.stat().st_size for path in directory.iterdir() if path.is_file())
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest + spare_bytes, largest + spare_bytes))
     settlement = Settlement(database, NodeIdentity(NODE, 1))
@@ -83,9 +83,9 @@ def hold_until_the_disk_fails(directory: Path, customer: Customer, spare_bytes: 
     database.close()
 
 
-def settle_until_killed(directory: Path, customer: Customer, outcome: Connection) -> None:
+def settle_until_killed(directory: Path, place: Place, customer: Customer, outcome: Connection) -> None:
     """Recover, then hold, store and capture several requests at a time for ever, sending each one once it is captured."""
-    database = _database(directory, [])
+    database = _database(place, [])
     blobs = BlobStore(directory / "results", on_fatal=outcome.send)
 
     async def one(settlement: Settlement) -> None:

@@ -27,14 +27,15 @@ from tests.support.ledger import (
     failed,
     succeeded,
 )
+from tests.support.places import Place
 
 DAY_MS = 24 * HOUR_MS
 NOON_MS = int(datetime.datetime(2026, 11, 29, 12, tzinfo=datetime.UTC).timestamp()) * 1000
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[DiskLedger]:
-    with disk_ledger(tmp_path, credit=10**8) as opened:
+def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
+    with disk_ledger(tmp_path, place, credit=10**8) as opened:
         opened.clock.now_ms = NOON_MS
         yield opened
 

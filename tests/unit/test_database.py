@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,12 +18,13 @@ from sqlalchemy import Engine, bindparam, create_engine, inspect, select
 from omixa.errors import LedgerUnavailable, Overloaded
 from omixa.storage import database as database_module
 from omixa.storage import sqlite as sqlite_module
-from omixa.storage.database import Database, Transaction, UnsafeStorage
+from omixa.storage.database import Backend, Database, Transaction, UnsafeStorage
 from omixa.storage.sqlite import SqliteBackend, refuse_network_filesystem
 from omixa.storage.statements import insert_into
 from omixa.storage.tables import metadata, node
 from tests.support import processes
-from tests.support.ledger import Clock, disk_ledger
+from tests.support.ledger import disk_ledger
+from tests.support.places import REFUSED, Clock, Place, SqlitePlace
 
 insert_node = insert_into(node)
 all_nodes = select(node.c.id).order_by(node.c.id)
@@ -34,15 +34,15 @@ one_node = select(node).where(node.c.id == bindparam("id"))
 class Opened:
     """A database with its fatal reasons."""
 
-    def __init__(self, path: Path, **options: Any) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.fatal: list[str] = []
-        self.database = Database(SqliteBackend(path, **options), on_fatal=self.fatal.append)
+        self.database = Database(backend, on_fatal=self.fatal.append)
         self.database.open()
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Opened]:
-    found = Opened(tmp_path / "omixa.db")
+def opened(place: Place) -> Iterator[Opened]:
+    found = Opened(place.backend())
     yield found
     found.database.close()
 
@@ -87,9 +87,16 @@ async def in_one_group(database: Database, *operations: Callable[[Transaction], 
     return await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def test_operations_that_wait_share_a_commit_and_its_time(tmp_path: Path) -> None:
-    ticks = itertools.count(1_000_000_000, 1_000_000)
-    found = Opened(tmp_path / "omixa.db", clock=lambda: next(ticks))
+class Ticking(Clock):
+    """A clock that has moved each time it is looked at."""
+
+    def __call__(self) -> int:
+        self.now_ms += 1
+        return super().__call__()
+
+
+def test_operations_that_wait_share_a_commit_and_its_time(place: Place) -> None:
+    found = Opened(place.backend(Ticking()))
     times = asyncio.run(in_one_group(found.database, *[lambda tx: tx.now_ms() for _ in range(20)]))
     assert len(set(times)) == 1
     found.database.close()
@@ -105,7 +112,9 @@ def test_a_failing_operation_leaves_its_neighbours_alone(opened: Opened) -> None
         add("a")(tx)
 
     outcomes = asyncio.run(in_one_group(opened.database, add("a"), fail, clash, add("d")))
-    assert [type(outcome) for outcome in outcomes] == [int, ValueError, sqlite3.IntegrityError, int]
+    first, failed, clashed, last = outcomes
+    assert (first, type(failed), last) == (1, ValueError, 1)
+    assert isinstance(clashed, REFUSED)
     assert asyncio.run(opened.database.read(names)) == ["a", "d"]
     assert opened.fatal == []
 
@@ -134,12 +143,15 @@ def test_items_of_one_operation_run_as_one_call_and_have_outcomes_of_their_own(o
     assert calls == [["a", "bad", "b"]]
     # "a" is there already, so the call for all of them fails and each is tried alone.
     clash, added = asyncio.run(add_together("a", "c"))
-    assert (type(clash), added) == (sqlite3.IntegrityError, "c")
+    assert isinstance(clash, REFUSED)
+    assert added == "c"
     assert calls[1:] == [["a", "c"], ["a"], ["c"]]
     assert asyncio.run(opened.database.read(names)) == ["a", "b", "c"]
 
 
-def test_a_broken_disk_fails_the_whole_group_and_everything_after(opened: Opened) -> None:
+def test_a_broken_disk_fails_the_whole_group_and_everything_after(tmp_path: Path) -> None:
+    opened = Opened(SqlitePlace(tmp_path / "omixa.db").create().backend())
+
     def break_disk(_: Transaction) -> None:
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
@@ -152,6 +164,7 @@ def test_a_broken_disk_fails_the_whole_group_and_everything_after(opened: Opened
         asyncio.run(opened.database.write(add("c")))
     assert asyncio.run(opened.database.read(names)) == []
     assert len(opened.fatal) == 1
+    opened.database.close()
 
 
 def test_a_full_disk_ends_the_writing_and_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
@@ -167,7 +180,7 @@ def test_a_full_disk_ends_the_writing_and_loses_nothing_that_was_acknowledged(tm
     assert len(acknowledged) > 10
     assert len(fatal) == 1
     assert errors == ("ledger_unavailable", "ledger_unavailable")
-    found = Opened(tmp_path / "omixa.db")
+    found = Opened(SqliteBackend(tmp_path / "omixa.db"))
     requests = metadata.tables["request"]
     stored = asyncio.run(found.database.read(lambda tx: {row["id"] for row in tx.all(select(requests.c.id))}))
     found.database.close()
@@ -252,15 +265,15 @@ def test_a_closed_database_refuses_and_can_be_closed_again(opened: Opened) -> No
     opened.database.close()
 
 
-def test_a_database_that_was_never_opened_refuses(tmp_path: Path) -> None:
-    database = Database(SqliteBackend(tmp_path / "omixa.db"), on_fatal=print)
+def test_a_database_that_was_never_opened_refuses(place: Place) -> None:
+    database = Database(place.backend(), on_fatal=print)
     with pytest.raises(LedgerUnavailable):
         asyncio.run(database.write(add("a")))
     database.close()
 
 
-def test_closing_finishes_what_is_queued(tmp_path: Path) -> None:
-    found = Opened(tmp_path / "omixa.db")
+def test_closing_finishes_what_is_queued(place: Place) -> None:
+    found = Opened(place.backend())
 
     async def close_behind() -> list[object]:
         waiting = [asyncio.ensure_future(found.database.write(add(str(number)))) for number in range(50)]
@@ -271,8 +284,8 @@ def test_closing_finishes_what_is_queued(tmp_path: Path) -> None:
     assert asyncio.run(close_behind()) == [1] * 50
 
 
-def test_no_write_is_left_without_an_answer_when_the_database_closes(tmp_path: Path) -> None:
-    found = Opened(tmp_path / "omixa.db")
+def test_no_write_is_left_without_an_answer_when_the_database_closes(place: Place) -> None:
+    found = Opened(place.backend())
 
     async def write_until_refused() -> None:
         while True:
@@ -338,8 +351,8 @@ def test_network_filesystems_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
         refuse_network_filesystem(tmp_path / "data")
 
 
-def test_the_clock_gives_milliseconds(tmp_path: Path) -> None:
-    found = Opened(tmp_path / "omixa.db", clock=Clock(1_234_567))
+def test_the_clock_gives_milliseconds(place: Place) -> None:
+    found = Opened(place.backend(Clock(1_234_567)))
     assert asyncio.run(found.database.read(lambda tx: tx.now_ms())) == 1_234_567
     found.database.close()
 

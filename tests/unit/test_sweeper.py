@@ -25,6 +25,7 @@ from tests.support.ledger import (
     a_result,
     disk_ledger,
 )
+from tests.support.places import Place
 
 CREDIT = 1_000_000
 _request = select(request).where(request.c.id == bindparam("request_id"))
@@ -32,8 +33,8 @@ _attempts = select(attempt).where(attempt.c.request_id == bindparam("request_id"
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[DiskLedger]:
-    with disk_ledger(tmp_path, credit=CREDIT) as opened:
+def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
+    with disk_ledger(tmp_path, place, credit=CREDIT) as opened:
         yield opened
         assert opened.verify(with_results=True).findings == ()
 
@@ -279,8 +280,8 @@ def test_a_round_that_fails_is_logged_and_followed_by_the_next(
     assert "sweeper.round_failed" in {record.message for record in caplog.records}
 
 
-def test_what_verification_finds_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with disk_ledger(tmp_path, credit=CREDIT) as disk:
+def test_what_verification_finds_is_logged(tmp_path: Path, place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    with disk_ledger(tmp_path, place, credit=CREDIT) as disk:
         disk.tamper("UPDATE account SET posted = posted + 1 WHERE posted > 0")
         with caplog.at_level(logging.ERROR):
             assert not disk.call(disk.sweeper.check()).clean

@@ -11,15 +11,16 @@ from omixa.access import store
 from omixa.billing.verify import INVARIANTS, MAX_FINDINGS, Verification, verify
 from omixa.storage.chain import GENESIS_HASH
 from tests.support.ledger import DiskLedger, add_customer, disk_ledger, failed
+from tests.support.places import Place
 
 CHANGE = "TRIGGER {}_no_update"
 REMOVE = "TRIGGER {}_no_delete"
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[DiskLedger]:
+def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
     """A ledger with two captured requests, a released one, one in progress, and a second customer."""
-    with disk_ledger(tmp_path, credit=1_000_000) as opened:
+    with disk_ledger(tmp_path, place, credit=1_000_000) as opened:
         opened.settle(stored=True)
         opened.settle(stored=True)
         released, call = opened.hold(10_000)
@@ -121,12 +122,12 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
     ),
     "usage": (
         {"I8", "sums"},
-        ["UPDATE usage_record SET usage_json = json_set(usage_json, '$[0].output_image_tokens', 1025)"],
+        ["UPDATE usage_record SET usage_json = replace(usage_json, 'image_tokens\":1024', 'image_tokens\":1025')"],
         [CHANGE.format("usage_record")],
     ),
     "usage that cannot be rated": (
         {"I8", "sums"},
-        ["UPDATE usage_record SET usage_json = json_set(usage_json, '$[0].output_image_tokens', -1)"],
+        ["UPDATE usage_record SET usage_json = replace(usage_json, 'image_tokens\":1024', 'image_tokens\":-1')"],
         [CHANGE.format("usage_record")],
     ),
     "a markup": ({"I8"}, ["UPDATE usage_record SET markup_ppm = 500000"], [CHANGE.format("usage_record")]),
