@@ -53,12 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = ", ".join(work.name for work in WORKS)
     parser = argparse.ArgumentParser(prog="python -m bench", description="Omixa beside a direct call and beside nginx.")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often everything is measured (3)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often everything is measured (5)")
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--only", action="append", metavar="NAME", help=f"only works that start so: {names}")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="where Omixa keeps its data")
     options = parser.parse_args(arguments)
-    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.rounds = options.rounds or (1 if options.quick else 5)
     return options
 
 
@@ -94,14 +94,15 @@ def _run(directory: Path, works: Sequence[Work], rounds: int, pace: float) -> Re
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     with contextlib.ExitStack() as stack:
         provider = stack.enter_context(upstream(directory))
-        proxy = stack.enter_context(nginx(directory, provider))
+        proxy = stack.enter_context(nginx(directory, provider, keepalive=False))
+        keeping = stack.enter_context(nginx(directory, provider, keepalive=True))
         if proxy is None:
             print(
                 "nginx is not installed: no ratios. It is what everything is compared with; apt-get install nginx-light"
             )
         books = gateway(directory, provider)
         omixa = stack.enter_context(books.serve(directory))
-        servers = [server for server in (provider, proxy, omixa) if server is not None]
+        servers = [server for server in (provider, proxy, keeping, omixa) if server is not None]
         first = list(measure(WARM_UP, servers, 1, pace=1, tell=_tell))
         samples = list(measure(works, servers, rounds, pace=pace, tell=_tell))
         known = facts(directory)

@@ -18,7 +18,8 @@ _INTRODUCTION = """\
 Medians of {rounds} rounds; ratios and differences are taken within each round. The whole run took {seconds:.0f} s.
 Added is the time over the direct call, in ms. CPU is the server's own processor time in seconds per 1,000 requests.
 Omixa: billing on, every result on the disk before its charge, SQLite with synchronous=FULL.
-nginx: one worker, proxy_buffering off; no keys, no checks, no money, no disk."""
+nginx: one worker, proxy_buffering off, otherwise as installed, so with a connection to the provider for each request; all
+ratios are to it. nginx-ka: the same with connections that are kept. Neither checks, charges or stores anything."""
 _UNITS = {
     "rate_x_nginx": "req/s x nginx",
     "added_p50_ms": "added p50, ms",

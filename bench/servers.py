@@ -34,7 +34,7 @@ _OMIXA_PATHS: Mapping[Operation, str] = MappingProxyType(
 )
 _OMIXA = Path(sys.executable).with_name("omixa")
 
-# A plain reverse proxy with one worker: answers are passed on as they come, requests stay in memory instead of in the
+# A reverse proxy with one worker: answers are passed on as they come, requests stay in memory instead of in the
 # temporary files that nginx writes by default, which would make it an easy one to beat with a request of 4 MB.
 _NGINX_CONFIG = """\
 {user}
@@ -54,18 +54,21 @@ http {{
   client_max_body_size 64m;
   client_body_buffer_size 8m;
   keepalive_requests 1000000000;
-  upstream provider {{ server 127.0.0.1:{upstream_port}; keepalive 2048; keepalive_requests 1000000000; }}
+  upstream provider {{ server 127.0.0.1:{upstream_port}; {upstream_keepalive} }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location / {{
       proxy_pass http://provider;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
+      {proxy_keepalive}
       proxy_buffering off;
     }}
   }}
 }}
 """
+
+
+_UPSTREAM_KEEPALIVE = "keepalive 2048; keepalive_requests 1000000000;"
+_PROXY_KEEPALIVE = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +106,30 @@ def prepare_upstream(server: Server, work: Work) -> None:
 
 
 @contextlib.contextmanager
-def nginx(directory: Path, provider: Server) -> Iterator[Server | None]:
-    """Run nginx in front of the provider; None where it is not installed."""
+def nginx(directory: Path, provider: Server, *, keepalive: bool) -> Iterator[Server | None]:
+    """Run nginx in front of the provider; None where it is not installed.
+
+    By itself nginx opens a connection to the provider for every request; `keepalive` tells it to keep them.
+    """
     program = nginx_program()
     if program is None:
         yield None
         return
-    port, home = free_port(), directory / "nginx"
+    name = "nginx-ka" if keepalive else "nginx"
+    port, home = free_port(), directory / name
     home.mkdir()
     user = "user root;" if os.geteuid() == 0 else ""
-    (home / "nginx.conf").write_text(_NGINX_CONFIG.format(user=user, port=port, upstream_port=provider.port))
+    config = _NGINX_CONFIG.format(
+        user=user,
+        port=port,
+        upstream_port=provider.port,
+        upstream_keepalive=_UPSTREAM_KEEPALIVE if keepalive else "",
+        proxy_keepalive=_PROXY_KEEPALIVE if keepalive else "",
+    )
+    (home / "nginx.conf").write_text(config)
     command = [program, "-p", str(home.resolve()), "-c", "nginx.conf", "-e", "nginx.log"]
-    with _running(command, port, directory / "nginx.log") as pid:
-        yield Server("nginx", pid, port, provider.paths, provider.headers, provider.marker)
+    with _running(command, port, directory / f"{name}.log") as pid:
+        yield Server(name, pid, port, provider.paths, provider.headers, provider.marker)
 
 
 def nginx_program() -> str | None:

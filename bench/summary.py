@@ -10,7 +10,7 @@ import msgspec
 from bench.rounds import Sample
 from bench.works import TARGETS, Target
 
-DIRECT, NGINX, OMIXA = "direct", "nginx", "omixa"
+DIRECT, NGINX, NGINX_KEEPALIVE, OMIXA = "direct", "nginx", "nginx-ka", "omixa"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ def summarise(samples: Sequence[Sample]) -> list[Line]:
     """Return one line for each work and server, in the order of the first round."""
     by_key = {(sample.work, sample.server, sample.round): sample for sample in samples}
     works = list(dict.fromkeys(sample.work for sample in samples))
-    servers = sorted({sample.server for sample in samples}, key=(DIRECT, NGINX, OMIXA).index)
+    servers = sorted({sample.server for sample in samples}, key=(DIRECT, NGINX, NGINX_KEEPALIVE, OMIXA).index)
     return [_line(by_key, work, server) for work in works for server in servers]
 
 

@@ -26,6 +26,7 @@ from omixa.errors import PublishedPriceChanged, StorageUnavailable
 from omixa.gateway.attempts import Attempts
 from omixa.gateway.finishing import Finisher
 from omixa.gateway.pipeline import Pipeline
+from omixa.gateway.results import Results
 from omixa.gateway.run import Runs
 from omixa.gateway.settlement import Settlement
 from omixa.gateway.workspaces import Workspaces
@@ -101,6 +102,7 @@ class Services(BackOffice):
     tokenizer: Tokenizer
     router: Router
     runs: Runs
+    results: Results
     pipeline: Pipeline
     sweeper: Sweeper
     body_bytes: ByteBudget
@@ -156,6 +158,7 @@ async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Token
             node = await sweeper.recover()
             settlement = Settlement(office.database, node)
             providers: Mapping[str, Provider] = {"foundry": FoundryProvider(http, InProcessTransport(simulator))}
+            results = Results(office.database, office.blobs, retention_ms=settings.result_retention_hours * 3_600_000)
             pipeline = Pipeline(
                 router=Router(_deployments(settings, office.catalogue)),
                 attempts=Attempts(
@@ -165,9 +168,8 @@ async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Token
                     finish=finisher.finish,
                 ),
                 settlement=settlement,
-                blobs=office.blobs,
+                results=results,
                 deadline_s=settings.run_deadline_s,
-                retention_ms=settings.result_retention_hours * 3_600_000,
             )
             await stack.enter_async_context(sweeper)
             runs = Runs(settings.max_requests_in_flight)
@@ -182,6 +184,7 @@ async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Token
                 tokenizer=tokenizer,
                 router=pipeline.router,
                 runs=runs,
+                results=results,
                 pipeline=pipeline,
                 sweeper=sweeper,
                 body_bytes=ByteBudget(settings.max_body_bytes_in_flight),

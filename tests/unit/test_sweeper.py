@@ -12,18 +12,23 @@ import pytest
 from sqlalchemy import bindparam, select
 
 from omixa.billing import recovery
-from omixa.billing.ledger import HOLD_MARGIN_MS, Balance
+from omixa.billing.ledger import HOLD_MARGIN_MS, Balance, StoredResult
 from omixa.gateway.settlement import NodeIdentity
 from omixa.jobs import sweeper as sweeper_module
 from omixa.jobs.sweeper import INTERRUPTED, SILENCE_MS, Sweeper
+from omixa.storage import small_results
+from omixa.storage.small_results import IN_DATABASE
 from omixa.storage.tables import attempt, request
 from tests.support.ledger import (
     DEADLINE_MS,
     HOUR_MS,
     NODE,
+    ONE_PICTURE,
     DiskLedger,
+    a_record,
     a_result,
     disk_ledger,
+    succeeded,
 )
 from tests.support.places import Place
 
@@ -166,6 +171,33 @@ def test_results_past_their_time_are_deleted_and_others_stay(disk: DiskLedger) -
     row = disk.read(lambda tx: tx.first(_request, request_id=old))
     assert row is not None
     assert (row["result_ref"], row["result_digest"]) == (None, "d" * 64)
+
+
+def settle_small(disk: DiskLedger) -> str:
+    """Settle a request whose result is kept in the database."""
+    request_id, call = disk.hold(50_000)
+    record = a_record(disk.customer, request_id, ONE_PICTURE, 50_000)
+    result = StoredResult(IN_DATABASE, "d" * 64, 72 * HOUR_MS, b"a small picture")
+    disk.call(disk.settlement.capture(record, result, [succeeded(call)]))
+    return request_id
+
+
+def test_a_small_result_is_stored_with_its_charge_and_deleted_when_its_time_has_passed(disk: DiskLedger) -> None:
+    old = settle_small(disk)
+    disk.clock.now_ms += HOUR_MS
+    young = settle_small(disk)
+    assert disk.read(lambda tx: small_results.find(tx, old)) == b"a small picture"
+    disk.clock.now_ms += 71 * HOUR_MS
+    disk.sweep()
+    assert disk.read(lambda tx: small_results.find(tx, old)) is None
+    assert disk.read(lambda tx: small_results.find(tx, young)) == b"a small picture"
+
+
+def test_a_small_result_that_is_missing_is_found(disk: DiskLedger) -> None:
+    request_id = settle_small(disk)
+    disk.write(lambda tx: small_results.forget(tx, [request_id]))
+    assert [finding.invariant for finding in disk.verify(with_results=True).findings] == ["I7"]
+    disk.clock.now_ms += 72 * HOUR_MS
 
 
 def test_a_crash_between_row_and_file_leaves_an_orphan_that_the_next_start_removes(disk: DiskLedger) -> None:

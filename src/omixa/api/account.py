@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import logging
 from typing import Any, TypeVar
@@ -23,7 +22,7 @@ from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
 from omixa.errors import Gone, InternalError, RequestInProgress, RequestNotFound, ResultNotFound
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
-from omixa.gateway.results import BrokenResult, unpack
+from omixa.gateway.results import BrokenResult
 from omixa.gateway.run import Answer
 from omixa.services import Services
 from omixa.storage.database import Transaction
@@ -188,16 +187,11 @@ def _stored(place: ResultPlace | None, request_id: str) -> tuple[str, str]:
 
 
 async def _load(services: Services, request_id: str, ref: str, digest: str) -> Answer:
-    data = await services.blobs.get(ref)
     try:
-        if data is None:
-            raise BrokenResult("the file is missing")
-        # Hashing megabytes takes milliseconds that other requests should not wait for.
-        manifest, images = await asyncio.to_thread(unpack, data, digest)
+        return await services.results.load(request_id, ref, digest)
     except BrokenResult as error:
         log.error("result.broken", extra={"request_id": request_id, "ref": ref, "reason": str(error)})
         raise InternalError(f"The stored result of {request_id} is damaged. The operator has been told.") from error
-    return Answer(manifest.request_id, manifest.envelope, tuple(images))
 
 
 # ------------------------------------------------------------------------------------------------------------------ usage

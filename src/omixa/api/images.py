@@ -114,7 +114,7 @@ async def _stream(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
     await exchange.send(b"", more=False)
 
 
-async def _send_all(exchange: Exchange, pieces: Iterable[bytes]) -> None:
+async def _send_all(exchange: Exchange, pieces: Iterable[bytes | memoryview]) -> None:
     for piece in pieces:
         await exchange.send(piece, more=True)
 

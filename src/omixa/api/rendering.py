@@ -1,4 +1,4 @@
-"""Answers as bytes: pictures become base64 piece by piece while they are sent, so no answer exists twice in memory.
+"""Answers as bytes: a picture's text is passed on as it came or, where there is none, made piece by piece while it is sent.
 
 The same functions render an answer for the first time and again later from the stored result, so both are equal to the byte.
 """
@@ -22,7 +22,7 @@ _PIECE_BYTES = 3 * 96 * 1024
 _PREFIXES = {"generation": "image_generation", "edit": "image_edit"}
 
 
-def render_answer(answer: Answer) -> tuple[int, Iterator[bytes]]:
+def render_answer(answer: Answer) -> tuple[int, Iterator[bytes | memoryview]]:
     """Return the length of the JSON answer in bytes, and its pieces."""
     head, between, tail = _frame(answer)
     pictures = sum(4 * ((len(image.data) + 2) // 3) for image in answer.images)
@@ -30,10 +30,10 @@ def render_answer(answer: Answer) -> tuple[int, Iterator[bytes]]:
     return length, _pieces(answer, head, between, tail)
 
 
-def _pieces(answer: Answer, head: bytes, between: bytes, tail: bytes) -> Iterator[bytes]:
+def _pieces(answer: Answer, head: bytes, between: bytes, tail: bytes) -> Iterator[bytes | memoryview]:
     for index, image in enumerate(answer.images):
         yield between if index else head
-        yield from _base64(image.data)
+        yield from _base64(image)
     yield tail
 
 
@@ -45,7 +45,7 @@ def _frame(answer: Answer) -> tuple[bytes, bytes, bytes]:
     return head, closing + b"," + opening, closing + b"]," + msgspec.json.encode(rest)[1:]
 
 
-def preview_event(run: Run, preview: PartialImage) -> Iterator[bytes]:
+def preview_event(run: Run, preview: PartialImage) -> Iterator[bytes | memoryview]:
     """Yield the event of a picture in the making."""
     rest = {
         "created_at": int(time.time()),
@@ -58,7 +58,7 @@ def preview_event(run: Run, preview: PartialImage) -> Iterator[bytes]:
     yield from _event(f"{_PREFIXES[run.request.operation]}.partial_image", preview.image, rest)
 
 
-def completed_event(answer: Answer, index: int) -> Iterator[bytes]:
+def completed_event(answer: Answer, index: int) -> Iterator[bytes | memoryview]:
     """Yield the event of one finished picture. Its usage is that picture's own; the request's bill stands on the last."""
     envelope = answer.envelope
     omixa = envelope["omixa"]
@@ -79,9 +79,9 @@ def completed_event(answer: Answer, index: int) -> Iterator[bytes]:
     yield from _event(f"{_PREFIXES[omixa['operation']]}.completed", image, rest)
 
 
-def _event(name: str, image: Image, rest: Mapping[str, Any]) -> Iterator[bytes]:
+def _event(name: str, image: Image, rest: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
     yield f'event: {name}\ndata: {{"type":"{name}","b64_json":"'.encode()
-    yield from _base64(image.data)
+    yield from _base64(image)
     yield b'",' + msgspec.json.encode(rest)[1:] + b"\n\n"
 
 
@@ -90,7 +90,10 @@ def error_event(body: bytes) -> bytes:
     return b"data: " + body + b"\n\n"
 
 
-def _base64(data: bytes) -> Iterator[bytes]:
-    view = memoryview(data)
+def _base64(image: Image) -> Iterator[bytes | memoryview]:
+    if image.base64 is not None:
+        yield image.base64
+        return
+    view = memoryview(image.data)
     for start in range(0, len(view), _PIECE_BYTES):
         yield pybase64.b64encode(view[start : start + _PIECE_BYTES])

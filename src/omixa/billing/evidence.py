@@ -16,7 +16,8 @@ from omixa.domain.images import Usage
 from omixa.domain.models import PriceList
 from omixa.errors import InternalError
 from omixa.storage.database import Row, Transaction
-from omixa.storage.tables import account, api_key, attempt, request, transfer, usage_day, usage_record
+from omixa.storage.small_results import IN_DATABASE
+from omixa.storage.tables import account, api_key, attempt, request, small_result, transfer, usage_day, usage_record
 
 # A hold may be this much older than its time before the sweeper has released it.
 SWEEP_MARGIN_MS = 60_000
@@ -27,9 +28,11 @@ _EPOCH = datetime.date(1970, 1, 1)
 
 # ----------------------------------------------------------------------------------------------------------- I7: results
 
-_kept_results = select(
-    request.c.id, request.c.result_ref, request.c.result_digest, request.c.result_expires_at_ms
-).where(request.c.state == "captured", request.c.result_expires_at_ms > bindparam("until"))
+_kept_results = (
+    select(request.c.id, request.c.result_ref, request.c.result_digest, small_result.c.request_id.label("small"))
+    .outerjoin(small_result, small_result.c.request_id == request.c.id)
+    .where(request.c.state == "captured", request.c.result_expires_at_ms > bindparam("until"))
+)
 
 
 def kept_results_exist(at: Snapshot) -> Checked:
@@ -38,7 +41,8 @@ def kept_results_exist(at: Snapshot) -> Checked:
         return
     for row in at.tx.each(_kept_results, until=at.now_ms + RETENTION_MARGIN_MS):
         ref = row["result_ref"]
-        right = ref is not None and row["result_digest"] is not None and at.result_exists(ref)
+        there = row["small"] is not None if ref == IN_DATABASE else ref is not None and at.result_exists(ref)
+        right = there and row["result_digest"] is not None
         yield row["id"], fault_unless(right, f"the result {ref} is missing")
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sqlalchemy import bindparam, exists, select, update
@@ -64,11 +64,15 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """Where a captured request's pictures are and until when they are kept, in milliseconds from the capture."""
+    """Where a captured request's pictures are and until when they are kept, in milliseconds from the capture.
+
+    A small result has its `data` here, and is stored together with its charge.
+    """
 
     ref: str
     digest: str
     retention_ms: int
+    data: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

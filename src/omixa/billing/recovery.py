@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Integer, and_, bindparam, literal_column, null, or_, select, update
 
+from omixa.storage import small_results
 from omixa.storage.database import Transaction
+from omixa.storage.small_results import IN_DATABASE
 from omixa.storage.statements import insert_into
 from omixa.storage.tables import node, request
 
@@ -122,13 +124,14 @@ _keeper = select(request.c.state, request.c.result_ref).where(request.c.id == bi
 
 
 def forget_expired_results(tx: Transaction, *, limit: int) -> Sequence[str]:
-    """Take up to `limit` results past their time out of their requests and return the names of their files.
+    """Take up to `limit` results past their time out of their requests, and return where they are.
 
-    Digest and time stay, so that it can be told that there was a result. Rows come before files: a file that is left over is
-    found by `is_orphan`, while a row that points to a deleted file would be a broken promise.
+    Digest and time stay, so that it can be told that there was a result. Files are left to the caller, because rows come first: a
+    file that is left over is found by `is_orphan`, while a row that points to a deleted file would be a broken promise.
     """
     rows = tx.all(_expired_results, now=tx.now_ms(), limit=limit)
     tx.execute_many(_forget_result, [{"request_id": row["id"]} for row in rows])
+    small_results.forget(tx, [row["id"] for row in rows if row["result_ref"] == IN_DATABASE])
     return [str(row["result_ref"]) for row in rows]
 
 

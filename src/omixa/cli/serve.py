@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from typing import Any
 
 import click
 
 from omixa import __version__, config
 from omixa.cli.context import EXIT_IO_ERROR, Context, fail, run
+from omixa.cli.memory import keep_freed_memory, tune_garbage_collection
 
 
 @click.command()
@@ -24,17 +24,11 @@ def serve(context: Context, host: str | None, port: int | None, data_dir: str | 
     flags = {"host": host, "port": port} | ({"data_dir": data_dir} if data_dir else {})
     settings = context.configuration(**flags).settings
     configure_logging(settings.log_level)
-    _tune_garbage_collection()
+    keep_freed_memory()
+    tune_garbage_collection()
     reason = run(_serve(settings))
     if reason is not None:
         fail(f"stopped: {reason}. Start again to recover; nothing that was acknowledged is lost.", EXIT_IO_ERROR)
-
-
-def _tune_garbage_collection() -> None:
-    """Collect less often: a request makes thousands of objects and hardly a cycle, and the code itself never goes away."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 async def _serve(settings: config.Settings) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 ImageFormat = Literal["png", "jpeg", "webp"]
@@ -29,10 +29,14 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An encoded picture and what its header says."""
+    """An encoded picture and what its header says.
+
+    `base64` is its text as it came, where that is exactly what encoding `data` would give.
+    """
 
     data: bytes
     info: ImageInfo
+    base64: memoryview | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,44 +11,38 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from omixa.billing.ledger import Hold, StoredResult
+from omixa.billing.ledger import Hold
 from omixa.billing.pricing import Charge, Terms, rate
 from omixa.domain.access import Principal
-from omixa.domain.images import Image
 from omixa.domain.models import Deployment, Model
 from omixa.domain.times import utc_today
 from omixa.errors import ClientGone, InternalError, OmixaError, PriceChanged
-from omixa.gateway import quotes, results
+from omixa.gateway import quotes
 from omixa.gateway.attempts import AttemptLog, Attempts, Delivery
 from omixa.gateway.receipt import Failure, build_envelope
+from omixa.gateway.results import Results
 from omixa.gateway.run import Answer, Run
 from omixa.gateway.settlement import Settlement
 from omixa.routing.router import Router
-from omixa.storage.blobs import BlobStore
-from omixa.usage.records import StartedAttempt, UsageRecord, day_of
+from omixa.usage.records import StartedAttempt, UsageRecord
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Executes runs. `deadline_s` bounds all attempts of a run together, `retention_ms` how long a result is kept.
-
-    `today` says which price list is in force.
-    """
+    """Executes runs. `deadline_s` bounds all attempts of a run together. `today` says which price list is in force."""
 
     router: Router
     attempts: Attempts
     settlement: Settlement
-    blobs: BlobStore
+    results: Results
     deadline_s: float
-    retention_ms: int
     today: Callable[[], datetime.date] = utc_today
 
     def terms(self, principal: Principal, model: Model) -> Terms:
@@ -126,7 +120,7 @@ class Pipeline:
         envelope = build_envelope(run, model, created, charge, billed, held, deliveries, failures, calls)
         images = tuple(delivery.image for delivery in deliveries)
         with run.timed("store"):
-            result = await self._store(run, envelope, images, created)
+            result = await self.results.keep(run.id, self.settlement.node.epoch, envelope, images)
         record = UsageRecord(
             request_id=run.id,
             workspace_id=run.principal.workspace_id,
@@ -142,21 +136,6 @@ class Pipeline:
         with run.timed("capture"):
             await self.settlement.capture(record, result, calls.ended)
         return Answer(run.id, envelope, images)
-
-    async def _store(
-        self, run: Run, envelope: Mapping[str, Any], images: Sequence[Image], created: int
-    ) -> StoredResult:
-        """Make the answer durable; only then may it be charged."""
-        digest = ""
-
-        def produce() -> list[bytes]:
-            nonlocal digest
-            pieces, digest = results.pack(run.id, self.settlement.node.epoch, envelope, images)
-            return pieces
-
-        ref = f"{day_of(created * 1000).replace('-', '')}/{run.id}"
-        await self.blobs.put(ref, produce)
-        return StoredResult(ref, digest, self.retention_ms)
 
     async def _released(self, run: Run, calls: AttemptLog, error: Exception) -> OmixaError:
         """Release the hold and return what the caller is told."""

@@ -1,4 +1,4 @@
-"""A result on disk: one file per request with everything needed to answer it again, byte for byte.
+"""Results: everything that is needed to answer a request again, byte for byte, durable before its charge or together with it.
 
 Layout: eight bytes of magic, four bytes with the manifest's length (big endian), the manifest as JSON, then the pictures one
 after the other. The manifest holds the envelope of the answer and each picture's format, size, length and SHA-256.
@@ -6,6 +6,7 @@ after the other. The manifest holds the envelope of the answer and each picture'
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import struct
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,17 @@ from typing import Any
 
 import msgspec
 
+from omixa.billing.ledger import StoredResult
 from omixa.domain.images import Image, ImageFormat, ImageInfo
+from omixa.gateway.run import Answer
+from omixa.storage import small_results
+from omixa.storage.blobs import BlobStore
+from omixa.storage.database import Database
+from omixa.storage.small_results import IN_DATABASE
+from omixa.usage.records import day_of
+
+# Pictures up to this size together are stored in the database.
+SMALL_RESULT_BYTES = 64 * 1024
 
 _MAGIC = b"OMIXAR1\n"
 _LENGTH = struct.Struct(">I")
@@ -44,10 +55,49 @@ class BrokenResult(Exception):
     """Stored bytes are not the result that was written."""
 
 
+class Results:
+    """Keeps the answers of charged requests for `retention_ms`: large ones as files, small ones in the database."""
+
+    def __init__(self, database: Database, blobs: BlobStore, *, retention_ms: int) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._retention_ms = retention_ms
+
+    async def keep(
+        self, request_id: str, owner_epoch: int, envelope: Mapping[str, Any], images: Sequence[Image]
+    ) -> StoredResult:
+        """Make an answer durable, or ready to become so together with its charge. Raises StorageUnavailable."""
+        if sum(len(image.data) for image in images) <= SMALL_RESULT_BYTES:
+            pieces, digest = pack(request_id, owner_epoch, envelope, images)
+            return StoredResult(IN_DATABASE, digest, self._retention_ms, b"".join(pieces))
+        digest = ""
+
+        def produce() -> list[bytes]:
+            nonlocal digest
+            pieces, digest = pack(request_id, owner_epoch, envelope, images)
+            return pieces
+
+        ref = f"{day_of(envelope['created'] * 1000).replace('-', '')}/{request_id}"
+        await self._blobs.put(ref, produce)
+        return StoredResult(ref, digest, self._retention_ms)
+
+    async def load(self, request_id: str, ref: str, digest: str) -> Answer:
+        """Return an answer as it was given. Raises BrokenResult when it is not what the ledger knows."""
+        if ref == IN_DATABASE:
+            data = await self._database.read(lambda tx: small_results.find(tx, request_id))
+        else:
+            data = await self._blobs.get(ref)
+        if data is None:
+            raise BrokenResult("there is nothing where the result should be")
+        # Hashing megabytes takes milliseconds that other requests should not wait for.
+        manifest, images = await asyncio.to_thread(unpack, data, digest)
+        return Answer(manifest.request_id, manifest.envelope, tuple(images))
+
+
 def pack(
     request_id: str, owner_epoch: int, envelope: Mapping[str, Any], images: Sequence[Image]
 ) -> tuple[list[bytes], str]:
-    """Return the pieces of a result file and the digest of its manifest. Hashes every picture: call it in a thread."""
+    """Return the pieces of a result and the digest of its manifest. Hashes every picture: large ones belong in a thread."""
     manifest = Manifest(request_id, owner_epoch, envelope, tuple(map(_describe, images)))
     head = msgspec.json.encode(manifest)
     pieces = [_MAGIC, _LENGTH.pack(len(head)), head, *(image.data for image in images)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from omixa.billing import ledger
 from omixa.billing.ledger import Capture, Hold, Release, StoredResult
 from omixa.errors import LedgerUnavailable, OmixaError, SettlementUnavailable
+from omixa.storage import small_results
 from omixa.storage.database import Database, Transaction
 from omixa.usage import records
 from omixa.usage.records import EndedAttempt, StartedAttempt, UsageRecord
@@ -77,6 +78,8 @@ def _capture(
 ) -> Sequence[OmixaError | None]:
     verdicts = ledger.capture(tx, [capture for capture, _, _ in items])
     captured = [item for item, verdict in zip(items, verdicts, strict=True) if verdict is None]
+    small = {capture.request_id: capture.result.data for capture, _, _ in captured if capture.result.data is not None}
+    small_results.keep(tx, small)
     records.end_attempts(tx, [attempt for _, _, attempts in captured for attempt in attempts])
     records.record_usage(tx, [record for _, record, _ in captured])
     return verdicts

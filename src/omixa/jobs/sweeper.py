@@ -22,6 +22,7 @@ from omixa.billing.verify import Verification, verify
 from omixa.gateway.settlement import NodeIdentity
 from omixa.storage.blobs import BlobStore
 from omixa.storage.database import Database, Transaction
+from omixa.storage.small_results import IN_DATABASE
 from omixa.usage import records
 
 log = logging.getLogger(__name__)
@@ -167,10 +168,11 @@ class Sweeper:
 
     async def _delete_expired_results(self) -> None:
         while True:
-            names = await self._database.write(lambda tx: recovery.forget_expired_results(tx, limit=BATCH))
-            for name in names:
-                await self._blobs.delete(name)
-            if len(names) < BATCH:
+            places = await self._database.write(lambda tx: recovery.forget_expired_results(tx, limit=BATCH))
+            for place in places:
+                if place != IN_DATABASE:
+                    await self._blobs.delete(place)
+            if len(places) < BATCH:
                 return
 
     async def _every(self, work: Callable[[], Awaitable[object]], interval_s: float, *, first_s: float) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import msgspec
 import pybase64
@@ -27,6 +27,9 @@ from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse
 IN_PROCESS_SCHEME = "simulator:"
 
 _COUNTS = ("num_input_text_tokens", "num_input_image_tokens", "num_output_tokens")
+
+# Decoding and checking a larger answer takes up to some milliseconds, so it is done in a thread.
+INLINE_ANSWER_BYTES = 256 * 1024
 
 _GENERATIONS = "/mai/v1/images/generations"
 _EDITS = "/mai/v1/images/edits"
@@ -49,8 +52,10 @@ class FoundryProvider:
         if response.status != 200:
             raise failed_answer(response, secret=_credential(call))
         try:
-            answer = parse_answer(response)
-            image = _picture(answer, call)
+            if len(response.body) <= INLINE_ANSWER_BYTES:
+                answer, image = _read(response, call)
+            else:
+                answer, image = await asyncio.to_thread(_read, response, call)
         except ValueError as error:
             raise unusable_answer(response, str(error), secret=_credential(call)) from error
         usage, problem = _usage(answer, call)
@@ -140,9 +145,10 @@ class _Document(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The decoded picture and the counts as the service wrote them, unchecked."""
+    """The decoded picture, its text where that can be used again, and the counts as the service wrote them, unchecked."""
 
     picture: bytes
+    base64: memoryview | None
     counts: Mapping[str, object]
 
 
@@ -153,6 +159,11 @@ _TEXT_DECODER = msgspec.json.Decoder(str)
 _MARK = b'"b64_json"'
 # Stands in the document where the picture was; never base64, so nothing else can be mistaken for it.
 _PLACEHOLDER = b"*"
+
+
+def _read(response: WireResponse, call: ProviderCall) -> tuple[Answer, Image]:
+    answer = parse_answer(response)
+    return answer, _picture(answer, call)
 
 
 def parse_answer(response: WireResponse) -> Answer:
@@ -199,7 +210,16 @@ def _strict(json: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
 
 def _answer(document: _Document, encoded: str | memoryview) -> Answer:
     counts = document.usage if isinstance(document.usage, dict) else msgspec.structs.asdict(document)
-    return Answer(pybase64.b64decode(encoded, validate=True), counts)
+    picture = pybase64.b64decode(encoded, validate=True)
+    return Answer(picture, encoded if _is_canonical(encoded, picture) else None, counts)
+
+
+def _is_canonical(encoded: str | memoryview, picture: bytes) -> TypeGuard[memoryview]:
+    """Tell whether encoding the picture gives this text again: in base64 only the bits left over at the end can differ."""
+    if isinstance(encoded, str):
+        return False
+    end = pybase64.b64encode(picture[len(picture) - (len(picture) % 3 or 3) :])
+    return len(encoded) == 4 * ((len(picture) + 2) // 3) and bytes(encoded[-4:]) == end
 
 
 def _picture(answer: Answer, call: ProviderCall) -> Image:
@@ -213,7 +233,7 @@ def _picture(answer: Answer, call: ProviderCall) -> Image:
     if not editing and (info.width, info.height) != (asked.width, asked.height):
         raise ValueError(f"the picture is {info.size}, not {asked.width}x{asked.height}")
     check_png(answer.picture)
-    return Image(answer.picture, info)
+    return Image(answer.picture, info, answer.base64)
 
 
 def _usage(answer: Answer, call: ProviderCall) -> tuple[Usage | None, str | None]:

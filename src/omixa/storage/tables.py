@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -191,6 +192,15 @@ request = Table(
         sqlite_where=text("result_ref IS NOT NULL"),
         postgresql_where=text("result_ref IS NOT NULL"),
     ),
+    sqlite_with_rowid=False,
+)
+
+# Answers of a few kilobytes; larger ones are files, which `result_ref` of their request names.
+small_result = Table(
+    "small_result",
+    metadata,
+    Column("request_id", Text, ForeignKey("request.id"), primary_key=True),
+    Column("data", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 
