@@ -150,16 +150,27 @@ class PostgresConnection:
     # -------------------------------------------------------------------------------------------------- transactions
 
     def begin(self) -> None:
-        """Begin a transaction; a writer's records its number, by which its outcome can be told later."""
+        """Begin a transaction; a writer's records its number, by which its outcome can be told later.
+
+        A connection that was lost while nobody used it is replaced without a word: nothing has been done on it.
+        """
+        self._group += 1
+        usable = self._connection is not None and not self._connection.is_closed()
+        if usable and not self._connection.is_in_transaction():
+            with contextlib.suppress(ConnectionLost):
+                self._begin()
+                return
+        self.reconnect()
+        self._begin()
+
+    def _begin(self) -> None:
         self.now_ms = None
-        if self._connection is None or self._connection.is_closed() or self._connection.is_in_transaction():
-            self.reconnect()
         if self._read_only:
             self._control("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            return
-        self._control("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-        self._group += 1
-        self.now_ms = int(self._query(_BEGIN_GROUP, (self._writer_id, self._group))[0][0]["at_ms"])
+        else:
+            self._control("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            rows, _ = self._query(_BEGIN_GROUP, (self._writer_id, self._group))
+            self.now_ms = int(rows[0]["at_ms"])
 
     def commit(self) -> None:
         """Commit durably. Raises CommitUnknown when the server did not answer."""
@@ -294,6 +305,10 @@ class PostgresConnection:
         try:
             self._connection = await asyncpg.connect(self._address, timeout=CONNECT_TIMEOUT_S, server_settings=settings)
             await self._check()
+            # PostgreSQL sums 64-bit integers into its decimal type; those of a ledger are whole.
+            await self._connection.set_type_codec(
+                "numeric", schema="pg_catalog", encoder=str, decoder=int, format="text"
+            )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise ConnectionLost(f"the database cannot be reached: {_told(error)}") from error
 
