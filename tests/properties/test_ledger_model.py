@@ -29,6 +29,7 @@ PICKS = st.integers(0, 100)
 USAGES = st.builds(Usage, st.integers(0, 100), st.integers(0, 1056), st.integers(0, 1100), st.just(1), st.booleans())
 
 holding = precondition(lambda machine: machine.walk.held)
+charged = precondition(lambda machine: machine.walk.charges)
 ended = precondition(lambda machine: machine.walk.ended)
 
 
@@ -83,6 +84,16 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(pick=PICKS)
     def release_again(self, pick: int) -> None:
         self.walk.release_again(pick)
+
+    @charged
+    @rule(pick=PICKS, amount=st.integers(1, 40_000))
+    def refund(self, pick: int, amount: int) -> None:
+        self.walk.refund(pick, amount)
+
+    @charged
+    @rule(pick=PICKS, amount=st.integers(0, 60_000))
+    def rerate(self, pick: int, amount: int) -> None:
+        self.walk.rerate(pick, amount)
 
     @holding
     @rule()
@@ -152,6 +163,9 @@ def random_step(walk: Walk, chance: random.Random) -> None:
         steps += [(25, lambda: walk.capture(pick, usage)), (8, lambda: walk.release(pick))]
         steps += [(5, lambda: walk.next_attempt(pick)), (3, lambda: walk.charge_too_much(pick))]
         steps += [(3, lambda: walk.settle_for_another_epoch(pick))]
+    if walk.charges:
+        amount = chance.randrange(1, 40_000)
+        steps += [(4, lambda: walk.refund(pick, amount)), (4, lambda: walk.rerate(pick, chance.randrange(60_000)))]
     if walk.ended:
         steps += [(3, lambda: walk.capture_again(pick)), (3, lambda: walk.release_again(pick))]
     weights = [weight for weight, _ in steps]

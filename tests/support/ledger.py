@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from omixa.access import store
-from omixa.billing import ledger, recovery
+from omixa.billing import corrections, ledger, recovery
+from omixa.billing.corrections import Adjustment, Refund
 from omixa.billing.ledger import Balance, Capture, Hold, Release, StoredResult
 from omixa.billing.prices import publish_prices
 from omixa.billing.pricing import rate
@@ -141,6 +142,22 @@ def capture(tx: Transaction, record: UsageRecord, epoch: int, ended: Sequence[En
         raise refused
     records.end_attempts(tx, ended)
     records.record_usage(tx, [record])
+
+
+def refund(tx: Transaction, request_id: str, amount: int | None = None, key: str | None = None) -> Refund:
+    """Refund as operators do it, in one transaction."""
+    made = corrections.refund(tx, request_id, amount, reason="test", key=key)
+    if not made.repeated:
+        records.record_correction(tx, request_id, refunded=made.amount_micro_usd)
+    return made
+
+
+def adjust(tx: Transaction, request_id: str, new_amount: int, reference: str = "") -> Adjustment:
+    """Make a request cost another amount, as a re-rating does it."""
+    made = corrections.adjust(tx, request_id, new_amount, reference=reference or new_id("ref"), reason="test")
+    if made.verdict == "posted":
+        records.record_correction(tx, request_id, adjusted=made.difference_micro_usd)
+    return made
 
 
 # -------------------------------------------------------------------------------------------------------------- ledgers

@@ -10,7 +10,7 @@ from omixa.billing import ledger
 from omixa.billing.ledger import HOLD_MARGIN_MS, Balance
 from omixa.domain.ids import new_id
 from omixa.domain.images import Usage
-from omixa.errors import InsufficientFunds, SettlementUnavailable
+from omixa.errors import Conflict, InsufficientFunds, InvalidRequest, SettlementUnavailable
 from omixa.gateway.settlement import NodeIdentity
 from omixa.storage.database import Transaction
 from omixa.usage import records
@@ -22,9 +22,11 @@ from tests.support.ledger import (
     a_call,
     a_hold,
     a_record,
+    adjust,
     capture,
     failed,
     hold,
+    refund,
     release,
     succeeded,
 )
@@ -50,6 +52,9 @@ class Walk:
     held: list[Held] = field(default_factory=list)
     ended: list[Held] = field(default_factory=list)
     charges: dict[str, int] = field(default_factory=dict)
+    # What each captured request costs after re-ratings, and what of that was refunded.
+    paid: dict[str, int] = field(default_factory=dict)
+    refunded: dict[str, int] = field(default_factory=dict)
 
     def hold(self, amount: int, calls: int = 1) -> None:
         request_id = new_id("req")
@@ -85,7 +90,8 @@ class Walk:
         record = a_record(self.ledger.customer, request.id, usage, request.amount)
         self.ledger.write(lambda tx: capture(tx, record, request.epoch, [succeeded(request.call, usage)]))
         self.posted -= record.amount_micro_usd
-        self.charges[request.id] = record.amount_micro_usd
+        self.charges[request.id] = self.paid[request.id] = record.amount_micro_usd
+        self.refunded[request.id] = 0
         self.ended.append(request)
 
     def charge_too_much(self, pick: int) -> None:
@@ -134,6 +140,40 @@ class Walk:
             )
         )
         self.posted += amount
+
+    def refund(self, pick: int, amount: int) -> None:
+        request_id = list(self.charges)[pick % len(self.charges)]
+        left = min(self.charges[request_id], self.paid[request_id]) - self.refunded[request_id]
+        if not self.charges[request_id]:
+            with pytest.raises(InvalidRequest):
+                self.ledger.write(lambda tx: refund(tx, request_id, amount))
+            return
+        if amount > left:
+            with pytest.raises(Conflict):
+                self.ledger.write(lambda tx: refund(tx, request_id, amount))
+            return
+        key = new_id("key")
+        for _ in range(2):
+            made = self.ledger.write(lambda tx: refund(tx, request_id, amount, key))
+        assert made.repeated
+        self.refunded[request_id] += amount
+        self.posted += amount
+
+    def rerate(self, pick: int, amount: int) -> None:
+        """Make a request cost another amount, twice under the same reference."""
+        request_id = list(self.charges)[pick % len(self.charges)]
+        difference = amount - self.paid[request_id]
+        expected = "posted" if difference else "unchanged"
+        if difference and amount < self.refunded[request_id]:
+            expected = "refunded"
+        elif difference > self.balance.available:
+            expected = "uncovered"
+        reference = new_id("ref")
+        assert self.ledger.write(lambda tx: adjust(tx, request_id, amount, reference)).verdict == expected
+        if expected == "posted":
+            assert self.ledger.write(lambda tx: adjust(tx, request_id, amount + 1, reference)).verdict == "repeated"
+            self.paid[request_id] = amount
+            self.posted -= difference
 
     def restart(self) -> NodeIdentity:
         node = self.ledger.restart()

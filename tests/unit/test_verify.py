@@ -10,7 +10,7 @@ import pytest
 from omixa.access import store
 from omixa.billing.verify import INVARIANTS, MAX_FINDINGS, Verification, verify
 from omixa.storage.chain import GENESIS_HASH
-from tests.support.ledger import DiskLedger, add_customer, disk_ledger, failed
+from tests.support.ledger import DiskLedger, add_customer, adjust, disk_ledger, failed, refund
 from tests.support.places import Place
 
 CHANGE = "TRIGGER {}_no_update"
@@ -19,10 +19,12 @@ REMOVE = "TRIGGER {}_no_delete"
 
 @pytest.fixture
 def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
-    """A ledger with two captured requests, a released one, one in progress, and a second customer."""
+    """A ledger with two captured requests, of which one was corrected, a released one, one in progress, and a second customer."""
     with disk_ledger(tmp_path, place, credit=1_000_000) as opened:
+        corrected = opened.settle(stored=True)
         opened.settle(stored=True)
-        opened.settle(stored=True)
+        opened.write(lambda tx: refund(tx, corrected, 1_000))
+        opened.write(lambda tx: adjust(tx, corrected, 33_000))
         released, call = opened.hold(10_000)
         opened.call(opened.settlement.release(released, "provider_timeout", [failed(call)]))
         opened.hold(10_000)
@@ -58,7 +60,7 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
         {"I1", "I3", "I6"},
         [
             """INSERT INTO transfer SELECT 'tr_2', debit_account_id, credit_account_id, amount, kind, request_id, reverses_id,
-            external_ref, reason, chain_account_id, 4, hash, hash, at_ms FROM transfer WHERE chain_seq = 3"""
+            external_ref, reason, chain_account_id, 6, hash, hash, at_ms FROM transfer WHERE chain_seq = 3"""
         ],
         ["INDEX one_charge_per_request"],
     ),
@@ -164,6 +166,35 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
         ["UPDATE request SET key_id = (SELECT id FROM api_key WHERE mode = 'test') WHERE state = 'held'"],
         [],
     ),
+    "what was refunded": (
+        {"corrections"},
+        ["UPDATE request SET refunded_amount = refunded_amount + 1 WHERE refunded_amount > 0"],
+        [],
+    ),
+    "what was adjusted": ({"corrections"}, ["UPDATE request SET adjusted_amount = 0 WHERE adjusted_amount <> 0"], []),
+    "a refund of more than the charge": (
+        {"I1", "I6", "corrections", "sums of corrections"},
+        [
+            "UPDATE transfer SET amount = 900000 WHERE kind = 'refund'",
+            "UPDATE request SET refunded_amount = 900000 WHERE refunded_amount > 0",
+        ],
+        [CHANGE.format("transfer")],
+    ),
+    "a refund of another charge": (
+        {"I6", "corrections"},
+        [
+            """UPDATE transfer SET reverses_id = (SELECT id FROM transfer WHERE kind = 'charge' AND chain_seq = 3)
+            WHERE kind = 'refund'"""
+        ],
+        [CHANGE.format("transfer")],
+    ),
+    "a correction without a request": (
+        {"I6", "corrections", "sums of corrections"},
+        ["UPDATE transfer SET request_id = NULL WHERE kind = 'adjustment'"],
+        [CHANGE.format("transfer")],
+    ),
+    "a day of corrections": ({"sums of corrections"}, ["UPDATE correction_day SET adjusted = adjusted + 1"], []),
+    "a missing day of corrections": ({"sums of corrections"}, ["DELETE FROM correction_day"], []),
     "a day": ({"sums"}, ["UPDATE usage_day SET images = images + 1"], []),
     "a missing day": ({"sums"}, ["DELETE FROM usage_day"], []),
     "a day too many": (

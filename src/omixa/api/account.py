@@ -27,7 +27,7 @@ from omixa.gateway.run import Answer
 from omixa.services import Services
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
-from omixa.usage.analytics import AttemptStep, Grouping, RequestDetails, RequestSummary, ResultPlace, Rollup
+from omixa.usage.analytics import AttemptStep, Correction, Grouping, RequestDetails, RequestSummary, ResultPlace, Rollup
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,8 @@ def _summary(summary: RequestSummary) -> dict[str, Any]:
         "usage": None if usage is None else msgspec.convert(usage_json(usage), shapes.Usage),
         "held_amount": format_usd(summary.held_micro_usd),
         "billed_amount": format_usd(summary.charged_micro_usd),
+        "refunded_amount": format_usd(summary.refunded_micro_usd),
+        "adjusted_amount": format_usd(summary.adjusted_micro_usd),
         "currency": CURRENCY,
         "result_expires_at": _time_or_none(summary.result_expires_at_ms),
     }
@@ -135,6 +137,13 @@ def _details(details: RequestDetails, charge: Charge | None) -> shapes.RequestDe
         exact_amount=None if details.exact_pico_usd is None else format_exact(details.exact_pico_usd),
         markup_ppm=details.markup_ppm,
         attempts=[_attempt(step, summary.created_at_ms) for step in details.attempts],
+        corrections=[_correction(made) for made in details.corrections],
+    )
+
+
+def _correction(made: Correction) -> shapes.Correction:
+    return shapes.Correction(
+        id=made.id, kind=made.kind, amount=format_usd(made.credited_micro_usd), created_at=iso_time(made.at_ms)
     )
 
 
@@ -227,6 +236,8 @@ def _rollup(row: Rollup) -> shapes.Rollup:
         input_tokens=row.input_tokens,
         output_tokens=row.output_tokens,
         billed_amount=format_usd(row.amount_micro_usd),
+        refunded_amount=format_usd(row.refunded_micro_usd),
+        adjusted_amount=format_usd(row.adjusted_micro_usd),
     )
 
 

@@ -14,7 +14,7 @@ from omixa.catalogue.files import Count, Positive
 from omixa.domain.access import Mode
 from omixa.domain.images import ImageFormat
 from omixa.domain.models import ParameterType, UsageField
-from omixa.usage.analytics import PeriodType, RequestState
+from omixa.usage.analytics import CorrectionKind, PeriodType, RequestState
 
 Amount = Annotated[str, Meta(pattern=r"^-?\d+\.\d{6}$", description="An amount of money: a decimal with six digits.")]
 ExactAmount = Annotated[
@@ -397,7 +397,11 @@ class RequestSummary(Shape, tag_field="object", tag="request"):
     key_id: str
     usage: Usage | None
     held_amount: Annotated[Amount, Meta(description="What was reserved before any provider was called.")]
-    billed_amount: Annotated[Amount, Meta(description="What was charged.")]
+    billed_amount: Annotated[Amount, Meta(description="What was charged. Corrections leave it as it was.")]
+    refunded_amount: Annotated[Amount, Meta(description="What was given back of the charge.")]
+    adjusted_amount: Annotated[
+        Amount, Meta(description="What later re-ratings added to the charge; below zero it was credited.")
+    ]
     currency: Currency
     result_expires_at: Annotated[Instant | None, Meta(description="Until when the answer can be fetched again.")]
 
@@ -413,6 +417,18 @@ class AttemptStep(Shape):
     duration_ms: Count | None
 
 
+class Correction(Shape):
+    """A later correction of a charge, which itself stays as it was."""
+
+    id: Annotated[str, Meta(description="The transfer in the ledger.")]
+    kind: Annotated[
+        CorrectionKind,
+        Meta(description="`refund` gives back a part of the charge, `adjustment` follows from other prices."),
+    ]
+    amount: Annotated[Amount, Meta(description="What was credited to the workspace; below zero it was charged.")]
+    created_at: Instant
+
+
 class RequestDetails(RequestSummary, tag_field="object", tag="request"):
     """What happened to a request, and how its charge follows from its usage. Prompts and pictures are not part of it."""
 
@@ -426,6 +442,7 @@ class RequestDetails(RequestSummary, tag_field="object", tag="request"):
     exact_amount: ExactAmount | None
     markup_ppm: MarkupPpm
     attempts: list[AttemptStep]
+    corrections: Annotated[list[Correction], Meta(description="Refunds and adjustments, oldest first.")]
 
 
 class ReceiptCall(Shape):
@@ -518,10 +535,14 @@ class Rollup(Shape, tag_field="object", tag="rollup"):
     input_tokens: Count
     output_tokens: Count
     billed_amount: Amount
+    refunded_amount: Annotated[Amount, Meta(description="What was given back in this period, whenever it was charged.")]
+    adjusted_amount: Annotated[
+        Amount, Meta(description="What re-ratings in this period added; below zero it was credited.")
+    ]
 
 
 class RollupList(Shape, tag_field="object", tag="list"):
-    """Sums, oldest first. Periods without a charge are left out."""
+    """Sums, oldest first. Periods without a charge or a correction are left out."""
 
     period_type: PeriodType
     currency: Currency

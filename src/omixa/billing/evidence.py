@@ -17,7 +17,18 @@ from omixa.domain.models import PriceList
 from omixa.errors import InternalError
 from omixa.storage.database import Row, Transaction
 from omixa.storage.small_results import IN_DATABASE
-from omixa.storage.tables import account, api_key, attempt, request, small_result, transfer, usage_day, usage_record
+from omixa.storage.tables import (
+    account,
+    api_key,
+    attempt,
+    correction_day,
+    is_correction,
+    request,
+    small_result,
+    transfer,
+    usage_day,
+    usage_record,
+)
 
 # A hold may be this much older than its time before the sweeper has released it.
 SWEEP_MARGIN_MS = 60_000
@@ -190,6 +201,40 @@ def days_add_up(at: Snapshot) -> Checked:
     count = at.tx.first(_day_count)
     stored = 0 if count is None else count["days"]
     yield "usage_day", fault_unless(stored == days, f"{stored} days are stored, the records make {days}")
+
+
+_corrections_by_day = (
+    select(transfer, *(request.c[name] for name in _GROUP))
+    .join(request, request.c.id == transfer.c.request_id)
+    .where(is_correction)
+    .order_by(*(request.c[name] for name in _GROUP), transfer.c.at_ms)
+)
+_corrections_of_day = select(correction_day).where(
+    *(correction_day.c[name] == bindparam(name) for name in _GROUP), correction_day.c.day == bindparam("day")
+)
+_correction_day_count = select(func.count().label("days")).select_from(correction_day)
+
+
+def days_of_corrections_add_up(at: Snapshot) -> Checked:
+    """Check that the sums of every day are the sums of its refunds and adjustments, and that there are no others."""
+    days = 0
+    for (*group, number), rows in groupby(at.tx.each(_corrections_by_day), key=_day_key):
+        days += 1
+        day = (_EPOCH + datetime.timedelta(days=number)).isoformat()
+        found = at.tx.first(_corrections_of_day, day=day, **dict(zip(_GROUP, group, strict=True)))
+        expected = {"refunded": 0, "adjusted": 0}
+        for row in rows:
+            name, credit = ("refunded", 1) if row["kind"] == "refund" else ("adjusted", -1)
+            sign = credit if row["credit_account_id"] == row["chain_account_id"] else -credit
+            expected[name] += sign * row["amount"]
+        actual = None if found is None else {name: found[name] for name in expected}
+        yield (
+            f"{day} {' '.join(group)}",
+            fault_unless(actual == expected, f"the day says {actual}, its transfers {expected}"),
+        )
+    count = at.tx.first(_correction_day_count)
+    stored = 0 if count is None else count["days"]
+    yield "correction_day", fault_unless(stored == days, f"{stored} days are stored, the transfers make {days}")
 
 
 def _day_key(row: Row) -> tuple[str, str, str, str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, func, literal_column, select
+from sqlalchemy import bindparam, case, func, literal_column, or_, select
 
 from omixa.billing.ledger import chain_hash
 from omixa.storage.chain import AUDIT_COLUMNS, GENESIS_HASH, row_hash
@@ -17,6 +17,7 @@ from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import (
     account,
     audit_log,
+    is_correction,
     request,
     transfer,
     usage_record,
@@ -160,6 +161,76 @@ def no_charge_above_its_hold(at: Snapshot) -> Checked:
     for row in at.tx.each(_amounts):
         right = 0 <= row["charge_amount"] <= row["hold_amount"]
         yield row["id"], fault_unless(right, f"charged {row['charge_amount']} of a hold of {row['hold_amount']}")
+
+
+# ------------------------------------------------------------------------------------------------------------ corrections
+
+_refunded_charge = transfer.alias("refunded_charge")
+_is_refund = transfer.c.kind == literal_column("'refund'")
+_by_request = (
+    select(
+        transfer.c.request_id,
+        func.sum(case((_is_refund, transfer.c.amount), else_=0)).label("refunded"),
+        func.sum(
+            case(
+                (_is_refund, 0),
+                (transfer.c.debit_account_id == transfer.c.chain_account_id, transfer.c.amount),
+                else_=-transfer.c.amount,
+            )
+        ).label("adjusted"),
+        func.sum(
+            case(
+                (_is_refund & (transfer.c.credit_account_id != transfer.c.chain_account_id), 1),
+                (_is_refund & _refunded_charge.c.id.is_(None), 1),
+                else_=0,
+            )
+        ).label("unbound"),
+        func.min(transfer.c.chain_account_id).label("first_account"),
+        func.max(transfer.c.chain_account_id).label("last_account"),
+    )
+    .select_from(transfer)
+    .outerjoin(
+        _refunded_charge,
+        (_refunded_charge.c.id == transfer.c.reverses_id)
+        & (_refunded_charge.c.kind == literal_column("'charge'"))
+        & (_refunded_charge.c.request_id == transfer.c.request_id),
+    )
+    .where(is_correction)
+    .group_by(transfer.c.request_id)
+    .subquery()
+)
+_corrections = (
+    select(
+        request.c.id,
+        request.c.account_id,
+        request.c.refunded_amount,
+        request.c.adjusted_amount,
+        func.coalesce(request.c.charge_amount, 0).label("charged"),
+        func.coalesce(_by_request.c.refunded, 0).label("refunded"),
+        func.coalesce(_by_request.c.adjusted, 0).label("adjusted"),
+        func.coalesce(_by_request.c.unbound, 0).label("unbound"),
+        func.coalesce(_by_request.c.first_account, request.c.account_id).label("first_account"),
+        func.coalesce(_by_request.c.last_account, request.c.account_id).label("last_account"),
+    )
+    .outerjoin(_by_request, _by_request.c.request_id == request.c.id)
+    .where(
+        or_(request.c.refunded_amount != 0, request.c.adjusted_amount != 0, _by_request.c.request_id.is_not(None)),
+    )
+)
+_stray_corrections = select(transfer.c.id).where(is_correction, transfer.c.request_id.is_(None))
+
+
+def corrections_stay_within_their_charge(at: Snapshot) -> Checked:
+    """Check that refunds and adjustments are the sums of their transfers, and that nobody got back more than was charged."""
+    for row in at.tx.each(_corrections):
+        said, rows = (row["refunded_amount"], row["adjusted_amount"]), (row["refunded"], row["adjusted"])
+        charged, refunded, adjusted = row["charged"], row["refunded"], row["adjusted"]
+        right = said == rows and 0 <= refunded <= min(charged, charged + adjusted)
+        bound = not row["unbound"] and row["first_account"] == row["last_account"] == row["account_id"]
+        fault = f"charged {charged}, refunded and adjusted {said}, the transfers say {rows}, {row['unbound']} unbound"
+        yield row["id"], fault_unless(right and bound, fault)
+    for row in at.tx.each(_stray_corrections):
+        yield row["id"], "a correction without a request"
 
 
 # ------------------------------------------------------------------------------------------------------------ I6: chains

@@ -98,7 +98,8 @@ class Release:
 class Posting:
     """A movement of money between a workspace's account and another one; `amount_micro_usd` is above 0.
 
-    `reason` is for people. `external_ref` is unique among all transfers, so that nothing from outside is booked twice.
+    `reason` is for people, `reverses_id` the charge that a refund gives back. `external_ref` is unique among all transfers, so
+    that nothing from outside is booked twice.
     """
 
     debit: str
@@ -107,6 +108,7 @@ class Posting:
     kind: str
     reason: str = ""
     request_id: str | None = None
+    reverses_id: str | None = None
     external_ref: str | None = None
 
 
@@ -436,7 +438,7 @@ def _chained(
             "amount": one.amount_micro_usd,
             "kind": one.kind,
             "request_id": one.request_id,
-            "reverses_id": None,
+            "reverses_id": one.reverses_id,
             "external_ref": one.external_ref,
             "reason": one.reason,
             "chain_account_id": account_id,

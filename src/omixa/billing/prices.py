@@ -76,15 +76,16 @@ def _publish(tx: Transaction, model: str, prices: PriceList, today: datetime.dat
 
 def load_prices(tx: Transaction, version: str) -> PriceList:
     """Return the price list of a version. Raises InternalError when there is none."""
-    return find_prices(tx, version).prices
-
-
-def find_prices(tx: Transaction, version: str) -> PublishedPrices:
-    """Return a published version and whose it is. Raises InternalError when there is none."""
-    row = tx.first(_version, id=version)
-    if row is None:
+    found = find_prices(tx, version)
+    if found is None:
         raise InternalError(f"there is no price version {version}")
-    return _published(row)
+    return found.prices
+
+
+def find_prices(tx: Transaction, version: str) -> PublishedPrices | None:
+    """Return a published version and whose it is, or None."""
+    row = tx.first(_version, id=version)
+    return None if row is None else _published(row)
 
 
 def list_prices(tx: Transaction) -> list[PublishedPrices]:

@@ -73,7 +73,6 @@ _request = (
         request,
         workspace.c.name.label("workspace"),
         usage_record.c.usage_json,
-        usage_record.c.markup_ppm,
     )
     .join(workspace, workspace.c.id == request.c.workspace_id)
     .outerjoin(usage_record, usage_record.c.request_id == request.c.id)

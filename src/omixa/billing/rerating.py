@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
-from sqlalchemy import BigInteger, bindparam, select
+from sqlalchemy import BigInteger, Integer, bindparam, select
 
 from omixa.billing.prices import load_prices
 from omixa.billing.pricing import rate
 from omixa.domain.access import Mode
 from omixa.domain.images import Usage
 from omixa.domain.models import PriceList
-from omixa.storage.database import Transaction
+from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import request, usage_record, workspace
 
 _usage = (
@@ -31,6 +31,9 @@ _usage = (
     )
     .order_by(usage_record.c.request_id)
 )
+_usage_after = _usage.where(
+    usage_record.c.model == bindparam("model"), usage_record.c.request_id > bindparam("after")
+).limit(bindparam("limit", type_=Integer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +56,30 @@ class RatedUsage:
 
 def each_usage(tx: Transaction, mode: Mode, since_ms: int, until_ms: int) -> Iterator[RatedUsage]:
     """Give what was charged from one moment until before another, one request after the other."""
-    for row in tx.each(_usage, mode=mode, since_ms=since_ms, until_ms=until_ms):
-        yield RatedUsage(
-            request_id=row["request_id"],
-            workspace=row["workspace"],
-            account_id=row["account_id"],
-            model=row["model"],
-            usages=msgspec.json.decode(row["usage_json"], type=tuple[Usage, ...]),
-            charged_micro_usd=row["amount"],
-            markup_ppm=row["markup_ppm"],
-            price_version=row["price_version_id"],
-        )
+    yield from map(_rated, tx.each(_usage, mode=mode, since_ms=since_ms, until_ms=until_ms))
+
+
+def usage_after(
+    tx: Transaction, request_id: str, *, model: str, mode: Mode, since_ms: int, until_ms: int, limit: int
+) -> list[RatedUsage]:
+    """Return up to `limit` of a model's charges of a time, in the order of their requests, from behind one of them on."""
+    rows = tx.all(
+        _usage_after, after=request_id, model=model, mode=mode, since_ms=since_ms, until_ms=until_ms, limit=limit
+    )
+    return [_rated(row) for row in rows]
+
+
+def _rated(row: Row) -> RatedUsage:
+    return RatedUsage(
+        request_id=row["request_id"],
+        workspace=row["workspace"],
+        account_id=row["account_id"],
+        model=row["model"],
+        usages=msgspec.json.decode(row["usage_json"], type=tuple[Usage, ...]),
+        charged_micro_usd=row["amount"],
+        markup_ppm=row["markup_ppm"],
+        price_version=row["price_version_id"],
+    )
 
 
 @dataclass(frozen=True, slots=True)

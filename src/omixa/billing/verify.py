@@ -25,7 +25,9 @@ INVARIANTS: Mapping[str, Invariant] = {
     "I9": evidence.nothing_is_forgotten,
     "I10": evidence.every_cost_is_explained,
     "I11": evidence.workspaces_never_meet,
+    "corrections": invariants.corrections_stay_within_their_charge,
     "sums": evidence.days_add_up,
+    "sums of corrections": evidence.days_of_corrections_add_up,
 }
 
 

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 PRICE_FIELDS = ("model", "version", "effective_from", "status", "prices")
 DIFF_FIELDS = ("workspace", "model", "requests", "charged", "old", "new", "difference", "percent")
 MARGIN_FIELDS = (
-    *("month", "model", "provider", "requests", "charged", "cost_reported", "cost_estimated", "absorbed"),
+    *(
+        "month",
+        "model",
+        "provider",
+        "requests",
+        "charged",
+        "refunded",
+        "adjusted",
+        "cost_reported",
+        "cost_estimated",
+        "absorbed",
+    ),
     *("margin", "margin_percent", "unknown_calls"),
 )
 
@@ -194,9 +205,10 @@ def _margin(row: Margin) -> tuple[str | int, ...]:
     from omixa.gateway.receipt import format_exact
 
     costs = (row.reported_pico_usd, row.estimated_pico_usd, row.absorbed_pico_usd, row.margin_pico_usd)
-    percent = format_percent(row.margin_pico_usd, row.charged_micro_usd * PICO_PER_MICRO) or ""
+    percent = format_percent(row.margin_pico_usd, row.earned_micro_usd * PICO_PER_MICRO) or ""
     return (
-        *(row.month, row.model, row.provider, row.requests, format_usd(row.charged_micro_usd)),
+        *(row.month, row.model, row.provider, row.requests),
+        *map(format_usd, (row.charged_micro_usd, row.refunded_micro_usd, row.adjusted_micro_usd)),
         *map(format_exact, costs),
         percent,
         row.unknown_calls,

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from omixa.usage.analytics import RequestSummary
     from omixa.usage.operators import OperatorView
 
-USAGE_FIELDS = ("request", "created", "model", "operation", "state", "outcome", "images", "billed")
+USAGE_FIELDS = (
+    "request",
+    "created",
+    "model",
+    "operation",
+    "state",
+    "outcome",
+    "images",
+    "billed",
+    "refunded",
+    "adjusted",
+)
 
 
 @click.group()
@@ -51,9 +62,10 @@ def list_usage(context: Context, workspace: str, mode: Mode, limit: int, as_json
 def _usage_cells(summary: RequestSummary) -> tuple[str | int, ...]:
     images = 0 if summary.usage is None else summary.usage.images
     outcome = summary.outcome or "running"
-    billed = format_usd(summary.charged_micro_usd)
+    amounts = (summary.charged_micro_usd, summary.refunded_micro_usd, summary.adjusted_micro_usd)
     created = iso_time(summary.created_at_ms)
-    return summary.id, created, summary.model, summary.operation, summary.state, outcome, images, billed
+    what = (summary.id, created, summary.model, summary.operation, summary.state, outcome, images)
+    return *what, *map(format_usd, amounts)
 
 
 @usage.command("show")
@@ -78,6 +90,9 @@ def show_usage(context: Context, request_id: str, as_json: bool) -> None:
     click.echo(f"{view.id}  {view.model} {view.operation}, workspace {view.workspace}, {view.mode}, key {view.key_id}")
     click.echo(f"  {view.state}, outcome {view.outcome or 'running'}, held ${format_usd(view.hold_amount)}")
     click.echo(f"  billed ${format_usd(view.charge_amount or 0)}, begun {iso_time(view.created_at_ms)}")
+    if view.refunded_amount or view.adjusted_amount:
+        corrected = f"refunded ${format_usd(view.refunded_amount)}, adjusted by ${format_usd(view.adjusted_amount)}"
+        click.echo(f"  {corrected}")
     for call in view.calls:
         status = call.upstream_status or "no status"
         click.echo(f"  call {call.n}, picture {call.image_index}: {call.deployment}, {call.state}, {status}")

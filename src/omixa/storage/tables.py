@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 
@@ -123,6 +124,13 @@ transfer = Table(
     CheckConstraint("amount > 0", name="amount_is_positive"),
     CheckConstraint("debit_account_id <> credit_account_id", name="two_different_accounts"),
     UniqueConstraint("chain_account_id", "chain_seq"),
+    # The condition is repeated by the queries that use it; see `is_correction`.
+    Index(
+        "correction_by_request",
+        "request_id",
+        sqlite_where=text("kind IN ('refund', 'adjustment')"),
+        postgresql_where=text("kind IN ('refund', 'adjustment')"),
+    ),
     Index(
         "one_charge_per_request",
         "request_id",
@@ -132,6 +140,9 @@ transfer = Table(
     ),
     sqlite_with_rowid=False,
 )
+
+# Transfers that correct a charge.
+is_correction = transfer.c.kind.in_([literal_column("'refund'"), literal_column("'adjustment'")])
 
 price_version = Table(
     "price_version",
@@ -161,6 +172,9 @@ request = Table(
     Column("state", Text, nullable=False),
     Column("hold_amount", BigInteger, nullable=False),
     _amount("charge_amount", nullable=True),
+    # What was given back of the charge, and by how much re-ratings changed it, below zero in the customer's favour.
+    Column("adjusted_amount", BigInteger, nullable=False, server_default="0"),
+    Column("refunded_amount", BigInteger, nullable=False, server_default="0"),
     # Both are settled by the hold: its capture uses them whatever has changed in between.
     Column("price_version_id", Text, ForeignKey("price_version.id"), nullable=False),
     Column("markup_ppm", BigInteger, nullable=False, server_default="0"),
@@ -179,6 +193,11 @@ request = Table(
     CheckConstraint("hold_amount >= 0", name="hold_is_not_negative"),
     CheckConstraint(
         "charge_amount IS NULL OR (charge_amount >= 0 AND charge_amount <= hold_amount)", name="charge_within_hold"
+    ),
+    CheckConstraint(
+        "refunded_amount >= 0 AND refunded_amount <= COALESCE(charge_amount, 0)"
+        " AND refunded_amount <= COALESCE(charge_amount, 0) + adjusted_amount",
+        name="refunds_within_charge",
     ),
     CheckConstraint("(state = 'captured') = (charge_amount IS NOT NULL)", name="captured_has_charge"),
     CheckConstraint("(state = 'held') = (ended_at_ms IS NULL)", name="held_has_not_ended"),
@@ -264,6 +283,20 @@ usage_day = Table(
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("amount", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The same for corrections, in the day in which they were made.
+correction_day = Table(
+    "correction_day",
+    metadata,
+    Column("workspace_id", Text, ForeignKey("workspace.id"), primary_key=True),
+    Column("mode", Text, primary_key=True),
+    Column("day", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("refunded", BigInteger, nullable=False),
+    Column("adjusted", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

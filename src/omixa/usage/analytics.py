@@ -6,22 +6,23 @@ is none of the customer's business and is not in here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Integer, Select, Text, and_, bindparam, func, null, select
+from sqlalchemy import Integer, Select, Table, Text, and_, bindparam, func, null, select
 
 from omixa.domain.access import Mode
 from omixa.domain.images import Usage
 from omixa.storage.database import Row, Transaction
-from omixa.storage.tables import attempt, request, usage_day, usage_record
+from omixa.storage.tables import attempt, correction_day, is_correction, request, transfer, usage_day, usage_record
 from omixa.usage.records import add_up, decode_usages
 
 RequestState = Literal["held", "captured", "released"]
 PeriodType = Literal["day", "month"]
 Grouping = Literal["model", "key"]
+CorrectionKind = Literal["refund", "adjustment"]
 
 # Bounds for sums without a first or a last day.
 _FIRST_DAY = "0000-01-01"
@@ -32,7 +33,8 @@ _LAST_DAY = "9999-12-31"
 class RequestSummary:
     """A request in a list. A request that is not captured has charged nothing and has no usage.
 
-    `outcome` is "ok", an error's code, or None while the request runs. `usages` has one entry for each picture that arrived.
+    `outcome` is "ok", an error's code, or None while the request runs. What was refunded and adjusted leaves the charge as it
+    was; an adjustment below zero is in the customer's favour. `usages` has one entry for each picture that arrived.
     `result_expires_at_ms` is None without a result.
     """
 
@@ -44,6 +46,8 @@ class RequestSummary:
     outcome: str | None
     held_micro_usd: int
     charged_micro_usd: int
+    refunded_micro_usd: int
+    adjusted_micro_usd: int
     usages: tuple[Usage, ...]
     result_expires_at_ms: int | None
     created_at_ms: int
@@ -71,8 +75,21 @@ class AttemptStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """A refund or an adjustment of a charge. `credited_micro_usd` is below zero where the customer paid more."""
+
+    id: str
+    kind: CorrectionKind
+    credited_micro_usd: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestDetails:
-    """All that is known of a request. `exact_pico_usd` is None where nothing was charged; attempts are in their order."""
+    """All that is known of a request. `exact_pico_usd` is None where nothing was charged.
+
+    Attempts and corrections are in their order.
+    """
 
     summary: RequestSummary
     mode: Mode
@@ -82,6 +99,7 @@ class RequestDetails:
     markup_ppm: int
     expires_at_ms: int
     attempts: tuple[AttemptStep, ...]
+    corrections: tuple[Correction, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +112,21 @@ class RequestPage:
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """Sums of a period: a UTC day as 2026-11-23 or a month as 2026-11. `model` and `key_id` are None where not asked for."""
+    """Sums of a period: a UTC day as 2026-11-23 or a month as 2026-11. `model` and `key_id` are None where not asked for.
+
+    Corrections count in the period in which they were made, whenever their request was charged.
+    """
 
     period: str
     model: str | None
     key_id: str | None
-    requests: int
-    images: int
-    input_tokens: int
-    output_tokens: int
-    amount_micro_usd: int
+    requests: int = 0
+    images: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    amount_micro_usd: int = 0
+    refunded_micro_usd: int = 0
+    adjusted_micro_usd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +157,13 @@ _one = _with_usage.where(request.c.id == bindparam("request_id"))
 _attempts = select(attempt).where(attempt.c.request_id == bindparam("request_id")).order_by(attempt.c.n)
 
 
+_corrections = (
+    select(transfer)
+    .where(is_correction, transfer.c.request_id == bindparam("request_id"))
+    .order_by(transfer.c.chain_seq)
+)
+
+
 def _filter(name: str) -> Any:
     """Return a condition that holds for every row when the parameter is None."""
     value = bindparam(name, type_=Text)
@@ -162,6 +192,7 @@ def find_request(tx: Transaction, workspace_id: str, mode: Mode, request_id: str
         markup_ppm=row["markup_ppm"],
         expires_at_ms=row["expires_at_ms"],
         attempts=tuple(_step(step) for step in tx.all(_attempts, request_id=request_id)),
+        corrections=tuple(_correction(made) for made in tx.all(_corrections, request_id=request_id)),
     )
 
 
@@ -201,6 +232,8 @@ def _summary(row: Row) -> RequestSummary:
         outcome=row["outcome"],
         held_micro_usd=row["hold_amount"],
         charged_micro_usd=row["charge_amount"] or 0,
+        refunded_micro_usd=row["refunded_amount"],
+        adjusted_micro_usd=row["adjusted_amount"],
         usages=() if row["usage_json"] is None else decode_usages(row["usage_json"]),
         result_expires_at_ms=row["result_expires_at_ms"],
         created_at_ms=row["created_at_ms"],
@@ -220,6 +253,16 @@ def _step(row: Row) -> AttemptStep:
         sent_at_ms=row["sent_at_ms"],
         ended_at_ms=row["ended_at_ms"],
     )
+
+
+def _correction(row: Row) -> Correction:
+    return Correction(row["id"], row["kind"], _credited(row), row["at_ms"])
+
+
+def _credited(row: Row) -> int:
+    """Return what a transfer adds to the workspace's account."""
+    amount: int = row["amount"]
+    return amount if row["credit_account_id"] == row["chain_account_id"] else -amount
 
 
 # ---------------------------------------------------------------------------------------------------------------- results
@@ -261,25 +304,33 @@ _TOTALS = ("requests", "images", "input_tokens", "output_tokens", "amount")
 _PERIOD_CHARS: Mapping[PeriodType, int] = {"day": len("2026-11-23"), "month": len("2026-11")}
 
 
-def _sums(period_type: PeriodType, by_model: bool, by_key: bool) -> Select[Any]:
-    period = func.substr(usage_day.c.day, 1, _PERIOD_CHARS[period_type]).label("period")
-    groups = [usage_day.c.model] * by_model + [usage_day.c.key_id] * by_key
+def _sums(days: Table, names: Sequence[str], period_type: PeriodType, by_model: bool, by_key: bool) -> Select[Any]:
+    period = func.substr(days.c.day, 1, _PERIOD_CHARS[period_type]).label("period")
+    groups = [days.c.model] * by_model + [days.c.key_id] * by_key
     blank = [null().label("model")] * (not by_model) + [null().label("key_id")] * (not by_key)
-    totals = [func.sum(usage_day.c[name]).label(name) for name in _TOTALS]
+    totals = [func.sum(days.c[name]).label(name) for name in names]
     condition = and_(
-        usage_day.c.workspace_id == bindparam("workspace_id"),
-        usage_day.c.mode == bindparam("mode"),
-        usage_day.c.day.between(bindparam("since"), bindparam("until")),
+        days.c.workspace_id == bindparam("workspace_id"),
+        days.c.mode == bindparam("mode"),
+        days.c.day.between(bindparam("since"), bindparam("until")),
     )
     return select(period, *groups, *blank, *totals).where(condition).group_by(period, *groups).order_by(period, *groups)
 
 
-_SUMS: Mapping[tuple[PeriodType, bool, bool], Select[Any]] = {
-    (period_type, by_model, by_key): _sums(period_type, by_model, by_key)
-    for period_type in _PERIOD_CHARS
-    for by_model in (False, True)
-    for by_key in (False, True)
-}
+def _every_way(days: Table, names: Sequence[str]) -> Mapping[tuple[PeriodType, bool, bool], Select[Any]]:
+    """Return the sums of a table for every period and grouping."""
+    return {
+        (period_type, by_model, by_key): _sums(days, names, period_type, by_model, by_key)
+        for period_type in _PERIOD_CHARS
+        for by_model in (False, True)
+        for by_key in (False, True)
+    }
+
+
+_SUMS = _every_way(usage_day, _TOTALS)
+_CORRECTIONS = _every_way(correction_day, ("refunded", "adjusted"))
+# Period, model and key of a sum.
+_Group = tuple[str, str | None, str | None]
 
 
 def rollups(
@@ -297,23 +348,22 @@ def rollups(
     `since` and `until` are days such as 2026-11-23; both belong to the range. A month that lies partly outside counts the
     days inside.
     """
-    rows = tx.all(
-        _SUMS[period_type, "model" in by, "key" in by],
-        workspace_id=workspace_id,
-        mode=mode,
-        since=since or _FIRST_DAY,
-        until=until or _LAST_DAY,
-    )
-    return [
-        Rollup(
-            period=row["period"],
-            model=row["model"],
-            key_id=row["key_id"],
+    days = {"since": since or _FIRST_DAY, "until": until or _LAST_DAY}
+    found: dict[_Group, Rollup] = {}
+    for row in tx.all(_SUMS[period_type, "model" in by, "key" in by], workspace_id=workspace_id, mode=mode, **days):
+        group = row["period"], row["model"], row["key_id"]
+        found[group] = Rollup(
+            *group,
             requests=int(row["requests"]),
             images=int(row["images"]),
             input_tokens=int(row["input_tokens"]),
             output_tokens=int(row["output_tokens"]),
             amount_micro_usd=int(row["amount"]),
         )
-        for row in rows
-    ]
+    for row in tx.all(
+        _CORRECTIONS[period_type, "model" in by, "key" in by], workspace_id=workspace_id, mode=mode, **days
+    ):
+        group = row["period"], row["model"], row["key_id"]
+        sums = found.get(group) or Rollup(*group)
+        found[group] = replace(sums, refunded_micro_usd=int(row["refunded"]), adjusted_micro_usd=int(row["adjusted"]))
+    return [found[group] for group in sorted(found, key=lambda group: (group[0], group[1] or "", group[2] or ""))]

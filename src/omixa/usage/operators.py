@@ -42,6 +42,8 @@ class OperatorView:
     outcome: str | None
     hold_amount: int
     charge_amount: int | None
+    refunded_amount: int
+    adjusted_amount: int
     created_at_ms: int
     ended_at_ms: int | None
     calls: tuple[ProviderCallRow, ...]

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, select, update
 
 from omixa.domain.access import Mode
 from omixa.domain.ids import new_id
 from omixa.domain.images import Usage
 from omixa.storage.database import Transaction
 from omixa.storage.statements import insert_into
-from omixa.storage.tables import attempt, usage_day, usage_record
+from omixa.storage.tables import attempt, correction_day, request, usage_day, usage_record
 
 AttemptState = Literal["ok", "failed_free", "failed_billed", "unknown", "superseded"]
 CostBasis = Literal["reported", "estimated", "none"]
@@ -226,6 +226,33 @@ def _sums_by_day(
             amount=record.amount_micro_usd,
         )
     return dict(sorted(sums.items()))
+
+
+_of_day = tuple(
+    correction_day.c[name] == bindparam(f"key_{name}") for name in ("workspace_id", "mode", "day", "model", "key_id")
+)
+_add_correction = (
+    update(correction_day)
+    .where(*_of_day)
+    .values(
+        refunded=correction_day.c.refunded + bindparam("more_refunded"),
+        adjusted=correction_day.c.adjusted + bindparam("more_adjusted"),
+    )
+)
+_insert_correction_day = insert_into(correction_day)
+_corrected_request = select(request.c.workspace_id, request.c.mode, request.c.model, request.c.key_id).where(
+    request.c.id == bindparam("request_id")
+)
+
+
+def record_correction(tx: Transaction, request_id: str, *, refunded: int = 0, adjusted: int = 0) -> None:
+    """Add a refund or an adjustment to today's sums. The caller's transaction holds the request's row."""
+    owner = tx.first(_corrected_request, request_id=request_id)
+    assert owner is not None, "what was corrected exists"
+    day = {**owner, "day": day_of(tx.now_ms())}
+    keys = {f"key_{name}": value for name, value in day.items()}
+    if not tx.execute(_add_correction, more_refunded=refunded, more_adjusted=adjusted, **keys):
+        tx.execute(_insert_correction_day, refunded=refunded, adjusted=adjusted, **day)
 
 
 def encode_usages(usages: Sequence[Usage]) -> str:
