@@ -4,7 +4,7 @@ OmixaError
 ├─ CallerError            the caller must act or wait; never fails over, never charged
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
-│  ├─ Unauthenticated 401 · InsufficientFunds 402 · PriceAboveCap 402 · Forbidden 403
+│  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · PriceAboveCap 402 · Forbidden 403
 │  ├─ Conflict 409 (RequestInProgress · PriceChanged) · Gone 410
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
@@ -145,6 +145,16 @@ class Unauthenticated(CallerError):
     type = "authentication_error"
     default_code = "invalid_api_key"
     further_codes: ClassVar[Mapping[str, str]] = {"missing_api_key": "The request has no bearer key."}
+
+
+class BadSignature(Unauthenticated):
+    """The key takes signed requests only, and this one's signature is missing, too old, or of another request."""
+
+    default_code = "invalid_signature"
+    further_codes: ClassVar[Mapping[str, str]] = {
+        "missing_signature": "The key takes signed requests only, and this one has no signature.",
+        "signature_expired": "The request's timestamp is more than 300 seconds from the server's time.",
+    }
 
 
 class InsufficientFunds(CallerError):

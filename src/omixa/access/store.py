@@ -27,6 +27,7 @@ class KeyRow:
     name: str
     last4: str
     models: tuple[str, ...] | None
+    requires_signature: bool
     created_at_ms: int
     revoked_at_ms: int | None
 
@@ -79,7 +80,8 @@ def set_markup(tx: Transaction, workspace_id: str, markup_ppm: int) -> int:
 
 
 _insert_key = insert_into(
-    api_key, "id", "workspace_id", "mode", "name", "digest", "last4", "models_json", "created_at_ms"
+    api_key,
+    *("id", "workspace_id", "mode", "name", "digest", "last4", "models_json", "requires_signature", "created_at_ms"),
 )
 _key_columns = (
     api_key.c.id,
@@ -88,6 +90,7 @@ _key_columns = (
     api_key.c.name,
     api_key.c.last4,
     api_key.c.models_json,
+    api_key.c.requires_signature,
     api_key.c.created_at_ms,
     api_key.c.revoked_at_ms,
 )
@@ -106,6 +109,7 @@ _principal = (
         account.c.id.label("account_id"),
         api_key.c.mode,
         api_key.c.models_json,
+        api_key.c.requires_signature,
         workspace.c.markup_ppm,
     )
     .join(workspace, workspace.c.id == api_key.c.workspace_id)
@@ -115,7 +119,15 @@ _principal = (
 
 
 def insert_key(
-    tx: Transaction, *, workspace_id: str, mode: Mode, name: str, digest: str, last4: str, models: Sequence[str] | None
+    tx: Transaction,
+    *,
+    workspace_id: str,
+    mode: Mode,
+    name: str,
+    digest: str,
+    last4: str,
+    models: Sequence[str] | None,
+    requires_signature: bool = False,
 ) -> str:
     """Store a new key's digest and return the key's id."""
     identifier = new_id("key")
@@ -128,6 +140,7 @@ def insert_key(
         digest=digest,
         last4=last4,
         models_json=None if models is None else msgspec.json.encode(models).decode(),
+        requires_signature=int(requires_signature),
         created_at_ms=tx.now_ms(),
     )
     return identifier
@@ -147,6 +160,7 @@ def find_principal(tx: Transaction, digest: str) -> Principal | None:
         mode=row["mode"],
         models=None if models is None else frozenset(model.lower() for model in models),
         markup_ppm=row["markup_ppm"],
+        requires_signature=bool(row["requires_signature"]),
     )
 
 
@@ -161,6 +175,7 @@ def list_keys(tx: Transaction, workspace_name: str | None) -> list[KeyRow]:
             name=row["name"],
             last4=row["last4"],
             models=_models(row),
+            requires_signature=bool(row["requires_signature"]),
             created_at_ms=row["created_at_ms"],
             revoked_at_ms=row["revoked_at_ms"],
         )

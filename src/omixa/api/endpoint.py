@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from omixa.api.errors import error_body, error_headers
 from omixa.api.exchange import Exchange
 from omixa.api.operation import Operation
+from omixa.api.signing import require_signature
 from omixa.domain.ids import new_id
 from omixa.errors import ClientGone, InternalError, OmixaError, Unauthenticated
 from omixa.services import Services
@@ -32,6 +33,8 @@ class Endpoint:
                 exchange.principal = await self._services.workspaces.authenticate(
                     _bearer(exchange), spends=self._operation.spends
                 )
+                if exchange.principal.requires_signature:
+                    await require_signature(exchange, self._services)
             await self._operation.handler(exchange, self._services)
         except ClientGone:
             return

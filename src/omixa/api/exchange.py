@@ -25,6 +25,7 @@ class Exchange:
         # False while bytes of the body may still come, so that the connection cannot carry another request.
         self.body_complete = scope["method"] in ("GET", "HEAD")
         self._principal: Principal | None = None
+        self._kept_body: bytes | None = None
         self._receive = receive
         self._send = send
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -52,6 +53,13 @@ class Exchange:
         self._principal = principal
 
     @property
+    def target(self) -> bytes:
+        """Return the path and, behind a question mark, the query, as they stand in the request line."""
+        query: bytes = self.scope["query_string"]
+        path: bytes = self.scope["raw_path"]
+        return path + b"?" + query if query else path
+
+    @property
     def path_parameters(self) -> dict[str, Any]:
         """Return what the route found in the path."""
         parameters: dict[str, Any] = self.scope["path_params"]
@@ -65,6 +73,10 @@ class Exchange:
 
     async def read_body(self, *, limit: int, timeout_s: float, lease: ByteLease) -> bytes:
         """Return the whole body. Raises TooLarge, RequestTimeout, Overloaded, or InvalidRequest when it is cut short."""
+        if self._kept_body is not None:
+            body, self._kept_body = self._kept_body, None
+            lease.take(len(body))
+            return body
         announced = self._content_length()
         if announced is not None and announced > limit:
             raise _too_large(limit)
@@ -77,6 +89,10 @@ class Exchange:
         if announced is not None and len(body) != announced:
             raise InvalidRequest("The body is shorter than its Content-Length says.", code="truncated_body")
         return body
+
+    def keep_body(self, body: bytes) -> None:
+        """Keep a body that was read early for whoever reads it next."""
+        self._kept_body = body
 
     async def _read_pieces(self, limit: int, lease: ByteLease) -> list[bytes]:
         pieces: list[bytes] = []

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from omixa import __version__
+from omixa.access.signatures import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from omixa.api import shapes
 from omixa.api.errors import error_body
 from omixa.api.examples import REQUEST_ID, example_answer, example_request, example_stream
@@ -32,6 +33,10 @@ DESCRIPTION = """
 One request in, pictures and an exact receipt out. The paths below `/api/v1` answer as OpenAI's Images API does, so its clients
 work unchanged; what is Omixa's own stands in the object `omixa` and in headers. Amounts of money are decimal strings in US
 dollars. New fields may be added to answers at any time.
+"""
+KEY_DESCRIPTION = f"""
+A test key runs the same path on the simulator and spends play money. A key made with --require-signature also needs the headers
+{TIMESTAMP_HEADER}, Unix seconds, and {SIGNATURE_HEADER}, sha256= and the HMAC-SHA-256 of timestamp.METHOD.path.body.
 """
 _REFERENCE = "#/components/schemas/{name}"
 _JSON = "application/json"
@@ -140,7 +145,7 @@ def openapi_document(operations: Sequence[Operation], catalogue: Catalogue) -> J
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "omx_live_… or omx_test_…",
-                    "description": "A test key runs the same path on the simulator and spends play money.",
+                    "description": _one_line(KEY_DESCRIPTION),
                 }
             },
         },

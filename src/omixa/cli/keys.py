@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from omixa.access.store import KeyRow
     from omixa.services import BackOffice
 
-KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "created", "revoked")
+KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "signed", "created", "revoked")
 
 
 @click.group()
@@ -29,20 +29,41 @@ def keys() -> None:
 )
 @click.option("--name", default="", help="What the key is for.")
 @click.option("--model", "models", multiple=True, help="Allow only this model; may be repeated. Default: every model.")
+@click.option("--require-signature", is_flag=True, help="Refuse requests that are not signed; see docs/signing.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print the key with its id as JSON.")
 @click.pass_obj
-def create_key(context: Context, workspace: str, mode: Mode, name: str, models: tuple[str, ...], as_json: bool) -> None:
-    """Create a key and print it. It is shown this once and stored nowhere."""
+def create_key(
+    context: Context,
+    workspace: str,
+    mode: Mode,
+    name: str,
+    models: tuple[str, ...],
+    require_signature: bool,
+    as_json: bool,
+) -> None:
+    """Create a key and print it. It is shown this once and stored nowhere.
+
+    With --require-signature, a second line is the secret with which its requests are signed.
+    """
 
     async def work(office: BackOffice) -> None:
         allowed = [office.catalogue.resolve(model).id for model in models] or None
         key_id, secret = await office.workspaces.create_key(
-            workspace=workspace, mode=mode, name=name, models=allowed, actor=actor()
+            workspace=workspace,
+            mode=mode,
+            name=name,
+            models=allowed,
+            actor=actor(),
+            requires_signature=require_signature,
         )
+        secrets = {"key": secret.reveal()}
+        if require_signature:
+            secrets["signing_secret"] = office.workspaces.signing_secret(key_id).reveal()
         if as_json:
-            print_json({"id": key_id, "key": secret.reveal(), "workspace": workspace, "mode": mode, "models": allowed})
+            print_json({"id": key_id, **secrets, "workspace": workspace, "mode": mode, "models": allowed})
         else:
-            click.echo(secret.reveal())
+            for text in secrets.values():
+                click.echo(text)
 
     context.run(work)
 
@@ -63,7 +84,9 @@ def list_keys(context: Context, workspace: str | None, as_json: bool) -> None:
 def _key_cells(row: KeyRow) -> tuple[str, ...]:
     models = "all" if row.models is None else " ".join(row.models)
     revoked = "" if row.revoked_at_ms is None else iso_time(row.revoked_at_ms)
-    return row.id, row.workspace, row.mode, row.name, row.last4, models, iso_time(row.created_at_ms), revoked
+    signed = "required" if row.requires_signature else ""
+    created = iso_time(row.created_at_ms)
+    return row.id, row.workspace, row.mode, row.name, row.last4, models, signed, created, revoked
 
 
 @keys.command("revoke")

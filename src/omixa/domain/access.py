@@ -41,6 +41,7 @@ class Principal:
     """An authenticated key: whose money it spends, in which mode, and which models it may call (None: every model).
 
     `markup_ppm` is what the workspace pays above the price lists in parts per million, a discount below zero.
+    `requires_signature` says that requests with this key must be signed.
     """
 
     workspace_id: str
@@ -50,6 +51,7 @@ class Principal:
     mode: Mode
     models: frozenset[str] | None
     markup_ppm: int = 0
+    requires_signature: bool = False
 
     def may_call(self, model_id: str) -> bool:
         """Tell whether the key is allowed to call a model. Names compare without case."""

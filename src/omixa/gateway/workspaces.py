@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from omixa.access import keys, store
+from omixa.access import keys, signatures, store
 from omixa.access.store import KeyRow, WorkspaceRow
 from omixa.billing import ledger
 from omixa.billing.ledger import Balance
@@ -72,7 +72,14 @@ class Workspaces:
             del self._known[digest]
 
     async def create_key(
-        self, *, workspace: str, mode: Mode, name: str, models: Sequence[str] | None, actor: str
+        self,
+        *,
+        workspace: str,
+        mode: Mode,
+        name: str,
+        models: Sequence[str] | None,
+        actor: str,
+        requires_signature: bool = False,
     ) -> tuple[str, Secret]:
         """Create a key, and its workspace where that is missing. Returns the key's id and, this once, the key."""
         key = keys.generate_key(mode)
@@ -87,17 +94,23 @@ class Workspaces:
                 digest=key.digest(self._pepper),
                 last4=key.last4,
                 models=models,
+                requires_signature=requires_signature,
             )
             details = {
                 "workspace": workspace,
                 "mode": mode,
                 "name": name,
                 "models": None if models is None else list(models),
+                "requires_signature": requires_signature,
             }
             store.audit(tx, actor=actor, action="key.created", target=key_id, details=details)
             return key_id
 
         return await self._database.write(operation), key.secret
+
+    def signing_secret(self, key_id: str) -> Secret:
+        """Return the secret with which requests of a key are signed."""
+        return signatures.signing_secret(self._pepper, key_id)
 
     async def list_keys(self, workspace: str | None) -> list[KeyRow]:
         """Return the keys of a workspace, or all."""

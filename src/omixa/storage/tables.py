@@ -72,6 +72,8 @@ api_key = Table(
     Column("digest", Text, nullable=False, unique=True),
     Column("last4", Text, nullable=False),
     Column("models_json", Text),
+    # 1 for a key that takes signed requests only. The signing secret is derived from the pepper and the id.
+    Column("requires_signature", Integer, nullable=False, server_default="0"),
     _time("created_at_ms"),
     _time("revoked_at_ms", nullable=True),
     _one_of("mode", "live", "test"),
