@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omixa.billing.verify import Finding, verify
-from omixa.config import Settings
+from omixa.config import SQLITE, DatabaseAddress, Settings
 from omixa.services import BackOffice, open_back_office
 from tests.support.servers import SIMULATOR_API_KEY, Simulator
 
@@ -90,9 +90,12 @@ def _server(command: Sequence[str], variables: dict[str, str]) -> Iterator[Serve
 
 
 @contextlib.contextmanager
-def serving(data_dir: Path, provider_url: str, *, max_file_bytes: int | None = None) -> Iterator[ServerProcess]:
+def serving(
+    data_dir: Path, provider_url: str, *, database: str = SQLITE, max_file_bytes: int | None = None
+) -> Iterator[ServerProcess]:
     """Run `omixa serve` with live keys on a provider. No file may grow beyond `max_file_bytes`."""
     variables = {
+        "OMIXA_DATABASE": database,
         "OMIXA_FOUNDRY_ENDPOINT": provider_url,
         "OMIXA_FOUNDRY_API_KEY": SIMULATOR_API_KEY,
         "OMIXA_SHUTDOWN_GRACE_S": "5",
@@ -109,7 +112,7 @@ def simulating() -> Iterator[Simulator]:
         yield Simulator(port=server.port)
 
 
-def open_account(data_dir: Path, credit_micro_usd: int) -> str:
+def open_account(data_dir: Path, credit_micro_usd: int, *, database: str = SQLITE) -> str:
     """Create a live key with credit in a data directory that no server uses yet."""
 
     async def work(office: BackOffice) -> str:
@@ -123,28 +126,32 @@ def open_account(data_dir: Path, credit_micro_usd: int) -> str:
         return secret.reveal()
 
     async def main() -> str:
-        async with open_back_office(Settings(data_dir=str(data_dir))) as office:
+        async with open_back_office(_settings(data_dir, database)) as office:
             return await work(office)
 
     return asyncio.run(main())
 
 
-def findings(data_dir: Path) -> tuple[Finding, ...]:
+def _settings(data_dir: Path, database: str) -> Settings:
+    return Settings(data_dir=str(data_dir), database=DatabaseAddress(database))
+
+
+def findings(data_dir: Path, *, database: str = SQLITE) -> tuple[Finding, ...]:
     """Return what is wrong with the ledger of a data directory, also beside a running server."""
 
     async def main() -> tuple[Finding, ...]:
-        async with open_back_office(Settings(data_dir=str(data_dir))) as office:
+        async with open_back_office(_settings(data_dir, database)) as office:
             found = await office.database.read(lambda tx: verify(tx, result_exists=office.blobs.has))
             return found.findings
 
     return asyncio.run(main())
 
 
-def run_omixa(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
+def run_omixa(*arguments: str, data_dir: Path, database: str = SQLITE) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "omixa", "--data", str(data_dir), *arguments],
-        env=_environment({}),
+        env=_environment({"OMIXA_DATABASE": database}),
         capture_output=True,
         text=True,
         check=False,

@@ -193,12 +193,15 @@ def _models(row: Row) -> tuple[str, ...] | None:
     return None if text is None else msgspec.json.decode(text, type=tuple[str, ...])
 
 
+# Where several processes write, the first entry's lock is the whole log's: who has it reads the last entry and continues it.
+_lock_audit = select(audit_log.c.seq).order_by(audit_log.c.seq).limit(1).with_for_update()
 _audit_head = select(audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
 _insert_audit = insert_into(audit_log, "actor", "action", "target", "details_json", "prev_hash", "hash", "at_ms")
 
 
 def audit(tx: Transaction, *, actor: str, action: str, target: str, details: Row) -> None:
     """Write down who did what, in the transaction that does it. Details must hold no secret."""
+    tx.first(_lock_audit)
     head = tx.first(_audit_head)
     entry: dict[str, object] = {
         "actor": actor,

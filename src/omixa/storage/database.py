@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,9 @@ COMPANY_WAIT_S = 0.0005
 READ_THREADS = 4
 # Rows that `Transaction.each` has in memory at a time.
 ROWS_AT_A_TIME = 500
+# How often a group is run whose locks another writer's crossed, and how long it waits at most before it is run again.
+MAX_RUNS = 5
+MAX_CONFLICT_PAUSE_S = 0.05
 # Between questions what became of a commit whose answer was lost.
 MIN_PAUSE_S = 0.05
 MAX_PAUSE_S = 1.0
@@ -378,12 +382,18 @@ class Database:
         if self._failed:
             self._fail_group(group, None)
             return
-        try:
-            if not self._run_together(connection, group):
-                self._run_apart(connection, group)
-        except BaseException as error:  # noqa: BLE001 - whatever happened, nobody in the group may be told that it worked
-            self._abandon(connection)
-            self._fail_group(group, error)
+        for run in range(1, MAX_RUNS + 1):
+            try:
+                if not self._run_together(connection, group):
+                    self._run_apart(connection, group)
+            except BaseException as error:  # noqa: BLE001 - whatever happened, nobody in the group may be told that it worked
+                self._abandon(connection)
+                if run < MAX_RUNS and self.backend.is_conflict(error):
+                    # Those who met once would meet again if both came back at the same moment.
+                    time.sleep(random.uniform(0, MAX_CONFLICT_PAUSE_S))  # noqa: S311 - nothing secret
+                    continue
+                self._fail_group(group, error)
+            return
 
     def _run_together(self, connection: Connection, group: Sequence[_Write]) -> bool:
         """Run a group without savepoints, which is what nearly always works; return False when it has to be run apart."""
