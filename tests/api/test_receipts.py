@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import dataclasses
 import hashlib
 import itertools
 import json
 import re
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,6 +26,8 @@ from omixa.api import shapes
 from omixa.api.receipt_check import differences, transfer_hash
 from omixa.api.receipt_pdf import receipt_pdf
 from omixa.api.receipt_text import receipt_text
+from omixa.billing.receipts import read_receipt
+from omixa.gateway.corrections import Corrections
 from tests.api.test_account import hold, release
 from tests.support.commands import Omixa
 from tests.support.document import Document
@@ -161,6 +165,56 @@ def test_what_is_above_the_hold_is_the_operators(live: httpx.Client, foundry: Si
     assert Decimal(0) <= price - Decimal(told["exact_amount"]) < Decimal(told["rounded_to"])
     text = fetch(live, told["request_id"], format="text").text
     assert re.search(rf"^Above the hold, borne by the operator +-{told['absorbed_amount']}$", text, re.MULTILINE)
+
+
+REASON = "Возврат: the kite was green, (not) red & said so < twice " + "x" * 200
+
+
+def test_corrections_are_entries_of_their_own(live: httpx.Client, gateway: Gateway) -> None:
+    request_id = made(live)["request_id"]
+    before = receipt(live, request_id)
+    assert (before["refunded_amount"], before["paid_amount"]) == (ZERO, before["billed_amount"])
+    assert "Corrections" not in fetch(live, request_id, format="text").text
+    for amount in (10_000, None):
+        gateway.call(
+            lambda services, amount=amount: Corrections(services.database).refund(
+                request_id, amount_micro_usd=amount, reason=REASON, key=None, actor="test"
+            )
+        )
+    after = receipt(live, request_id)
+    assert (after["billed_amount"], after["refunded_amount"]) == (before["billed_amount"], before["billed_amount"])
+    assert (after["paid_amount"], after["adjusted_amount"]) == (ZERO, ZERO)
+    assert after["transfers"][:1] == before["transfers"]
+    assert [entry["kind"] for entry in after["transfers"]] == ["charge", "refund", "refund"]
+    read = msgspec.convert(after, shapes.RequestReceipt)
+    assert [transfer_hash(entry) for entry in read.transfers] == [entry.hash for entry in read.transfers]
+    text = fetch(live, request_id, format="text").text
+    assert re.search(rf"^Refunded +-{before['billed_amount']}$", text, re.MULTILINE)
+    assert text.count(REASON) == 2
+    drawn = pdf_text(fetch(live, request_id, format="pdf").content)
+    assert "???????: the kite was green, (not) red & said so < twice" in drawn
+    assert all(entry["hash"] in drawn for entry in after["transfers"])
+
+
+def test_an_adjustment_has_its_direction(live: httpx.Client, gateway: Gateway) -> None:
+    """By the rows alone: what leaves the account makes the request dearer, what comes back cheaper."""
+    request_id = made(live)["request_id"]
+    stored = gateway.call(lambda services: services.database.read(lambda tx: read_receipt(tx, request_id)))
+    assert stored is not None
+    (charge,) = stored.transfers
+    account, revenue = charge["debit_account_id"], charge["credit_account_id"]
+    rows = [
+        {"kind": kind, "amount": amount, "debit_account_id": debit, "chain_account_id": account}
+        for kind, amount, debit in [
+            ("charge", 500, account),
+            ("adjustment", 30, account),
+            ("adjustment", 70, revenue),
+            ("refund", 100, revenue),
+        ]
+    ]
+    made_of = dataclasses.replace(stored, transfers=tuple(rows))
+    assert (made_of.adjusted, made_of.refunded) == (-40, 100)
+    assert [len(made_of.as_of(count).transfers) for count in (0, 1, 3, 9)] == [1, 1, 3, 4]
 
 
 def test_who_may_see_it(
@@ -379,6 +433,19 @@ def test_a_forged_receipt_is_refused(filed: tuple[Omixa, dict[str, dict[str, Any
     unknown = told["charged"] | {"request_id": "req_01kc7m9e5x2v8q4t6w0y3z1b9d"}
     done = omixa.run("receipts", "verify", _file(omixa, unknown))
     assert (done.returncode, "knows no request" in done.stdout) == (1, True)
+
+
+def test_a_receipt_from_before_a_refund_is_confirmed_and_the_refund_told(
+    filed: tuple[Omixa, dict[str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    omixa, told = filed
+    shutil.copytree(omixa.directory / "data", tmp_path / "data")
+    later = omixa.with_variables(OMIXA_DATA_DIR=str(tmp_path / "data"))
+    later("refunds", "create", told["charged"]["request_id"], "--amount", "0.01", "--reason", "it was green")
+    said = later("receipts", "verify", _file(omixa, told["charged"]))
+    assert "It was corrected 1 times since: fetch its receipt again." in said
+    bare = told["charged"] | {"transfers": []}
+    assert "transfers is 0 entries" in later.run("receipts", "verify", _file(omixa, bare)).stdout
 
 
 @pytest.mark.parametrize("text", ["", "{}", "%PDF-1.4", '{"object":"receipt","billed_amount":0.0339}', "[1]", "\udcff"])

@@ -1,6 +1,7 @@
 """A receipt as a PDF of A4 pages, equal to the byte each time it is made.
 
-Uses the fonts that every PDF reader has: names on a receipt are plain ASCII, and nothing has to be registered or embedded.
+Uses the fonts that every PDF reader has, so that nothing has to be registered or embedded. They are Latin: other letters, which
+only the reason of a correction can have, become question marks here and are whole in the other forms.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def _facts(table: Table, width: float, body: Any) -> Any:
 
 def _set(value: str) -> str:
     """Return a value as markup; hashes are set in a face whose digits are easy to compare."""
-    text = escape(value)
+    text = escape(value.encode("cp1252", "replace").decode("cp1252"))
     return f'<font face="Courier" size="{_HASH_PT}">{text}</font>' if len(value) == _HASH_CHARS else text
 
 
@@ -144,8 +145,8 @@ def _figures(table: Table, width: float, body: Any) -> Any:
     words = max((column for column in range(last + 1) if column not in table.figures), key=natural.__getitem__)
     natural[words] = width - sum(natural) + natural[words]
     rows: list[list[Any]] = [list(table.header)]
-    for row in table.rows:
-        wraps = not spans(row)
+    for number, row in enumerate(table.rows):
+        wraps = number not in table.totals and not spans(row)
         rows.append(
             [Paragraph(escape(cell), body) if wraps and column == words else cell for column, cell in enumerate(row)]
         )

@@ -32,6 +32,7 @@ def sheet(receipt: shapes.RequestReceipt) -> list[Table]:
         _request(receipt),
         _price(receipt),
         _hold(receipt),
+        *_corrections(receipt),
         _attempts(receipt),
         *(_transfer(transfer, receipt) for transfer in receipt.transfers),
     ]
@@ -94,6 +95,17 @@ def _hold(receipt: shapes.RequestReceipt) -> Table:
     return Table("Hold", ("Step", f"Amount, {receipt.currency}"), rows, frozenset({1}))
 
 
+def _corrections(receipt: shapes.RequestReceipt) -> list[Table]:
+    if len(receipt.transfers) <= 1:
+        return []
+    rows = [("Charged", receipt.billed_amount), ("Adjusted to other prices", receipt.adjusted_amount)]
+    if parse_usd(receipt.refunded_amount):
+        rows.append(("Refunded", f"-{receipt.refunded_amount}"))
+    rows.append(("Paid in the end", receipt.paid_amount))
+    header = ("Step", f"Amount, {receipt.currency}")
+    return [Table("Corrections", header, rows, frozenset({1}), frozenset({len(rows) - 1}))]
+
+
 def _attempts(receipt: shapes.RequestReceipt) -> Table:
     rows: list[tuple[str, ...]] = [
         (
@@ -118,6 +130,7 @@ def _transfer(transfer: shapes.ReceiptTransfer, receipt: shapes.RequestReceipt) 
         ("Transfer", f"{transfer.id}, {transfer.kind} of {transfer.amount} {receipt.currency}"),
         ("From", transfer.debit_account),
         ("To", transfer.credit_account),
+        *([("Reason", " ".join(transfer.reason.split()))] if transfer.reason else []),
         ("Recorded", _time(transfer.recorded_at)),
         ("Place in chain", f"{transfer.chain_seq:,} of account {transfer.chain_account}"),
         ("Hash before", transfer.prev_hash),

@@ -507,9 +507,16 @@ class RequestReceipt(Shape, tag_field="object", tag="receipt"):
     billed_amount: Amount
     released_amount: Annotated[Amount, Meta(description="What was given back of the hold.")]
     absorbed_amount: Annotated[Amount, Meta(description="The part of the price above the hold: the operator bears it.")]
+    refunded_amount: Annotated[Amount, Meta(description="What was given back of the charge.")]
+    adjusted_amount: Annotated[
+        Amount, Meta(description="What later re-ratings added to the charge; below zero it was credited.")
+    ]
+    paid_amount: Annotated[Amount, Meta(description="What the request cost in the end.")]
     attempts: list[ReceiptCall]
     cost_amount: Annotated[ExactAmount, Meta(description="What all attempts cost the operator.")]
-    transfers: Annotated[list[ReceiptTransfer], Meta(description="Empty where nothing was charged.")]
+    transfers: Annotated[
+        list[ReceiptTransfer], Meta(description="The charge and its corrections; empty where nothing was charged.")
+    ]
 
 
 class RequestList(Shape, tag_field="object", tag="list"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +17,7 @@ from omixa.domain.images import Usage
 from omixa.domain.models import PriceList
 from omixa.storage.chain import GENESIS_HASH
 from omixa.storage.database import Row, Transaction
-from omixa.storage.tables import account, attempt, request, transfer, usage_record, workspace
+from omixa.storage.tables import account, attempt, is_correction, request, transfer, usage_record, workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class Receipt:
     """A request that has ended. Amounts are micro-USD, times Unix milliseconds.
 
     `charge` is None for a request that was released: it cost nothing. `billed` is the charge or, if lower, the hold.
-    `transfers` are the rows of the ledger that moved money for it: the charge, none where there is nothing to pay.
+    `transfers` are the rows of the ledger that moved money for it: the charge, none where there is nothing to pay, then
+    refunds and adjustments in their order.
     """
 
     request_id: str
@@ -61,6 +62,24 @@ class Receipt:
     charge: Charge | None
     calls: tuple[Call, ...]
     transfers: tuple[Row, ...]
+
+    @property
+    def refunded(self) -> int:
+        """Return what was given back of the charge."""
+        return sum(row["amount"] for row in self.transfers if row["kind"] == "refund")
+
+    @property
+    def adjusted(self) -> int:
+        """Return what re-ratings added to the charge; below zero it was credited."""
+        adjustments = [row for row in self.transfers if row["kind"] == "adjustment"]
+        return sum(
+            row["amount"] if row["debit_account_id"] == row["chain_account_id"] else -row["amount"]
+            for row in adjustments
+        )
+
+    def as_of(self, transfers: int) -> Receipt:
+        """Return the receipt as it was when there were only so many transfers; a charge is there from the beginning."""
+        return replace(self, transfers=self.transfers[: max(transfers, 1)])
 
     @property
     def absorbed(self) -> int:
@@ -84,10 +103,13 @@ _calls = (
     .where(attempt.c.request_id == bindparam("request_id"))
     .order_by(attempt.c.n)
 )
-_transfers = (
+# Two queries, written out, because each kind has its index.
+_charge = select(transfer).where(
+    transfer.c.request_id == bindparam("request_id"), transfer.c.kind == literal_column("'charge'")
+)
+_corrections = (
     select(transfer)
-    # Written out, so that the index of charges serves it.
-    .where(transfer.c.request_id == bindparam("request_id"), transfer.c.kind == literal_column("'charge'"))
+    .where(transfer.c.request_id == bindparam("request_id"), is_correction)
     .order_by(transfer.c.chain_seq)
 )
 
@@ -119,7 +141,7 @@ def read_receipt(tx: Transaction, request_id: str) -> Receipt | None:
         calls=tuple(
             Call(**{name: call[name] for name in _CALL_COLUMNS}) for call in tx.all(_calls, request_id=request_id)
         ),
-        transfers=tuple(tx.all(_transfers, request_id=request_id)),
+        transfers=(*tx.all(_charge, request_id=request_id), *tx.all(_corrections, request_id=request_id)),
     )
 
 

@@ -39,10 +39,10 @@ def verify_receipt(context: Context, file: Path) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         fail(f"{file} is not a receipt in JSON: {error}", 1)
 
-    async def work(office: BackOffice) -> list[str]:
-        return await office.database.read(lambda tx: list(_faults(tx, receipt)))
+    async def work(office: BackOffice) -> tuple[list[str], int]:
+        return await office.database.read(lambda tx: _checked(tx, receipt))
 
-    faults = context.run(work)
+    faults, later = context.run(work)
     for fault in faults:
         click.echo(f"WRONG {fault}")
     if faults:
@@ -54,12 +54,28 @@ def verify_receipt(context: Context, file: Path) -> None:
     click.echo(
         f"The receipt of {receipt.request_id} is what the ledger says: billed {receipt.billed_amount} {receipt.currency}."
     )
+    if later:
+        click.echo(f"It was corrected {later} times since: fetch its receipt again.")
 
 
-def _faults(tx: Transaction, receipt: RequestReceipt) -> Iterator[str]:
-    from omixa.api.receipt_check import differences, transfer_hash
+def _checked(tx: Transaction, receipt: RequestReceipt) -> tuple[list[str], int]:
+    """Return what is wrong with a receipt, and how many corrections were made after it."""
+    from omixa.api.receipt_check import differences
     from omixa.api.receipts import receipt_shape
     from omixa.billing.receipts import chain_faults, read_receipt
+
+    faults = list(_wrong_hashes(receipt))
+    stored = read_receipt(tx, receipt.request_id)
+    if stored is None:
+        return [*faults, f"the ledger knows no request {receipt.request_id} that has ended"], 0
+    then = stored.as_of(len(receipt.transfers))
+    faults += differences(receipt, receipt_shape(then))
+    faults += chain_faults(tx, sorted({row["chain_account_id"] for row in stored.transfers}))
+    return faults, len(stored.transfers) - len(then.transfers)
+
+
+def _wrong_hashes(receipt: RequestReceipt) -> Iterator[str]:
+    from omixa.api.receipt_check import transfer_hash
 
     for transfer in receipt.transfers:
         try:
@@ -69,9 +85,3 @@ def _faults(tx: Transaction, receipt: RequestReceipt) -> Iterator[str]:
         else:
             if not right:
                 yield f"{transfer.id}: its hash does not follow from its fields"
-    stored = read_receipt(tx, receipt.request_id)
-    if stored is None:
-        yield f"the ledger knows no request {receipt.request_id} that has ended"
-        return
-    yield from differences(receipt, receipt_shape(stored))
-    yield from chain_faults(tx, sorted({row["chain_account_id"] for row in stored.transfers}))
