@@ -27,10 +27,12 @@ from omixa.api.receipt_check import differences, transfer_hash
 from omixa.api.receipt_pdf import receipt_pdf
 from omixa.api.receipt_text import receipt_text
 from omixa.billing.receipts import read_receipt
+from omixa.config import DatabaseAddress
 from omixa.gateway.corrections import Corrections
 from tests.api.test_account import hold, release
 from tests.support.commands import Omixa
 from tests.support.document import Document
+from tests.support.postgres import Cluster
 from tests.support.servers import SIMULATOR_API_KEY, Gateway, Simulator, running_gateway
 
 MODEL = "MAI-Image-2.5"
@@ -335,6 +337,23 @@ def test_it_is_the_same_after_a_restart(foundry: Simulator, tmp_path: Path) -> N
             before = every_form(client)
     with running_gateway(tmp_path, foundry) as gateway, gateway.client(key) as client:
         assert every_form(client) == before
+
+
+def test_it_is_the_same_on_postgresql(cluster: Cluster, foundry: Simulator, tmp_path: Path) -> None:
+    foundry.play("")
+    with (
+        cluster.database() as name,
+        running_gateway(tmp_path, foundry, database=DatabaseAddress(cluster.address(name))) as gateway,
+    ):
+        gateway.grant(1_000_000)
+        with gateway.client(gateway.key("live")) as client:
+            omixa = made(client, n=2)
+            told = receipt(client, omixa["request_id"])
+            again = msgspec.convert(told, shapes.RequestReceipt)
+            assert told["line_items"] == omixa["line_items"]
+            assert [transfer_hash(entry) for entry in again.transfers] == [told["transfers"][0]["hash"]]
+            for form in FORMS:
+                assert fetch(client, omixa["request_id"], format=form).status_code == 200
 
 
 # -------------------------------------------------------------------------------------------------------------- checking

@@ -54,7 +54,7 @@ def read_png(view: memoryview) -> tuple[int, int, bool]:
 
 
 def check_png(data: bytes | memoryview) -> None:
-    """Check what can be checked of a PNG's pixels without inflating them, in a third of a millisecond for 1.5 MB.
+    """Check what can be checked of a PNG's pixels without inflating them: 0.3 ms for a megabyte.
 
     Every chunk has its checksum, the pixels begin as deflated data must, and are not fewer bytes than can become a picture of
     the header's size. Give it what `read_png` has accepted. Raises UnacceptableImage.
