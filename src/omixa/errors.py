@@ -194,6 +194,7 @@ class NotFound(CallerError):
         "unknown_path": "There is no such endpoint.",
         "key_not_found": "There is no such key.",
         "workspace_not_found": "There is no such workspace.",
+        "finding_not_found": "There is no such finding.",
     }
 
 

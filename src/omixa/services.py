@@ -160,7 +160,7 @@ async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Token
             providers: Mapping[str, Provider] = {"foundry": FoundryProvider(http, InProcessTransport(simulator))}
             results = Results(office.database, office.blobs, retention_ms=settings.result_retention_hours * 3_600_000)
             pipeline = Pipeline(
-                router=Router(_deployments(settings, office.catalogue)),
+                router=Router(deployments(settings, office.catalogue)),
                 attempts=Attempts(
                     catalogue=office.catalogue,
                     providers=providers,
@@ -199,9 +199,9 @@ def open_catalogue(settings: Settings) -> Catalogue:
         raise ConfigError(f"catalogue: {error}") from error
 
 
-def _deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:
+def deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:
     """Return the simulator for test keys and, where one is configured, Foundry for live keys."""
-    deployments = []
+    found = []
     for _, model in sorted(catalogue.models.items()):
         simulated = Deployment(
             id=f"simulator/{model.id}",
@@ -213,7 +213,7 @@ def _deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:
             bearer_token=None,
             modes=frozenset({"test"}),
         )
-        deployments.append(simulated)
+        found.append(simulated)
         if settings.foundry.endpoint:
             real = dataclasses.replace(
                 simulated,
@@ -224,8 +224,8 @@ def _deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:
                 bearer_token=settings.foundry.bearer_token,
                 modes=frozenset({"live"}),
             )
-            deployments.append(real)
-    return deployments
+            found.append(real)
+    return found
 
 
 def _pepper(path: Path) -> Secret:

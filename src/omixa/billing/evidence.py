@@ -12,17 +12,20 @@ from sqlalchemy import bindparam, case, func, literal_column, or_, select
 from omixa.billing.invariants import Checked, Snapshot, fault_unless
 from omixa.billing.prices import load_prices
 from omixa.billing.pricing import rate
+from omixa.billing.reconciliation import TOLERANCE_PICO_USD
 from omixa.domain.images import Usage
 from omixa.domain.models import PriceList
 from omixa.errors import InternalError
 from omixa.storage.database import Row, Transaction
 from omixa.storage.small_results import IN_DATABASE
+from omixa.storage.statements import among
 from omixa.storage.tables import (
     account,
     api_key,
     attempt,
     correction_day,
     is_correction,
+    provider_statement,
     request,
     small_result,
     transfer,
@@ -124,6 +127,35 @@ def every_cost_is_explained(at: Snapshot) -> Checked:
             right = basis is not None and cost is not None and cost >= 0
             right = right and (row["state"] != "ok" or basis in _COST_OF_SUCCESS)
         yield row["id"], fault_unless(right, f"{row['state']}, cost {cost}, basis {basis}")
+
+
+_billed_calls = (
+    select(
+        attempt.c.id,
+        attempt.c.cost_pico_usd,
+        attempt.c.cost_basis,
+        attempt.c.provider,
+        func.sum(provider_statement.c.amount_pico_usd).label("billed"),
+        func.max(case((provider_statement.c.provider != attempt.c.provider, 1), else_=0)).label("mixed"),
+    )
+    .join(provider_statement, provider_statement.c.attempt_id == attempt.c.id)
+    .where(attempt.c.explained_at_ms.is_not(None))
+    .group_by(attempt.c.id, attempt.c.cost_pico_usd, attempt.c.cost_basis, attempt.c.provider)
+)
+_unexplained = select(func.count().label("calls")).where(
+    attempt.c.explained_at_ms.is_not(None), among(attempt.c.state, "unknown", "sent")
+)
+
+
+def explained_costs_are_as_billed(at: Snapshot) -> Checked:
+    """Check that a call which a provider's file explains costs what the file bills, and that no explained call is unknown."""
+    for row in at.tx.each(_billed_calls):
+        difference = abs(row["cost_pico_usd"] - max(row["billed"], 0))
+        right = difference <= TOLERANCE_PICO_USD and not row["mixed"]
+        yield row["id"], fault_unless(right, f"costs {row['cost_pico_usd']}, {row['provider']} bills {row['billed']}")
+    found = at.tx.first(_unexplained)
+    count = 0 if found is None else found["calls"]
+    yield "attempt", fault_unless(not count, f"{count} calls are explained and yet unknown")
 
 
 # -------------------------------------------------------------------------------------------------------- I11: isolation

@@ -24,6 +24,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     "I8": evidence.usage_rates_to_the_same_charge,
     "I9": evidence.nothing_is_forgotten,
     "I10": evidence.every_cost_is_explained,
+    "costs as billed": evidence.explained_costs_are_as_billed,
     "I11": evidence.workspaces_never_meet,
     "corrections": invariants.corrections_stay_within_their_charge,
     "sums": evidence.days_add_up,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import click
 
@@ -22,6 +23,11 @@ def simulate() -> None:
 @click.option("--latency", "latency_s", type=click.FloatRange(0), default=0.0, help="Seconds before each answer.")
 @click.option("--requests-per-minute", type=click.IntRange(0), help="Over it: 429. Default: no limit.")
 @click.option("--scenario", default="", help='Scripted faults, for example "429x2, 500, ok". See docs/simulator.md.')
+@click.option(
+    "--usage-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Bill every picture into this CSV file, for omixa reconcile import.",
+)
 def simulate_foundry(
     host: str,
     port: int,
@@ -30,6 +36,7 @@ def simulate_foundry(
     latency_s: float,
     requests_per_minute: int | None,
     scenario: str,
+    usage_file: Path | None,
 ) -> None:
     """Speak Microsoft Foundry's wire format and paint pictures from prompts."""
     from omixa.engines.painters import Painters
@@ -42,6 +49,7 @@ def simulate_foundry(
         simulator = dataclasses.replace(
             simulator,
             scenario=scenario,
+            usage_file=usage_file,
             latency_s=latency_s,
             requests_per_minute=requests_per_minute,
             deployments=dict(map(_named, deployments)) or simulator.deployments,

@@ -22,6 +22,7 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -38,6 +39,7 @@ from omixa.simulator.refusals import bad_key, rate_limited, refuse, too_many_hea
 from omixa.simulator.replies import Answer, reply
 from omixa.simulator.rules import Order, check_content, edit_order, generation_order
 from omixa.simulator.scenarios import Moods, Step, parse_scenario, split_prompt
+from omixa.simulator.statement import UsageFile
 from omixa.simulator.studio import Sketch, Studio
 from omixa.simulator.wire import Form, ServiceError, invalid, json_response, read_body, read_json, read_multipart
 from omixa.tokens import Tokenizer
@@ -57,7 +59,8 @@ class FoundrySimulatorOptions:
     """What the simulated resource is. Raises ValueError for values that make no sense.
 
     `deployments` maps deployment names to model names. Over `requests_per_minute`, counted for each deployment, the
-    answer is 429 with Retry-After; None has no limit. `latency_s` is added before each picture's answer.
+    answer is 429 with Retry-After; None has no limit. `latency_s` is added before each picture's answer. `usage_file` is where
+    every picture is billed, see `statement`.
     """
 
     api_key: str = field(repr=False)
@@ -65,6 +68,7 @@ class FoundrySimulatorOptions:
     requests_per_minute: int | None = None
     latency_s: float = 0.0
     scenario: str = ""
+    usage_file: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.api_key:
@@ -126,6 +130,7 @@ class FoundrySimulator:
         self._rates = RateWindow(options.requests_per_minute)
         self._tokenizer = tokenizer
         self._studio = Studio(painters)
+        self._usage_file = None if options.usage_file is None else UsageFile(options.usage_file)
         self._log: deque[LogEntry] = deque(maxlen=LOG_ENTRIES_MAX)
 
     async def generations(self, request: Request) -> Response:
@@ -200,6 +205,14 @@ class FoundrySimulator:
         except InvalidRequest as error:
             raise invalid(f"'image' cannot be decoded: {error.message}") from error
         entry.status, entry.usage = 200, order.usage
+        if self._usage_file is not None:
+            self._usage_file.bill(
+                request_id=entry.request_id,
+                at_ms=int(entry.time * 1000),
+                model=spec.name,
+                deployment=entry.deployment,
+                usage=order.usage,
+            )
         self._log.append(entry)
         await asyncio.sleep(self._options.latency_s + (step.number or 0.0 if step.name == "slow" else 0.0))
         size = f"{order.width}x{order.height}"

@@ -244,12 +244,84 @@ attempt = Table(
     # What the provider charges the operator for this call, and where the figure comes from.
     _amount("cost_pico_usd", nullable=True),
     Column("cost_basis", Text),
+    # When the provider's files were found to agree with this call; until then it is open.
+    _time("explained_at_ms", nullable=True),
     _time("sent_at_ms"),
     _time("ended_at_ms", nullable=True),
     UniqueConstraint("request_id", "n"),
     _one_of("state", "sent", "ok", "failed_free", "failed_billed", "unknown", "superseded"),
     _one_of("cost_basis", "reported", "estimated", "none"),
     CheckConstraint("(state = 'sent') = (ended_at_ms IS NULL)", name="sent_has_not_ended"),
+    sqlite_with_rowid=False,
+)
+
+# A provider's usage file that was imported. Only what lies between `covers_from_ms` and `covers_until_ms` can be missed in it.
+provider_file = Table(
+    "provider_file",
+    metadata,
+    _id(),
+    Column("provider", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    # SHA-256 over the file, hexadecimal.
+    Column("digest", Text, nullable=False),
+    Column("line_count", BigInteger, nullable=False),
+    _time("covers_from_ms"),
+    _time("covers_until_ms"),
+    _time("imported_at_ms"),
+    # Until the last line is in, importing the file again goes on where it stopped.
+    _time("completed_at_ms", nullable=True),
+    UniqueConstraint("provider", "digest"),
+    sqlite_with_rowid=False,
+)
+
+# One line of such a file: what the provider bills for a call, or for a part of one.
+provider_statement = Table(
+    "provider_statement",
+    metadata,
+    _id(),
+    Column("provider", Text, nullable=False),
+    Column("file_id", Text, ForeignKey("provider_file.id"), nullable=False),
+    # Names the line's content, so that files which overlap bring it once.
+    Column("line_key", Text, nullable=False),
+    Column("provider_request_id", Text),
+    _time("at_ms"),
+    Column("model", Text, nullable=False),
+    Column("deployment", Text),
+    Column("resource", Text),
+    Column("quantities_json", Text, nullable=False),
+    _amount("amount_pico_usd"),
+    # The call that it bills, and how that was found: by the provider's id for it, or by model, deployment and hour.
+    Column("attempt_id", Text, ForeignKey("attempt.id")),
+    Column("matched_by", Text),
+    UniqueConstraint("provider", "line_key"),
+    Index("statement_by_provider_request", "provider", "provider_request_id"),
+    Index("statement_by_attempt", "attempt_id"),
+    _one_of("matched_by", "request", "hour"),
+    CheckConstraint("(attempt_id IS NULL) = (matched_by IS NULL)", name="matched_says_how"),
+    sqlite_with_rowid=False,
+)
+
+# What does not agree between the provider's files and the calls, or did not until it was explained.
+recon_finding = Table(
+    "recon_finding",
+    metadata,
+    _id(),
+    Column("provider", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("attempt_id", Text, ForeignKey("attempt.id")),
+    Column("statement_id", Text, ForeignKey("provider_statement.id")),
+    _amount("expected_pico_usd", nullable=True),
+    _amount("billed_pico_usd"),
+    Column("state", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    _time("created_at_ms"),
+    _time("closed_at_ms", nullable=True),
+    UniqueConstraint("kind", "attempt_id"),
+    UniqueConstraint("kind", "statement_id"),
+    _one_of("kind", "no_attempt", "unknown_billed", "unknown_free", "price_differs", "not_billed"),
+    _one_of("state", "open", "explained"),
+    CheckConstraint("(attempt_id IS NULL) <> (statement_id IS NULL)", name="about_one_thing"),
+    CheckConstraint("(state = 'open') = (closed_at_ms IS NULL)", name="open_is_not_closed"),
     sqlite_with_rowid=False,
 )
 
