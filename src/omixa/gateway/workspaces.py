@@ -52,8 +52,8 @@ class Workspaces:
     async def authenticate(self, text: str, *, spends: bool = False) -> Principal:
         """Return who a key belongs to. Raises Unauthenticated; malformed keys are refused without asking the database.
 
-        Who `spends` may be remembered from an earlier request: nothing but `revoked` ever changes of a key, and the hold
-        asks the database about that.
+        Who `spends` may be remembered from an earlier request: nothing but `revoked` ever changes of a key and nothing but
+        the markup of its workspace, and the hold asks the database about both.
         """
         digest = keys.parse_key(text).digest(self._pepper)
         if spends and (known := self._known.get(digest)) is not None:
