@@ -18,7 +18,7 @@ from omixa.billing.prices import load_prices, publish_prices
 from omixa.domain.ids import new_id
 from omixa.domain.images import Usage
 from omixa.domain.times import utc_date
-from omixa.errors import InsufficientFunds, InternalError, PublishedPriceChanged, SettlementUnavailable
+from omixa.errors import InsufficientFunds, InternalError, PriceChanged, PublishedPriceChanged, SettlementUnavailable
 from omixa.gateway.settlement import NodeIdentity, Settlement
 from omixa.storage.database import Transaction
 from omixa.storage.tables import attempt, metadata, request
@@ -304,6 +304,26 @@ def test_history_cannot_be_changed(disk: DiskLedger, table: str, statement: str)
     disk.write(lambda tx: store.audit(tx, actor="a", action="b", target="c", details={}))
     with pytest.raises(REFUSED, match="append-only"):
         disk.tamper(statement.format(table, metadata.tables[table].columns.keys()[-1]))
+
+
+def test_a_hold_is_refused_when_the_markup_is_no_longer_the_workspaces(disk: DiskLedger) -> None:
+    old = a_hold(disk.customer, new_id("req"), 1_000, disk.node)
+    disk.write(lambda tx: store.set_markup(tx, disk.customer.workspace_id, 50_000))
+    with pytest.raises(PriceChanged) as caught:
+        disk.call(disk.settlement.authorise(old, []))
+    assert caught.value.markup_ppm == 50_000
+    assert disk.balance().held == 0
+    # Of several at the same moment, those with the right markup are held.
+    new = dataclasses.replace(old, request_id=new_id("req"), markup_ppm=50_000)
+    refused = disk.write(lambda tx: ledger.hold(tx, [old, new, old]))
+    assert [type(one) for one in refused] == [PriceChanged, type(None), PriceChanged]
+    assert disk.balance().held == 1_000
+
+
+@pytest.mark.parametrize("markup_ppm", [-1_000_001, 100_000_001])
+def test_the_table_itself_refuses_absurd_markups(disk: DiskLedger, markup_ppm: int) -> None:
+    with pytest.raises(REFUSED, match="markup_within_bounds"):
+        disk.write(lambda tx: store.set_markup(tx, disk.customer.workspace_id, markup_ppm))
 
 
 def test_a_price_version_is_written_once_and_read_back_whole(disk: DiskLedger) -> None:
