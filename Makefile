@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup dev demo test check fix types imports lint bench lock run clean
+.PHONY: setup dev demo test check fix types imports lint bench bench-ledger lock run clean
 
 setup: $(VENV)/.run  ## what a server needs; afterwards the command is .venv/bin/omixa
 dev: $(VENV)/.dev    ## setup, and what tests, checks and the benchmark need
@@ -47,6 +47,9 @@ fix: dev             ## format and repair what can be repaired
 
 bench: dev           ## added latency, throughput and CPU; writes bench/results/
 	@$(BIN)/python -m bench
+
+bench-ledger: dev    ## holds and captures of one workspace per second, on SQLite and PostgreSQL
+	@$(BIN)/python -m bench.ledger
 
 run: setup           ## a server with the simulator for test keys
 	@$(BIN)/omixa serve

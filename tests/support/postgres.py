@@ -125,12 +125,12 @@ def why_not() -> str | None:
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """Run a cluster until the block ends."""
+def running_cluster(*, in_memory: bool = True) -> Iterator[Cluster]:
+    """Run a cluster until the block ends; its data is in memory where there is room, unless syncs are to cost what they cost."""
     programs = find_programs()
     assert programs is not None
     # A short path: a Unix socket's address has little room. Not below pytest's directory, which other users cannot enter.
-    with tempfile.TemporaryDirectory(prefix="omixa-pg-", dir=_fast_directory()) as directory:
+    with tempfile.TemporaryDirectory(prefix="omixa-pg-", dir=_fast_directory() if in_memory else None) as directory:
         cluster = Cluster(programs, Path(directory), _free_port())
         cluster.create()
         cluster.start()

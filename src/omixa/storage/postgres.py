@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import re
 import secrets
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, TypeVar, cast
 
 import asyncpg
@@ -23,6 +26,7 @@ from omixa.storage.database import CommitUnknown, Connection, Cursor, Row, Unsaf
 from omixa.storage.migrations import upgrade_postgres
 
 T = TypeVar("T")
+Arguments = Callable[[Mapping[str, object]], Sequence[object]]
 
 # The oldest version that its makers still maintain, and the oldest that the tests run on.
 MIN_VERSION = 15
@@ -81,6 +85,10 @@ _LOST_CLASSES = frozenset({"08"})
 _LOST_CODES = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "0A000"})
 
 
+# What SQLAlchemy writes for an INSERT whose values are all parameters of their own.
+_INSERT = re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\) VALUES \((\$\d+::\w+(?:, \$\d+::\w+)*)\)")
+
+
 class ConnectionLost(ConnectionError):
     """The server ended the connection, does not answer, or cannot be reached."""
 
@@ -131,12 +139,12 @@ class _Stream:
 class PostgresConnection:
     """A connection that comes back by itself: `begin` opens it anew when it was lost. For one thread at a time.
 
-    `names` gives the names of a statement's parameters in the order of $1, $2, …
+    `arguments` gives for each compiled statement what puts its parameters into the order of $1, $2, …
     """
 
-    def __init__(self, address: str, names: Mapping[str, Sequence[str]], *, read_only: bool) -> None:
+    def __init__(self, address: str, arguments: Mapping[str, Arguments], *, read_only: bool) -> None:
         self._address = address
-        self._names = names
+        self._arguments = arguments
         self._read_only = read_only
         self._loop = uvloop.new_event_loop()
         self._connection: Any = None
@@ -197,33 +205,38 @@ class PostgresConnection:
 
     def execute(self, sql: str, parameters: Mapping[str, object] | None = None, /) -> Cursor:
         """Run a compiled statement, or one that controls the transaction."""
-        names = self._names.get(sql)
-        if names is None:
+        arguments = self._arguments.get(sql)
+        if arguments is None:
             return _Result((), self._control(sql))
-        return _Result(*self._query(sql, _ordered(names, parameters or {})))
+        return _Result(*self._query(sql, _without_nul(arguments(parameters or {}))))
 
     def execute_many(self, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Run one statement for each row in one round trip."""
-        names = self._names[sql]
-        self.run(self._statement(sql).executemany([_ordered(names, row) for row in rows]))
+        """Run one statement for each row in one round trip; an INSERT as one statement for all rows."""
+        ordered = [_without_nul(self._arguments[sql](row)) for row in rows]
+        insert = _of_columns(sql)
+        if insert is None:
+            self.run(self._statement(sql).executemany(ordered))
+        else:
+            self.run(self._statement(insert).fetch(*map(list, zip(*ordered, strict=True))))
 
     def first_of_each(self, sql: str, rows: Sequence[Mapping[str, object]]) -> list[Row | None]:
         """Run one statement for each row in one round trip and return the first row of each."""
-        names = self._names[sql]
+        arguments = self._arguments[sql]
         # The driver gives the rows of all runs in one list, so that each run has to give exactly one.
         single = (
             f"WITH hit AS ({sql}) SELECT one.* FROM (SELECT 1) AS always"  # noqa: S608 - made from a compiled statement
             " LEFT JOIN (SELECT TRUE AS is_hit, hit.* FROM hit) AS one ON TRUE LIMIT 1"
         )
-        found = self.run(self._statement(single).fetchmany([_ordered(names, row) for row in rows]))
+        found = self.run(self._statement(single).fetchmany([_without_nul(arguments(row)) for row in rows]))
         return [row if row["is_hit"] else None for row in found]
 
     def stream(self, sql: str, parameters: Mapping[str, object]) -> Cursor:
         """Run a query whose rows stay at the server until they are fetched."""
         statement = self._statement(sql)
+        arguments = _without_nul(self._arguments[sql](parameters))
 
         async def open_cursor() -> Any:
-            return await statement.cursor(*_ordered(self._names[sql], parameters))
+            return await statement.cursor(*arguments)
 
         return _Stream(self, self.run(open_cursor()))
 
@@ -353,7 +366,7 @@ class PostgresBackend:
         self._address = address
         # Every type is rendered as a cast, so that a parameter's type never has to be guessed.
         self.dialect: Dialect = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-        self._names: dict[str, Sequence[str]] = {}
+        self._arguments: dict[str, Arguments] = {}
 
     def migrate(self) -> None:
         """Check the server, then create or upgrade the tables; of several processes one does, the others wait."""
@@ -370,7 +383,7 @@ class PostgresBackend:
     def sql(self, compiled: Compiled) -> str:
         """Return a statement's SQL and keep the order of its parameters."""
         text = str(compiled)
-        self._names[text] = tuple(getattr(compiled, "positiontup", None) or ())
+        self._arguments[text] = _picker(getattr(compiled, "positiontup", None) or ())
         return text
 
     def begin(self, connection: Connection, *, write: bool) -> None:
@@ -417,7 +430,7 @@ class PostgresBackend:
         return _code(error) in _FATAL_CODES
 
     def _connection(self, *, read_only: bool) -> PostgresConnection:
-        connection = PostgresConnection(self._address, self._names, read_only=read_only)
+        connection = PostgresConnection(self._address, self._arguments, read_only=read_only)
         try:
             connection.reconnect()
         except BaseException:
@@ -449,10 +462,32 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__} {error}".strip()
 
 
-def _ordered(names: Sequence[str], parameters: Mapping[str, object]) -> list[object]:
-    """Return a statement's arguments in their order. PostgreSQL's text cannot hold NUL, which no name or code has."""
-    values = [parameters[name] for name in names]
-    return [
-        value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) and "\0" in value else value
-        for value in values
-    ]
+@functools.cache
+def _of_columns(sql: str) -> str | None:
+    """Return an INSERT that takes a list of values for each column, where `sql` is one that takes a value for each.
+
+    A hundred rows then cost the server one statement and three quarters of the time. None for every other statement.
+    """
+    found = _INSERT.fullmatch(sql)
+    if found is None:
+        return None
+    table, columns, values = found.groups()
+    lists = ", ".join(f"{value}[]" for value in values.split(", "))
+    return f"INSERT INTO {table} ({columns}) SELECT * FROM unnest({lists})"  # noqa: S608 - made from a compiled statement
+
+
+def _picker(names: Sequence[str]) -> Arguments:
+    """Return what takes a statement's arguments, in their order, from parameters by name."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda parameters: tuple(parameters[name] for name in names)
+
+
+def _without_nul(arguments: Sequence[object]) -> Sequence[object]:
+    """Return arguments that PostgreSQL can hold: its text has no NUL, and neither has any name or code."""
+    for argument in arguments:
+        if isinstance(argument, str) and "\0" in argument:
+            return [
+                one.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(one, str) else one for one in arguments
+            ]
+    return arguments
