@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
 from hypothesis import settings
 
+from omixa.config import DatabaseAddress
 from tests.support.places import Place, SqlitePlace, postgres_place
 from tests.support.postgres import Cluster, running_cluster, why_not
 from tests.support.servers import Gateway, Simulator, running_gateway, running_simulator
@@ -62,10 +64,16 @@ def foundry() -> Iterator[Simulator]:
 
 
 @pytest.fixture(scope="session")
-def gateway(foundry: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway whose live keys use the simulated Foundry."""
-    with running_gateway(tmp_path_factory.mktemp("gateway"), foundry) as running:
-        yield running
+def gateway(
+    request: pytest.FixtureRequest, foundry: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway whose live keys use the simulated Foundry. With GATEWAY_DATABASE=postgresql its ledger is there."""
+    with ExitStack() as stack:
+        settings = {}
+        if os.environ.get("GATEWAY_DATABASE") == "postgresql":
+            cluster: Cluster = request.getfixturevalue("cluster")
+            settings["database"] = DatabaseAddress(cluster.address(stack.enter_context(cluster.database())))
+        yield stack.enter_context(running_gateway(tmp_path_factory.mktemp("gateway"), foundry, **settings))
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ class DatabaseAddress:
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
-        if text != SQLITE and not re.fullmatch(r"postgres(ql)?://[^\s/?#]+/[^\s/?#]+(\?\S*)?", text):
+        if text != SQLITE and not re.fullmatch(r"postgres(ql)?://[^\s/?#]*/[^\s/?#]+(\?\S*)?", text):
             raise ValueError(f"expected {SQLITE} or an address such as postgresql://USER:PASSWORD@HOST/DATABASE")
         self._text = text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from sqlalchemy import bindparam, update
 
 from omixa.access import store
 from omixa.access.keys import parse_key
@@ -17,6 +17,7 @@ from omixa.billing.ledger import Hold
 from omixa.domain.access import Principal
 from omixa.domain.ids import new_id
 from omixa.services import Services
+from omixa.storage.tables import request
 from tests.support.document import Document, events
 from tests.support.servers import Gateway, Simulator, running_gateway
 
@@ -218,9 +219,8 @@ def test_failed_request_has_no_result(gateway: Gateway, client: httpx.Client, ke
 def test_expired_result_names_what_was_billed(gateway: Gateway, client: httpx.Client) -> None:
     body = make(client)
     request_id = body["omixa"]["request_id"]
-    with sqlite3.connect(_database(gateway)) as database:
-        database.execute("UPDATE request SET result_expires_at_ms = 1 WHERE id = ?", (request_id,))
-    database.close()
+    expire = update(request).where(request.c.id == bindparam("request_id")).values(result_expires_at_ms=1)
+    gateway.write(lambda tx: tx.execute(expire, request_id=request_id))
     answer = client.get(f"{API}/requests/{request_id}/result")
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (410, "result_expired")
@@ -245,10 +245,6 @@ def test_damaged_result_is_never_sent(
     answer = client.get(f"{API}/requests/{request_id}/result")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["result.broken"]
-
-
-def _database(gateway: Gateway) -> Path:
-    return Path(gateway.settings.data_dir) / "omixa.db"
 
 
 # -------------------------------------------------------------------------------------------------------------------- log

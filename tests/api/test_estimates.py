@@ -97,10 +97,10 @@ def test_an_edit_has_a_ceiling_and_no_expectation(client: httpx.Client) -> None:
 def test_nothing_is_written_and_no_provider_hears_of_it(
     gateway: Gateway, live_client: httpx.Client, foundry: Simulator
 ) -> None:
-    before, heard = footprint(gateway.settings.data_dir), len(foundry.log())
+    before, heard = footprint(gateway), len(foundry.log())
     assert estimate(live_client, n=10)["mode"] == "live"
     assert live_client.post(CREATE, json=body(), headers={CAP: "0.000001"}).status_code == 402
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
     assert len(foundry.log()) == heard
 
 

@@ -113,11 +113,11 @@ def test_headers_name_the_request_its_cost_and_where_the_time_went(client: httpx
 def test_money_leaves_the_account_once_and_nothing_stays_held(
     live: httpx.Client, gateway: Gateway, workspace: str
 ) -> None:
-    before = footprint(gateway.settings.data_dir)
+    before = footprint(gateway)
     made = make(live)
-    after = footprint(gateway.settings.data_dir)
+    after = footprint(gateway)
     billed = int(Decimal(made["usage"]["billed_amount"]) * 10**6)
-    assert money(gateway.settings.data_dir, workspace, "live") == (10_000_000 - billed, 0)
+    assert money(gateway, workspace, "live") == (10_000_000 - billed, 0)
     assert after.posted == before.posted - billed
     grown = {table: after.rows[table] - before.rows[table] for table in ("request", "attempt", "transfer")}
     assert grown == {"request": 1, "attempt": 1, "transfer": 1}
@@ -287,7 +287,7 @@ def _named(value: object) -> str:
 def test_refused_values_name_the_field_and_leave_nothing(
     live: httpx.Client, gateway: Gateway, foundry: Simulator, fields: dict[str, Any], code: str, param: str
 ) -> None:
-    calls, before = len(foundry.log()), footprint(gateway.settings.data_dir)
+    calls, before = len(foundry.log()), footprint(gateway)
     answer = live.post(CREATE, json=body(**fields))
     assert answer.status_code == (404 if code == "model_not_found" else 400), answer.text[:500]
     error = answer.json()["error"]
@@ -296,7 +296,7 @@ def test_refused_values_name_the_field_and_leave_nothing(
     assert error["request_id"] == answer.headers["x-request-id"]
     assert len(error["message"]) < 1000
     assert answer.headers["x-should-retry"] == "false"
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
     assert len(foundry.log()) == calls
 
 
@@ -313,7 +313,7 @@ def test_a_misspelt_field_gets_a_suggestion(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("form", ["nested", "plain", "string"])
 def test_addresses_of_pictures_are_refused_and_never_fetched(client: httpx.Client, gateway: Gateway, form: str) -> None:
-    before = footprint(gateway.settings.data_dir)
+    before = footprint(gateway)
     with socket.create_server(("127.0.0.1", 0)) as web:
         url = f"http://127.0.0.1:{web.getsockname()[1]}/picture.png"
         entry: Any = {
@@ -328,7 +328,7 @@ def test_addresses_of_pictures_are_refused_and_never_fetched(client: httpx.Clien
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, "image_url_not_inline", "input_images[0]")
     assert "never fetches" in error["message"]
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
 
 
 # ----------------------------------------------------------------------------------------------------- sizes and formats
@@ -369,9 +369,9 @@ def test_other_formats_are_encoded_from_the_same_picture(client: httpx.Client, o
 
 
 def test_several_pictures_are_one_hold_and_one_bill(client: httpx.Client, gateway: Gateway, workspace: str) -> None:
-    before = footprint(gateway.settings.data_dir)
+    before = footprint(gateway)
     made = make(client, n=3)
-    after = footprint(gateway.settings.data_dir)
+    after = footprint(gateway)
     assert len({datum["b64_json"] for datum in made["data"]}) == 3
     usage, omixa = made["usage"], made["omixa"]
     assert (usage["images"], usage["output_tokens"]) == (3, 3 * 1024)
@@ -416,7 +416,7 @@ def test_what_arrives_of_several_is_delivered_and_billed(
     exact = (usage["input_tokens"] * Decimal(5) + 2048 * Decimal(33)) / 10**6
     assert Decimal(usage["billed_amount"]) == exact.quantize(Decimal("0.0001"), ROUND_UP)
     billed = int(Decimal(usage["billed_amount"]) * 10**6)
-    assert money(gateway.settings.data_dir, workspace, "live") == (10_000_000 - billed, 0)
+    assert money(gateway, workspace, "live") == (10_000_000 - billed, 0)
 
 
 def test_when_none_of_several_arrives_nothing_is_charged(
@@ -425,7 +425,7 @@ def test_when_none_of_several_arrives_nothing_is_charged(
     foundry.play("filterx3")
     answer = live.post(CREATE, json=body(n=3))
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "content_policy_violation")
-    assert money(gateway.settings.data_dir, workspace, "live") == (10_000_000, 0)
+    assert money(gateway, workspace, "live") == (10_000_000, 0)
 
 
 # ------------------------------------------------------------------------------------------------------------------ edits
@@ -440,7 +440,7 @@ def test_the_example_request_costs_exactly_what_was_published(
     assert made["usage"]["output_tokens"] == 1024
     assert made["omixa"]["operation"] == "edit"
     assert foundry.log()[-1]["path"] == "/mai/v1/images/edits"
-    assert money(gateway.settings.data_dir, workspace, "live") == (10_000_000 - 39_000, 0)
+    assert money(gateway, workspace, "live") == (10_000_000 - 39_000, 0)
 
 
 @pytest.mark.parametrize("form", ["nested", "plain", "string", "untyped"])
@@ -513,13 +513,13 @@ def test_a_provider_that_fails_costs_nothing_and_is_told_in_public_words(
     again: str,
 ) -> None:
     foundry.play(scenario)
-    results = footprint(gateway.settings.data_dir).results
+    results = footprint(gateway).results
     answer = live.post(CREATE, json=body())
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["code"]) == (status, kind, code)
     assert (answer.headers.get("retry-after"), answer.headers["x-should-retry"]) == (retry_after, again)
-    assert money(gateway.settings.data_dir, workspace, "live") == (10_000_000, 0)
-    assert footprint(gateway.settings.data_dir).results == results
+    assert money(gateway, workspace, "live") == (10_000_000, 0)
+    assert footprint(gateway).results == results
 
 
 @pytest.mark.parametrize("scenario", ["nousage", "badusage", "bigusage"])
@@ -542,14 +542,14 @@ def test_without_money_nothing_is_sent(
     gateway: Gateway, foundry: Simulator, workspace: str, document: Document
 ) -> None:
     key = gateway.key("live", workspace)
-    calls, before = len(foundry.log()), footprint(gateway.settings.data_dir)
+    calls, before = len(foundry.log()), footprint(gateway)
     with gateway.client(key) as client:
         answer = client.post(CREATE, json=body())
     document.check(answer)
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["code"]) == (402, "billing_error", "insufficient_balance")
     assert answer.headers["x-should-retry"] == "false"
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
     assert len(foundry.log()) == calls
 
 
@@ -562,7 +562,7 @@ def unconfigured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 def test_without_a_provider_live_keys_are_told_how_to_configure_one(unconfigured: Gateway, document: Document) -> None:
     unconfigured.grant(1_000_000)
-    before = footprint(unconfigured.settings.data_dir)
+    before = footprint(unconfigured)
     with unconfigured.client(unconfigured.key("live")) as client:
         answer = client.post(CREATE, json=body())
     document.check(answer)
@@ -571,7 +571,7 @@ def test_without_a_provider_live_keys_are_told_how_to_configure_one(unconfigured
     assert "OMIXA_FOUNDRY_ENDPOINT" in error["message"]
     assert "omixa.toml" in error["message"]
     assert answer.headers["x-should-retry"] == "false"
-    assert footprint(unconfigured.settings.data_dir) == before
+    assert footprint(unconfigured) == before
 
 
 def test_without_a_provider_test_keys_work(unconfigured: Gateway) -> None:
@@ -586,7 +586,7 @@ def test_the_same_request_twice_gives_the_same_picture_and_two_bills(
     assert first["data"] == second["data"]
     assert first["omixa"]["request_id"] != second["omixa"]["request_id"]
     billed = int(Decimal(first["usage"]["billed_amount"]) * 10**6)
-    assert money(gateway.settings.data_dir, workspace, "test") == (1_000_000_000 - 2 * billed, 0)
+    assert money(gateway, workspace, "test") == (1_000_000_000 - 2 * billed, 0)
 
 
 def test_results_are_files_that_only_the_owner_may_read(client: httpx.Client, gateway: Gateway) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from sqlalchemy import select
 
 from omixa.access.keys import generate_key, parse_key
+from omixa.storage.database import Transaction
+from omixa.storage.tables import api_key, metadata
 from tests.support.commands import Omixa
 from tests.support.document import Document
 from tests.support.footprint import footprint, money
@@ -112,10 +115,10 @@ def test_the_scheme_is_written_in_any_case(gateway: Gateway, new_key: Callable[.
 
 
 def test_a_refused_key_leaves_nothing(gateway: Gateway) -> None:
-    before = footprint(gateway.settings.data_dir)
+    before = footprint(gateway)
     with gateway.client(generate_key("live").secret.reveal()) as client:
         assert client.post(CREATE, json=BODY).status_code == 401
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
 
 
 # -------------------------------------------------------------------------------------------------------------- revocation
@@ -140,7 +143,11 @@ def test_a_key_that_another_process_revokes_is_refused_at_once(
 ) -> None:
     key = new_key()
     (row,) = gateway.call(lambda services: services.workspaces.list_keys(workspace))
-    command = Omixa(tmp_path, {"OMIXA_DATA_DIR": str(Path(gateway.settings.data_dir).absolute())})
+    variables = {
+        "OMIXA_DATA_DIR": str(Path(gateway.settings.data_dir).absolute()),
+        "OMIXA_DATABASE": gateway.settings.database.reveal(),
+    }
+    command = Omixa(tmp_path, variables)
     with gateway.client(key) as client:
         assert client.get(f"{API}/balance").status_code == 200
         assert row.id in command("keys", "revoke", row.id)
@@ -157,13 +164,13 @@ def test_a_model_that_is_not_for_this_key_is_refused_before_any_money_is_touched
     key = new_key("live", ["Another-Model"])
     if credit:
         gateway.grant(credit, workspace=workspace)
-    calls, before = len(foundry.log()), footprint(gateway.settings.data_dir)
+    calls, before = len(foundry.log()), footprint(gateway)
     with gateway.client(key) as client:
         answer = client.post(CREATE, json=BODY)
     document.check(answer)
     assert (answer.status_code, code_of(answer)) == (403, "model_not_allowed")
     assert answer.json()["error"]["param"] == "model"
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
     assert len(foundry.log()) == calls
 
 
@@ -183,15 +190,15 @@ def test_test_keys_never_touch_live_money_nor_the_provider(
     with gateway.client(new_key()) as client:
         answer = client.post(CREATE, json=BODY)
     assert answer.headers["omixa-mode"] == "test"
-    assert money(gateway.settings.data_dir, workspace, "live") == (10_000_000, 0)
-    assert money(gateway.settings.data_dir, workspace, "test") == (1_000_000_000 - 33_900, 0)
+    assert money(gateway, workspace, "live") == (10_000_000, 0)
+    assert money(gateway, workspace, "test") == (1_000_000_000 - 33_900, 0)
     assert len(foundry.log()) == calls
 
 
 def test_live_keys_never_touch_play_money(gateway: Gateway, new_key: Callable[..., str], workspace: str) -> None:
     with gateway.client(new_key("live")) as client:
         assert client.post(CREATE, json=BODY).status_code == 402
-    assert money(gateway.settings.data_dir, workspace, "test") == (1_000_000_000, 0)
+    assert money(gateway, workspace, "test") == (1_000_000_000, 0)
 
 
 def test_each_mode_sees_only_its_own_requests(
@@ -219,14 +226,23 @@ def test_the_data_of_other_workspaces_does_not_exist(
 # ---------------------------------------------------------------------------------------------------------------- storage
 
 
+def everything(tx: Transaction) -> dict[str, list[tuple[object, ...]]]:
+    """Return all rows of all tables, as they answer wherever the ledger is."""
+    return {
+        name: [tuple(row[column.name] for column in table.columns) for row in tx.all(select(table))]
+        for name, table in metadata.tables.items()
+    }
+
+
 def test_a_key_is_stored_only_as_its_digest(gateway: Gateway, new_key: Callable[..., str]) -> None:
     key = new_key()
     with gateway.client(key) as client:
         assert client.post(CREATE, json=BODY).status_code == 200
     assert gateway.services is not None
-    digest = parse_key(key).digest(gateway.services.workspaces._pepper).encode()
+    digest = parse_key(key).digest(gateway.services.workspaces._pepper)
+    assert digest in {row["digest"] for row in gateway.read(lambda tx: tx.all(select(api_key)))}
     files = [path for path in Path(gateway.settings.data_dir).rglob("*") if path.is_file()]
     contents = {path.name: path.read_bytes() for path in files}
-    assert any(digest in content for content in contents.values())
+    contents |= {table: repr(rows).encode() for table, rows in gateway.read(everything).items()}
     random = key.removeprefix("omx_test_")[:32].encode()
     assert [name for name, content in contents.items() if random in content] == []

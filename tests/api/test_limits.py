@@ -144,21 +144,21 @@ def endless(key: str) -> Iterator[bytes]:
 
 
 def test_a_body_that_says_it_is_too_large_is_refused_unread(gateway: Gateway, new_key: Callable[..., str]) -> None:
-    key, before = new_key(), footprint(gateway.settings.data_dir)
+    key, before = new_key(), footprint(gateway)
     reply = send(gateway.port, [head(key, content_length=str(64 * MIB + 1))])
     assert reply is not None
     assert (reply.status, reply.error["code"], reply.closed) == (413, "request_too_large", True)
     assert str(64 * MIB) in reply.error["message"]
     assert reply.headers["x-should-retry"] == "false"
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
 
 
 def test_a_body_of_unknown_length_is_refused_at_the_limit(small: Gateway) -> None:
-    before = footprint(small.settings.data_dir)
+    before = footprint(small)
     reply = send(small.port, endless(small.key("test")))
     assert reply is not None
     assert (reply.status, reply.error["code"], reply.closed) == (413, "request_too_large", True)
-    assert footprint(small.settings.data_dir) == before
+    assert footprint(small) == before
     assert small.services is not None
     assert small.services.body_bytes.used == 0
 
@@ -213,10 +213,10 @@ def test_a_chunked_body_is_a_body(gateway: Gateway, new_key: Callable[..., str])
 
 
 def test_a_body_that_is_cut_short_is_forgotten(gateway: Gateway, new_key: Callable[..., str]) -> None:
-    key, before = new_key(), footprint(gateway.settings.data_dir)
+    key, before = new_key(), footprint(gateway)
     body = json.dumps(BODY).encode()
     assert send(gateway.port, [request(key, body)[:-10]], half_close=True) is None
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
     assert gateway.services is not None
     assert gateway.services.body_bytes.used == 0
 
@@ -415,11 +415,11 @@ def post(client: httpx.Client, content: bytes, content_type: str | None = "appli
 def test_bodies_of_other_types_are_refused(
     test_client: httpx.Client, gateway: Gateway, document: Document, content_type: str
 ) -> None:
-    before = footprint(gateway.settings.data_dir)
+    before = footprint(gateway)
     answer = post(test_client, json.dumps(BODY).encode(), content_type)
     document.check(answer)
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
 
 
 @pytest.mark.parametrize("content_type", [None, "application/json; charset=utf-8", "Application/JSON"])
@@ -465,14 +465,14 @@ NOT_A_REQUEST = {
 def test_bodies_that_are_no_request_are_refused(
     test_client: httpx.Client, gateway: Gateway, document: Document, name: str
 ) -> None:
-    before = footprint(gateway.settings.data_dir)
+    before = footprint(gateway)
     answer = post(test_client, (NOT_JSON | NOT_A_REQUEST)[name])
     document.check(answer)
     error = answer.json()["error"]
     assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
     assert (error["code"] == "invalid_json") == (name in NOT_JSON), error
     assert len(error["message"]) < 1000
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
 
 
 # ------------------------------------------------------------------------------------------------------- hostile pictures
@@ -538,13 +538,13 @@ def test_hostile_pictures_are_refused_and_leave_nothing(
     test_client: httpx.Client, gateway: Gateway, document: Document, name: str
 ) -> None:
     url, code = HOSTILE[name]
-    before = footprint(gateway.settings.data_dir)
+    before = footprint(gateway)
     answer = test_client.post(CREATE, json={**BODY, "input_images": [{"type": "image_url", "image_url": {"url": url}}]})
     document.check(answer)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, code, "input_images[0]"), error
     assert len(error["message"]) < 500
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
 
 
 def test_more_pictures_than_any_model_takes_are_refused(test_client: httpx.Client) -> None:
@@ -616,5 +616,5 @@ def test_after_all_this_the_ledger_is_clean(
 ) -> None:
     assert findings(gateway) == known
     assert findings(small) == set()
-    assert footprint(small.settings.data_dir).held == 0
+    assert footprint(small).held == 0
     assert strict[0].json("ledger", "verify")["clean"] is True

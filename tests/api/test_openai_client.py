@@ -198,7 +198,7 @@ def test_what_may_succeed_later_is_tried_again_and_charged_once(
     made = live.with_options(max_retries=1).images.generate(model=MODEL, prompt=PROMPT)
     check_answer(made)
     assert [entry["status"] for entry in foundry.log()[calls:]] == [429, 200]
-    assert money(gateway.settings.data_dir, workspace, "live") == (10_000_000 - 33_900, 0)
+    assert money(gateway, workspace, "live") == (10_000_000 - 33_900, 0)
 
 
 def test_what_is_final_is_not_tried_again(live: openai.OpenAI, foundry: Simulator) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import httpx2 as httpx
 import msgspec
 import pytest
+from sqlalchemy import select
 
 from omixa.api import shapes
 from omixa.api.receipt_check import differences, transfer_hash
@@ -29,6 +30,7 @@ from omixa.api.receipt_text import receipt_text
 from omixa.billing.receipts import read_receipt
 from omixa.config import DatabaseAddress
 from omixa.gateway.corrections import Corrections
+from omixa.storage.tables import attempt
 from tests.api.test_account import hold, release
 from tests.support.commands import Omixa
 from tests.support.document import Document
@@ -131,11 +133,9 @@ def test_every_call_is_there_with_its_cost(live: httpx.Client, foundry: Simulato
     (call,) = told["attempts"]
     assert (call["attempt"], call["image"], call["outcome"], call["cost_basis"]) == (1, 0, "ok", "estimated")
     assert call["cost_amount"] == told["cost_amount"] == "0.048128000000"
-    with contextlib.closing(sqlite3.connect(Path(gateway.settings.data_dir) / "omixa.db")) as database:
-        (cost,) = database.execute(
-            "SELECT cost_pico_usd FROM attempt WHERE request_id = ?", (told["request_id"],)
-        ).fetchone()
-    assert int(call["cost_amount"].replace(".", "")) == cost
+    costs = select(attempt.c.cost_pico_usd).where(attempt.c.request_id == told["request_id"])
+    (row,) = gateway.read(lambda tx: tx.all(costs))
+    assert int(call["cost_amount"].replace(".", "")) == row["cost_pico_usd"]
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_headers_given_twice_are_refused(signer: Signer) -> None:
 
 
 def test_a_signature_is_of_one_request_alone(gateway: Gateway, signer: Signer) -> None:
-    before = footprint(gateway.settings.data_dir)
+    before = footprint(gateway)
     right = signer.signed("POST", CREATE, BODY)
     later = right | {"x-omixa-timestamp": str(int(right["x-omixa-timestamp"]) + 1)}
     changed = BODY.replace(b"red", b"rod")
@@ -194,7 +194,7 @@ def test_a_signature_is_of_one_request_alone(gateway: Gateway, signer: Signer) -
         ("GET", f"{API}/usage/requests?limit=1", b"", signer.signed("GET", f"{API}/usage/requests?limit=2")),
     ]:
         assert code_of(signer.send(method, target, body, headers=headers)) == "invalid_signature"
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
 
 
 def test_another_keys_secret_and_the_key_itself_do_not_sign(signer: Signer, gateway: Gateway) -> None:

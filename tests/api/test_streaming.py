@@ -132,11 +132,11 @@ def test_comments_keep_the_connection_alive_while_the_model_paints(
 def test_a_refusal_before_the_hold_is_an_ordinary_error(
     test_client: httpx.Client, document: Document, gateway: Gateway, fields: dict[str, Any], status: int, code: str
 ) -> None:
-    before = footprint(gateway.settings.data_dir)
+    before = footprint(gateway)
     answer = test_client.post(CREATE, json=body(**fields))
     document.check(answer)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
-    assert footprint(gateway.settings.data_dir) == before
+    assert footprint(gateway) == before
 
 
 def test_missing_money_is_an_ordinary_error(gateway: Gateway, workspace: str, document: Document) -> None:
@@ -167,7 +167,7 @@ def test_a_failure_after_the_hold_is_the_last_event_and_costs_nothing(
     error = json.loads(last.removeprefix("data: "))["error"]
     assert (error["code"], error["request_id"]) == (code, answer.headers["x-request-id"])
     assert "event:" not in answer.text
-    assert money(gateway.settings.data_dir, workspace, "live") == (10_000_000, 0)
+    assert money(gateway, workspace, "live") == (10_000_000, 0)
 
 
 # ------------------------------------------------------------------------------------------------- clients that hang up
@@ -191,7 +191,7 @@ def test_a_client_that_leaves_in_the_middle_pays_and_finds_its_picture(
     assert (summary["state"], summary["outcome"]) == ("captured", "ok")
     assert summary["billed_amount"] == plain.json()["usage"]["billed_amount"]
     billed = int(Decimal(summary["billed_amount"]) * 10**6)
-    assert money(gateway.settings.data_dir, workspace, "live") == (10_000_000 - 2 * billed, 0)
+    assert money(gateway, workspace, "live") == (10_000_000 - 2 * billed, 0)
     result = live_client.get(f"{API}/requests/{summary['id']}/result")
     document.check(result)
     # But for its id and its second, the answer is the plain one's to the byte.

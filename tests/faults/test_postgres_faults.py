@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from omixa.billing import ledger
 from omixa.billing.ledger import Balance
 from omixa.domain.ids import new_id
 from omixa.errors import LedgerUnavailable, OmixaError, SettlementUnavailable
+from omixa.gateway.settlement import NodeIdentity
 from omixa.storage.database import Database, Transaction
 from omixa.storage.postgres import PostgresBackend
 from omixa.storage.statements import insert_into
@@ -282,6 +285,30 @@ def test_a_transaction_that_is_left_open_loses_its_locks(
         assert disk.balance() == Balance(CREDIT, HOLD)
         assert asyncio.run(paused.write(lambda tx: ledger.balance(tx, account))) == Balance(CREDIT, HOLD)
         paused.close()
+
+
+def test_the_sweeper_leaves_alone_what_somebody_works_on(disk: DiskLedger, on_postgres: PostgresPlace) -> None:
+    lost, other = (disk.hold(HOLD, node=NodeIdentity("nobody", 1))[0] for _ in range(2))
+    lock = select(request.c.id).where(request.c.id == lost).with_for_update()
+    working, done = threading.Event(), threading.Event()
+
+    def work(tx: Transaction) -> None:
+        tx.first(lock)
+        working.set()
+        done.wait()
+
+    worker = Database(on_postgres.backend(), on_fatal=print)
+    worker.open()
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(lambda: asyncio.run(worker.write(work)))
+        working.wait()
+        disk.sweep()
+        assert (state(disk, lost), state(disk, other)) == ("held", "released")
+        done.set()
+        held.result()
+    worker.close()
+    disk.sweep()
+    assert state(disk, lost) == "released"
 
 
 # -------------------------------------------------------------------------------------------------------- lost servers

@@ -119,6 +119,16 @@ def test_of_many_requests_to_two_gateways_exactly_those_are_served_that_the_cred
     assert _live_account(shared) == (credit - sum(billed) * 10**6, 0)
 
 
+def test_a_key_that_one_process_revokes_spends_nothing_at_another(shared: Shared, foundry: Simulator) -> None:
+    key = shared.omixa("keys", "create", "--mode", "test").strip()
+    with gateways(shared, foundry, 1) as (server,):
+        assert asyncio.run(ask(server, key)).status_code == 200
+        (row,) = json.loads(shared.omixa("keys", "list", "--json"))
+        shared.omixa("keys", "revoke", row["id"])
+        refused = asyncio.run(ask(server, key))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
 def test_each_gateway_has_a_name_and_takes_it_again_after_it_was_killed(shared: Shared, foundry: Simulator) -> None:
     foundry.play("slow=5")
     key = open_account(shared.data_dir, 10**7, database=shared.database)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import bindparam, func, select
+
+from omixa.storage.database import Row, Transaction
+from omixa.storage.tables import account, metadata, workspace
+from tests.support.servers import Gateway
+
 TABLES = ("request", "attempt", "transfer", "usage_record", "usage_day")
+
+_counts = {name: select(func.count().label("rows")).select_from(metadata.tables[name]) for name in TABLES}
+_money = select(func.sum(account.c.posted).label("posted"), func.sum(account.c.held).label("held"))
+_account = (
+    select(account.c.posted, account.c.held)
+    .join(workspace, workspace.c.id == account.c.workspace_id)
+    .where(workspace.c.name == bindparam("name"), account.c.mode == bindparam("of_mode"))
+)
 
 
 @dataclass(frozen=True)
@@ -21,21 +33,23 @@ class Footprint:
     results: frozenset[str]
 
 
-def footprint(data_dir: str | Path) -> Footprint:
-    """Return what lies in a data directory now."""
-    path = Path(data_dir)
-    with contextlib.closing(sqlite3.connect(path / "omixa.db")) as database:
-        rows = {table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES}
-        posted, held = database.execute("SELECT total(posted), total(held) FROM account").fetchone()
-    results = frozenset(file.as_posix() for file in path.glob("results/**/*") if file.is_file())
-    return Footprint(rows, int(posted), int(held), results)
+def footprint(gateway: Gateway) -> Footprint:
+    """Return what a gateway's ledger and data directory hold now."""
+
+    def read(tx: Transaction) -> tuple[dict[str, int], Row]:
+        return {name: _one(tx.first(count))["rows"] for name, count in _counts.items()}, _one(tx.first(_money))
+
+    rows, sums = gateway.read(read)
+    files = Path(gateway.settings.data_dir).glob("results/**/*")
+    return Footprint(rows, sums["posted"], sums["held"], frozenset(file.as_posix() for file in files if file.is_file()))
 
 
-def money(data_dir: str | Path, workspace: str, mode: str) -> tuple[int, int]:
-    """Return what an account has posted and held, in micro-USD."""
-    with contextlib.closing(sqlite3.connect(Path(data_dir) / "omixa.db")) as database:
-        posted, held = database.execute(
-            "SELECT posted, held FROM account JOIN workspace ON workspace.id = workspace_id WHERE name = ? AND mode = ?",
-            (workspace, mode),
-        ).fetchone()
-    return posted, held
+def money(gateway: Gateway, name: str, mode: str) -> tuple[int, int]:
+    """Return what a workspace's account has posted and held, in micro-USD."""
+    row = gateway.read(lambda tx: _one(tx.first(_account, name=name, of_mode=mode)))
+    return row["posted"], row["held"]
+
+
+def _one(row: Row | None) -> Row:
+    assert row is not None
+    return row

@@ -25,6 +25,7 @@ from omixa.server import listen, make_server
 from omixa.services import SIMULATOR_KEY, Services, open_services
 from omixa.simulator.foundry import FoundrySimulatorOptions
 from omixa.simulator.foundry import create_app as create_simulator
+from omixa.storage.database import Operation
 from omixa.tokens import Tokenizer
 
 T = TypeVar("T")
@@ -183,6 +184,14 @@ class Gateway:
 
         assert self.thread is not None
         return self.thread.call(run())
+
+    def write(self, operation: Operation[T]) -> T:
+        """Change the ledger behind the back of its rooms."""
+        return self.call(lambda services: services.database.write(operation))
+
+    def read(self, operation: Operation[T]) -> T:
+        """Look into the ledger."""
+        return self.call(lambda services: services.database.read(operation))
 
     def key(self, mode: Mode, workspace: str = "default", models: list[str] | None = None) -> str:
         """Create a key."""
