@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup dev demo test check fix types imports lint bench bench-ledger lock run clean
+.PHONY: setup dev demo test prove check fix types imports lint bench bench-ledger lock run clean
 
 setup: $(VENV)/.run  ## what a server needs; afterwards the command is .venv/bin/omixa
 dev: $(VENV)/.dev    ## setup, and what tests, checks and the benchmark need
@@ -28,6 +28,9 @@ demo: setup          ## the main job, end to end
 
 test: dev            ## all tests; what needs a missing program is skipped with its name
 	@$(BIN)/python -m pytest
+
+prove: dev           ## the full proof of the ledger, up to 90 minutes; goes on where it stopped and writes docs/proof.md
+	@$(BIN)/python -m tests.proof
 
 check: lint types imports  ## all that CI runs besides the tests
 

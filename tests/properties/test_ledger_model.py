@@ -7,15 +7,14 @@ import random
 import tempfile
 from pathlib import Path
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from omixa.domain.images import Usage
 from tests.support.ledger import DirectLedger, DiskLedger
-from tests.support.model import Walk
-from tests.support.places import Place, SqlitePlace
+from tests.support.model import Walk, random_step
+from tests.support.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -127,48 +126,16 @@ TestLedgerMachine = LedgerMachine.TestCase
 TestLedgerMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
-@pytest.mark.parametrize(
-    ("kind", "operations"), [(DirectLedger, 5_000), (DiskLedger, 300)], ids=["transactions", "database"]
-)
-def test_random_operations(
-    tmp_path: Path, place: Place, kind: type[DirectLedger | DiskLedger], operations: int
-) -> None:
+def test_random_operations_through_the_writer(tmp_path: Path, place: Place) -> None:
+    """With the threads and groups of a server; `tests/proof/stateful.py` does many more without them."""
     seed = random.SystemRandom().randrange(2**32)
     # Shown when the test fails.
     log.warning("seed %d", seed)
-    walk = Walk(kind(tmp_path, place, credit=CREDIT), CREDIT)
-    # A step on PostgreSQL takes several times as long, and it is the tables that are looked at, not the server.
-    run_random_operations(walk, seed, operations if isinstance(place, SqlitePlace) else operations // 3)
-    walk.ledger.close()
-
-
-def run_random_operations(walk: Walk, seed: int, operations: int) -> None:
-    """Do random steps; the same seed does the same steps."""
     chance = random.Random(seed)
-    for number in range(operations):
+    walk = Walk(DiskLedger(tmp_path, place, credit=CREDIT), CREDIT)
+    for _ in range(300):
         random_step(walk, chance)
         walk.check()
-        if number % 1_000 == 0:
-            walk.check_all()
     walk.check_all()
-    assert len(walk.charges) > operations // 20
-
-
-def random_step(walk: Walk, chance: random.Random) -> None:
-    pick = chance.randrange(1_000)
-    usage = Usage(chance.randrange(100), chance.randrange(1057), chance.randrange(1100), 1, chance.random() < 0.1)
-    steps = [(30, lambda: walk.hold(chance.randrange(60_000), chance.randint(1, 3)))]
-    steps += [(8, lambda: walk.grant(chance.randrange(1, 150_000)))]
-    steps += [(1, walk.restart), (1, walk.wait_past_every_deadline), (1, walk.reopen)]
-    if walk.held:
-        steps += [(25, lambda: walk.capture(pick, usage)), (8, lambda: walk.release(pick))]
-        steps += [(5, lambda: walk.next_attempt(pick)), (3, lambda: walk.charge_too_much(pick))]
-        steps += [(3, lambda: walk.settle_for_another_epoch(pick))]
-    if walk.charges:
-        amount = chance.randrange(1, 40_000)
-        steps += [(4, lambda: walk.refund(pick, amount)), (4, lambda: walk.rerate(pick, chance.randrange(60_000)))]
-    if walk.ended:
-        steps += [(3, lambda: walk.capture_again(pick)), (3, lambda: walk.release_again(pick))]
-    weights = [weight for weight, _ in steps]
-    _, step = chance.choices(steps, weights)[0]
-    step()
+    assert walk.charges
+    walk.ledger.close()

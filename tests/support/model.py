@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 
 import pytest
@@ -205,3 +206,24 @@ class Walk:
     def check_all(self) -> None:
         self.check()
         assert self.ledger.verify().findings == ()
+
+
+def random_step(walk: Walk, chance: random.Random) -> None:
+    """Do one of the steps that are possible now."""
+    pick = chance.randrange(1_000)
+    usage = Usage(chance.randrange(100), chance.randrange(1057), chance.randrange(1100), 1, chance.random() < 0.1)
+    steps = [(30, lambda: walk.hold(chance.randrange(60_000), chance.randint(1, 3)))]
+    steps += [(8, lambda: walk.grant(chance.randrange(1, 150_000)))]
+    steps += [(1, walk.restart), (1, walk.wait_past_every_deadline), (1, walk.reopen)]
+    if walk.held:
+        steps += [(25, lambda: walk.capture(pick, usage)), (8, lambda: walk.release(pick))]
+        steps += [(5, lambda: walk.next_attempt(pick)), (3, lambda: walk.charge_too_much(pick))]
+        steps += [(3, lambda: walk.settle_for_another_epoch(pick))]
+    if walk.charges:
+        amount = chance.randrange(1, 40_000)
+        steps += [(4, lambda: walk.refund(pick, amount)), (4, lambda: walk.rerate(pick, chance.randrange(60_000)))]
+    if walk.ended:
+        steps += [(3, lambda: walk.capture_again(pick)), (3, lambda: walk.release_again(pick))]
+    weights = [weight for weight, _ in steps]
+    _, step = chance.choices(steps, weights)[0]
+    step()

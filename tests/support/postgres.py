@@ -130,7 +130,7 @@ def running_cluster(*, in_memory: bool = True) -> Iterator[Cluster]:
     programs = find_programs()
     assert programs is not None
     # A short path: a Unix socket's address has little room. Not below pytest's directory, which other users cannot enter.
-    with tempfile.TemporaryDirectory(prefix="omixa-pg-", dir=_fast_directory() if in_memory else None) as directory:
+    with tempfile.TemporaryDirectory(prefix="omixa-pg-", dir=fast_directory() if in_memory else None) as directory:
         cluster = Cluster(programs, Path(directory), _free_port())
         cluster.create()
         cluster.start()
@@ -141,7 +141,7 @@ def running_cluster(*, in_memory: bool = True) -> Iterator[Cluster]:
             cluster.stop()
 
 
-def _fast_directory() -> Path | None:
+def fast_directory() -> Path | None:
     """Return a directory in memory where there is room: nothing here cuts the power, and every test makes a database."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM_BYTES
