@@ -5,7 +5,7 @@ OmixaError
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · PriceAboveCap 402 · Forbidden 403
-│  ├─ Conflict 409 (RequestInProgress · PriceChanged) · Gone 410
+│  ├─ Conflict 409 (RequestInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy · UpstreamRateLimited · UpstreamCredentials · UpstreamQuota
@@ -248,6 +248,13 @@ class PriceChanged(Conflict):
     def __init__(self, message: str, *, code: str | None = None, markup_ppm: int = 0) -> None:
         super().__init__(message, code=code)
         self.markup_ppm = markup_ppm
+
+
+class ReferenceUsed(Conflict):
+    """A grant carries the reference of another one that differs from it."""
+
+    default_code = "reference_used"
+    caller_may_retry = False
 
 
 class Gone(CallerError):

@@ -168,6 +168,22 @@ def test_credit_is_granted_to_the_named_mode(omixa: Omixa) -> None:
     assert granted == {"workspace": "purse", "mode": "live", **money}
 
 
+def test_credit_is_listed_in_the_order_in_which_it_burns(omixa: Omixa) -> None:
+    purse = ("--workspace", "lots", "--mode", "live")
+    grant = ("credits", "grant", *purse, "--amount", "2", "--reason", "test")
+    omixa(*grant)
+    for _ in range(2):
+        told = omixa(*grant, "--kind", "promo", "--expires", "2999-12-31", "--reference", "welcome")
+        assert told == "lots has $4.000000 available in live mode."
+    different = omixa.run("credits", "grant", *purse, "--amount", "3", "--reason", "test", "--reference", "welcome")
+    assert different.returncode == EXIT_FAILURE
+    assert "belongs to another grant" in different.stderr
+    promotion, paid = omixa.json("credits", "list", *purse)
+    assert (promotion["kind"], promotion["expires"]) == ("promo", "3000-01-01T00:00:00.000Z")
+    assert (paid["kind"], paid["remaining"], paid["pinned"], paid["expires"]) == ("paid", "2.000000", "0.000000", None)
+    assert "never" in omixa("credits", "list", *purse)
+
+
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
@@ -177,6 +193,11 @@ def test_credit_is_granted_to_the_named_mode(omixa: Omixa) -> None:
         ("keys revoke key_nothing", EXIT_FAILURE, "no active key"),
         ("credits grant --mode live --amount 1,50 --reason x", EXIT_USAGE, "--amount"),
         ("credits grant --mode live --amount -5 --reason x", EXIT_USAGE, "--amount"),
+        ("credits grant --mode live --amount 5 --reason x --expires 2020-01-01", EXIT_FAILURE, "in the past"),
+        ("credits grant --mode live --amount 5 --reason x --expires soon", EXIT_USAGE, "--expires"),
+        ("credits grant --mode live --amount 5 --reason x --priority 101", EXIT_FAILURE, "from -100 to 100"),
+        ("credits grant --mode live --amount 5 --reason x --reference a b", EXIT_USAGE, "b"),
+        ("credits list --mode live --workspace nowhere", EXIT_FAILURE, "no workspace"),
         ("usage list --workspace nowhere", EXIT_FAILURE, "no workspace"),
     ],
 )

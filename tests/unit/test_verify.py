@@ -48,7 +48,7 @@ def test_a_sound_ledger_has_no_findings_and_every_invariant_looks_at_rows(disk: 
 
 
 TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
-    "a balance": ({"I1"}, ["UPDATE account SET posted = posted + 1 WHERE posted > 5"], []),
+    "a balance": ({"I1", "I5 lots"}, ["UPDATE account SET posted = posted + 1 WHERE posted > 5"], []),
     "what is held": ({"I1"}, ["UPDATE account SET held = held + 1 WHERE held > 0"], []),
     "an overdraft": ({"I1", "I2"}, ["UPDATE account SET held = posted + 1 WHERE posted > 5"], []),
     "a lost charge": (
@@ -88,6 +88,20 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
     "a charge above the hold": (
         {"I5", "I8"},
         ["UPDATE request SET hold_amount = 1 WHERE state = 'captured'"],
+        [],
+    ),
+    "what a lot has": ({"I5 lots"}, ["UPDATE grant_lot SET remaining = remaining - 1 WHERE pinned > 0"], []),
+    "what a lot was": ({"I5 lots"}, ["UPDATE grant_lot SET amount = amount + 1 WHERE amount = 5"], []),
+    "a pin": ({"I5 lots"}, ["UPDATE grant_lot SET pinned = pinned + 1 WHERE pinned > 0"], []),
+    "a lost pin": ({"I5 lots", "I5 pins"}, ["UPDATE request SET lot_id = NULL WHERE state = 'held'"], []),
+    "a pin to a lot of another customer": (
+        {"I5 lots", "I5 pins"},
+        ["UPDATE request SET lot_id = (SELECT id FROM grant_lot WHERE amount = 5) WHERE state = 'held'"],
+        [],
+    ),
+    "a second pin": (
+        {"I5 lots", "I5 pins"},
+        ["INSERT INTO hold_lot SELECT id, lot_id, 1 FROM request WHERE state = 'held'"],
         [],
     ),
     "the price of a capture": (
@@ -157,7 +171,7 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
     "a cost that nobody knows": ({"I10"}, ["UPDATE attempt SET cost_basis = NULL WHERE state = 'failed_free'"], []),
     "a success without a cost": ({"I10"}, ["UPDATE attempt SET cost_basis = 'none' WHERE state = 'ok'"], []),
     "a request with a foreign account": (
-        {"I1", "I11"},
+        {"I1", "I11", "I5 pins"},
         ["UPDATE request SET account_id = (SELECT id FROM account WHERE posted = 5) WHERE state = 'held'"],
         [],
     ),
@@ -173,7 +187,7 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
     ),
     "what was adjusted": ({"corrections"}, ["UPDATE request SET adjusted_amount = 0 WHERE adjusted_amount <> 0"], []),
     "a refund of more than the charge": (
-        {"I1", "I6", "corrections", "sums of corrections"},
+        {"I1", "I5 lots", "I6", "corrections", "sums of corrections"},
         [
             "UPDATE transfer SET amount = 900000 WHERE kind = 'refund'",
             "UPDATE request SET refunded_amount = 900000 WHERE refunded_amount > 0",

@@ -11,6 +11,7 @@ from typing import Literal
 
 from sqlalchemy import bindparam, select, update
 
+from omixa.billing import lots
 from omixa.billing.ledger import Posting, post, system_account
 from omixa.domain.money import format_usd
 from omixa.errors import Conflict, InvalidRequest, RequestNotFound
@@ -114,6 +115,7 @@ def refund(
         return _repeated(row, request_id, made, amount_micro_usd)
     left = _refundable(row)
     amount = left if amount_micro_usd is None else amount_micro_usd
+    into = lots.refill(tx, request_id, amount)
     added = tx.first(_add_refund, request_id=request_id, amount=amount) if amount > 0 else None
     if added is None:
         raise Conflict(
@@ -131,6 +133,7 @@ def refund(
         request_id=request_id,
         reverses_id=charge["id"],
         external_ref=reference,
+        into=into,
     )
     (transfer_id,) = post(tx, row["account_id"], [posting])
     return Refund(transfer_id, request_id, amount, added["refunded_amount"], row["charge_amount"], repeated=False)
@@ -161,6 +164,7 @@ def adjust(tx: Transaction, request_id: str, new_micro_usd: int, *, reference: s
         return wanted
     if difference > 0 and not tx.execute(_set_aside, account_id=row["account_id"], amount=difference):
         return replace(wanted, verdict="uncovered")
+    into = lots.refill(tx, request_id, -difference) if difference < 0 else ()
     changed = tx.execute(_add_adjustment, request_id=request_id, difference=difference)
     assert changed, "the request is locked"
     revenue = system_account(row["mode"], "revenue")
@@ -172,6 +176,7 @@ def adjust(tx: Transaction, request_id: str, new_micro_usd: int, *, reference: s
         reason=reason,
         request_id=request_id,
         external_ref=reference,
+        into=into,
     )
     # What was set aside becomes the debit.
     post(tx, row["account_id"], [posting], released_micro_usd=max(difference, 0))

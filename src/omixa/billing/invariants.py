@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, case, func, literal_column, or_, select
+from sqlalchemy import bindparam, case, func, literal_column, or_, select, union_all
 
 from omixa.billing.ledger import chain_hash
 from omixa.storage.chain import AUDIT_COLUMNS, GENESIS_HASH, row_hash
@@ -17,6 +17,8 @@ from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import (
     account,
     audit_log,
+    grant_lot,
+    hold_lot,
     is_correction,
     request,
     transfer,
@@ -231,6 +233,92 @@ def corrections_stay_within_their_charge(at: Snapshot) -> Checked:
         yield row["id"], fault_unless(right and bound, fault)
     for row in at.tx.each(_stray_corrections):
         yield row["id"], "a correction without a request"
+
+
+# -------------------------------------------------------------------------------------------------------------- I5: lots
+
+_remaining = (
+    select(grant_lot.c.account_id.label("id"), func.sum(grant_lot.c.remaining).label("total"))
+    .group_by(grant_lot.c.account_id)
+    .subquery()
+)
+_spendable = (
+    select(account.c.id, account.c.posted, func.coalesce(_remaining.c.total, 0).label("remaining"))
+    .outerjoin(_remaining, _remaining.c.id == account.c.id)
+    .where(account.c.workspace_id.is_not(None))
+)
+_is_held = request.c.state == literal_column("'held'")
+# Everything that open requests pin, whichever of the two places names the lot.
+_pins = union_all(
+    select(
+        request.c.id.label("request_id"), request.c.account_id, request.c.lot_id, request.c.hold_amount.label("amount")
+    ).where(_is_held, request.c.lot_id.is_not(None)),
+    select(request.c.id, request.c.account_id, hold_lot.c.lot_id, hold_lot.c.amount)
+    .join(hold_lot, hold_lot.c.request_id == request.c.id)
+    .where(_is_held),
+).subquery()
+_pinned_of_lot = select(_pins.c.lot_id, func.sum(_pins.c.amount).label("total")).group_by(_pins.c.lot_id).subquery()
+_lots = select(grant_lot, func.coalesce(_pinned_of_lot.c.total, 0).label("pins")).outerjoin(
+    _pinned_of_lot, _pinned_of_lot.c.lot_id == grant_lot.c.id
+)
+# Of the account that the lots of a hold belong to, smallest and largest are the same when it is one.
+_pinned_by_request = (
+    select(
+        _pins.c.request_id,
+        func.sum(_pins.c.amount).label("total"),
+        func.min(grant_lot.c.account_id).label("first_owner"),
+        func.max(grant_lot.c.account_id).label("last_owner"),
+        func.count(grant_lot.c.id).label("known"),
+        func.count().label("pins"),
+    )
+    .outerjoin(grant_lot, grant_lot.c.id == _pins.c.lot_id)
+    .group_by(_pins.c.request_id)
+    .subquery()
+)
+_held_requests = (
+    select(request.c.id, request.c.account_id, request.c.hold_amount, _pinned_by_request)
+    .outerjoin(_pinned_by_request, _pinned_by_request.c.request_id == request.c.id)
+    .where(_is_held)
+)
+_brought = (
+    select(grant_lot.c.transfer_id.label("id"), func.sum(grant_lot.c.amount).label("total"))
+    .where(grant_lot.c.transfer_id.is_not(None))
+    .group_by(grant_lot.c.transfer_id)
+    .subquery()
+)
+_credit_of_lots = select(transfer.c.id, transfer.c.amount, _brought.c.total).join(
+    _brought, _brought.c.id == transfer.c.id
+)
+
+
+def lots_are_what_accounts_have(at: Snapshot) -> Checked:
+    """Check that each account's lots have remaining what it has posted, and that each lot pins what open requests hold of it."""
+    for row in at.tx.each(_spendable):
+        right = row["posted"] == row["remaining"]
+        yield row["id"], fault_unless(right, f"posted {row['posted']}, its lots have {row['remaining']}")
+    for row in at.tx.each(_lots):
+        right = row["pinned"] == row["pins"] and 0 <= row["pinned"] <= row["remaining"] <= row["amount"]
+        yield (
+            row["id"],
+            fault_unless(
+                right,
+                f"pinned {row['pinned']} of {row['remaining']} of {row['amount']}, open requests pin {row['pins']}",
+            ),
+        )
+    for row in at.tx.each(_credit_of_lots):
+        right = row["amount"] == row["total"]
+        yield row["id"], fault_unless(right, f"brought {row['amount']}, its lots were granted {row['total']}")
+
+
+def holds_are_pinned_to_lots(at: Snapshot) -> Checked:
+    """Check that the lots of each open request add up to its hold and belong to its account."""
+    for row in at.tx.each(_held_requests):
+        if row["pins"] is None:
+            yield row["id"], fault_unless(row["hold_amount"] == 0, f"holds {row['hold_amount']} and pins no lot")
+            continue
+        owned = row["known"] == row["pins"] and row["first_owner"] == row["last_owner"] == row["account_id"]
+        right = owned and row["total"] == row["hold_amount"]
+        yield row["id"], fault_unless(right, f"holds {row['hold_amount']}, its own lots pin {row['total']}")
 
 
 # ------------------------------------------------------------------------------------------------------------ I6: chains

@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from sqlalchemy import bindparam, exists, select, update
 
+from omixa.billing import lots
+from omixa.billing.lots import PAID, LotTerms, NewLot, Settled, Share
 from omixa.domain.access import Mode
 from omixa.domain.ids import new_id
 from omixa.domain.money import format_usd
@@ -25,21 +27,22 @@ from omixa.errors import (
     InternalError,
     OmixaError,
     PriceChanged,
+    ReferenceUsed,
     SettlementUnavailable,
     Unauthenticated,
 )
 from omixa.storage.chain import GENESIS_HASH, TRANSFER_COLUMNS, row_hash
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
-from omixa.storage.tables import account, api_key, request, transfer, workspace
+from omixa.storage.tables import account, api_key, grant_lot, request, transfer, workspace
 
 CURRENCY = "USD"
 
 # A hold outlives the last moment at which its owner may still answer by this much.
 HOLD_MARGIN_MS = 120_000
 
-SystemAccount = Literal["cash", "revenue", "absorbed_cost", "provider_payable", "breakage", "tax"]
-SYSTEM_ACCOUNTS: tuple[SystemAccount, ...] = ("cash", "revenue", "absorbed_cost", "provider_payable", "breakage", "tax")
+SystemAccount = Literal["cash", "revenue", "absorbed_cost", "provider_payable", "breakage", "tax", "promotion"]
+SYSTEM_ACCOUNTS: tuple[SystemAccount, ...] = get_args(SystemAccount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ class Posting:
     """A movement of money between a workspace's account and another one; `amount_micro_usd` is above 0.
 
     `reason` is for people, `reverses_id` the charge that a refund gives back. `external_ref` is unique among all transfers, so
-    that nothing from outside is booked twice.
+    that nothing from outside is booked twice. What credits a workspace becomes `into` lots, and paid credit as far as those do
+    not say; what debits it burns `from_lot`, or else lots in their order.
     """
 
     debit: str
@@ -110,6 +114,16 @@ class Posting:
     request_id: str | None = None
     reverses_id: str | None = None
     external_ref: str | None = None
+    into: tuple[NewLot, ...] = ()
+    from_lot: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The transfer of a grant. `is_new` is False when it was booked before."""
+
+    transfer_id: str
+    is_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +228,7 @@ _active_key = (
 )
 _insert_request = insert_into(
     request,
-    *("id", "workspace_id", "account_id", "key_id", "mode", "model", "operation", "parameters_json", "state"),
+    *("id", "workspace_id", "account_id", "key_id", "mode", "model", "operation", "parameters_json", "state", "lot_id"),
     *("hold_amount", "price_version_id", "markup_ppm", "owner_node", "owner_epoch", "created_at_ms", "expires_at_ms"),
 )
 _owned = (
@@ -234,13 +248,13 @@ _capture = (
         result_expires_at_ms=bindparam("result_expires"),
         ended_at_ms=bindparam("now"),
     )
-    .returning(request.c.account_id, request.c.hold_amount, request.c.mode)
+    .returning(request.c.account_id, request.c.hold_amount, request.c.mode, request.c.lot_id)
 )
 _release = (
     update(request)
     .where(*_owned)
     .values(state="released", outcome=bindparam("code"), ended_at_ms=bindparam("now"))
-    .returning(request.c.account_id, request.c.hold_amount)
+    .returning(request.c.account_id, request.c.hold_amount, request.c.mode, request.c.lot_id)
 )
 _is_owned = select(request.c.id).where(*_owned)
 
@@ -252,12 +266,18 @@ def hold(tx: Transaction, wanted: Sequence[Hold]) -> list[OmixaError | None]:
     computed with a markup that is no longer the workspace's; then nothing is written for it.
     """
     refused: dict[str, OmixaError] = {}
+    expired = lots.with_expired(tx, sorted({one.account_id for one in wanted}))
     for together in _decided_together(wanted):
+        if together[0].account_id in expired:
+            expire_lots(tx, together[0].account_id)
         if not _taken(tx, together):
             # Not all of them fit, so each is decided alone, in the order in which they came.
             refused |= {one.request_id: _not_held(tx, one) for one in together if not _taken(tx, [one])}
+    admitted = [one for one in wanted if one.request_id not in refused]
+    pins = _pinned(tx, admitted)
     now = tx.now_ms()
-    tx.execute_many(_insert_request, [_held_row(one, now) for one in wanted if one.request_id not in refused])
+    tx.execute_many(_insert_request, [_held_row(one, pins[one.request_id], now) for one in admitted])
+    lots.record_pins(tx, pins)
     return [refused.get(one.request_id) for one in wanted]
 
 
@@ -276,7 +296,19 @@ def _taken(tx: Transaction, together: Sequence[Hold]) -> bool:
     )
 
 
-def _held_row(wanted: Hold, now_ms: int) -> dict[str, object]:
+def _pinned(tx: Transaction, admitted: Sequence[Hold]) -> dict[str, list[Share]]:
+    """Pin the lots of each account's holds and return them by request."""
+    by_account: defaultdict[str, list[Hold]] = defaultdict(list)
+    for one in admitted:
+        by_account[one.account_id].append(one)
+    pins: dict[str, list[Share]] = {}
+    for account_id, holds in by_account.items():
+        shares = lots.pin(tx, account_id, [one.amount_micro_usd for one in holds])
+        pins |= zip((one.request_id for one in holds), shares, strict=True)
+    return pins
+
+
+def _held_row(wanted: Hold, pinned: Sequence[Share], now_ms: int) -> dict[str, object]:
     return {
         "id": wanted.request_id,
         "workspace_id": wanted.workspace_id,
@@ -288,6 +320,7 @@ def _held_row(wanted: Hold, now_ms: int) -> dict[str, object]:
         "parameters_json": wanted.parameters_json,
         "state": "held",
         "hold_amount": wanted.amount_micro_usd,
+        "lot_id": lots.only_lot(pinned),
         "price_version_id": wanted.price_version_id,
         "markup_ppm": wanted.markup_ppm,
         "owner_node": wanted.owner_node,
@@ -336,20 +369,29 @@ def capture(tx: Transaction, wanted: Sequence[Capture]) -> list[OmixaError | Non
     """
     now = tx.now_ms()
     rows = tx.first_of_each(_capture, [_captured_row(one, now) for one in wanted])
-    given_back: defaultdict[str, int] = defaultdict(int)
-    charges: defaultdict[str, list[Posting]] = defaultdict(list)
-    for one, row in zip(wanted, rows, strict=True):
-        if row is None:
-            continue
-        account_id = row["account_id"]
-        given_back[account_id] += row["hold_amount"]
-        if one.charge_micro_usd:
-            revenue = system_account(row["mode"], "revenue")
-            charge = Posting(account_id, revenue, one.charge_micro_usd, "charge", request_id=one.request_id)
-            charges[account_id].append(charge)
-    for account_id in sorted(given_back):
-        post(tx, account_id, charges[account_id], released_micro_usd=given_back[account_id])
+    _settle(
+        tx,
+        [(one.request_id, one.charge_micro_usd, row) for one, row in zip(wanted, rows, strict=True) if row is not None],
+    )
     return [_lost(one.request_id) if row is None else None for one, row in zip(wanted, rows, strict=True)]
+
+
+def _settle(tx: Transaction, ended: Sequence[tuple[str, int, Row]]) -> None:
+    """Give holds back and take their charges: (request, charge, row of the request that has just ended)."""
+    by_account: defaultdict[tuple[str, Mode], list[Settled]] = defaultdict(list)
+    for request_id, charge, row in ended:
+        settled = Settled(request_id, row["lot_id"], row["hold_amount"], charge)
+        by_account[row["account_id"], row["mode"]].append(settled)
+    for account_id, mode in sorted(by_account):
+        settlements = by_account[account_id, mode]
+        revenue = system_account(mode, "revenue")
+        charges = [
+            Posting(account_id, revenue, one.charged, "charge", request_id=one.request_id)
+            for one in settlements
+            if one.charged
+        ]
+        _move(tx, account_id, charges, released_micro_usd=sum(one.held for one in settlements))
+        _post_expiry(tx, account_id, mode, lots.settle(tx, settlements))
 
 
 def _captured_row(wanted: Capture, now_ms: int) -> dict[str, object]:
@@ -371,12 +413,7 @@ def release(tx: Transaction, wanted: Sequence[Release]) -> list[bool]:
         _release,
         [{"request_id": one.request_id, "epoch": one.epoch, "code": one.outcome, "now": now} for one in wanted],
     )
-    given_back: defaultdict[str, int] = defaultdict(int)
-    for row in rows:
-        if row is not None:
-            given_back[row["account_id"]] += row["hold_amount"]
-    for account_id in sorted(given_back):
-        post(tx, account_id, [], released_micro_usd=given_back[account_id])
+    _settle(tx, [(one.request_id, 0, row) for one, row in zip(wanted, rows, strict=True) if row is not None])
     return [row is not None for row in rows]
 
 
@@ -408,9 +445,22 @@ def post(
 ) -> Sequence[str]:
     """Move money between a workspace's account and others and return the transfers' ids.
 
-    The account's balance and its chain of hashes advance, and `released_micro_usd` of what it holds is given back in the same
-    statement. An overdraft is refused by a constraint of the table.
+    The account's balance, its chain of hashes and its lots advance together. `released_micro_usd` of what it holds is given back
+    in the same statement, of what no request has pinned. An overdraft is refused by a constraint of the table.
     """
+    ids = _move(tx, account_id, postings, released_micro_usd=released_micro_usd)
+    for transfer_id, one in zip(ids, postings, strict=True):
+        if one.credit == account_id:
+            lots.add(tx, account_id, transfer_id, one.amount_micro_usd, one.into)
+        elif one.from_lot is None:
+            lots.burn(tx, account_id, one.amount_micro_usd)
+        else:
+            lots.burn_lot(tx, Share(one.from_lot, one.amount_micro_usd))
+    return ids
+
+
+def _move(tx: Transaction, account_id: str, postings: Sequence[Posting], *, released_micro_usd: int) -> Sequence[str]:
+    """Post transfers and give back `released_micro_usd` of what the account holds; the caller does the same to its lots."""
     delta = sum(one.amount_micro_usd if one.credit == account_id else -one.amount_micro_usd for one in postings)
     head = tx.first(
         _advance_chain, account_id=account_id, delta=delta, released=released_micro_usd, count=len(postings)
@@ -456,8 +506,80 @@ def chain_hash(row: Row) -> str:
     return row_hash(row, TRANSFER_COLUMNS)
 
 
-def grant(tx: Transaction, *, account_id: str, mode: Mode, amount_micro_usd: int, reason: str) -> str:
-    """Credit a workspace account from the operator's cash account and return the transfer's id."""
-    credit = Posting(system_account(mode, "cash"), account_id, amount_micro_usd, "topup", reason)
+# ----------------------------------------------------------------------------------------------------------------- credit
+
+_lock_account = select(account.c.mode).where(account.c.id == bindparam("account_id")).with_for_update()
+_transfer_by_reference = (
+    select(
+        transfer.c.id,
+        transfer.c.credit_account_id,
+        transfer.c.amount,
+        grant_lot.c.kind,
+        grant_lot.c.priority,
+        grant_lot.c.expires_at_ms,
+    )
+    .join(grant_lot, grant_lot.c.transfer_id == transfer.c.id)
+    .where(transfer.c.external_ref == bindparam("reference"))
+)
+
+
+def grant(
+    tx: Transaction,
+    *,
+    account_id: str,
+    mode: Mode,
+    amount_micro_usd: int,
+    reason: str,
+    terms: LotTerms = PAID,
+    reference: str | None = None,
+) -> Granted:
+    """Credit a workspace account with a new lot and return the transfer.
+
+    Paid credit comes from the operator's cash account, promotional credit from one of its own. A grant with a `reference` that
+    was booked before is that grant; ReferenceUsed is raised when it says something else.
+    """
+    external_ref = None if reference is None else f"grant/{reference}"
+    if external_ref is not None:
+        booked = tx.first(_transfer_by_reference, reference=external_ref)
+        if booked is not None:
+            return Granted(_same_grant(booked, account_id, amount_micro_usd, terms, reference or ""), is_new=False)
+    source: SystemAccount = "cash" if terms.kind == "paid" else "promotion"
+    credit = Posting(
+        system_account(mode, source),
+        account_id,
+        amount_micro_usd,
+        "topup",
+        reason,
+        external_ref=external_ref,
+        into=(NewLot(amount_micro_usd, terms),),
+    )
     (transfer_id,) = post(tx, account_id, [credit])
-    return transfer_id
+    return Granted(transfer_id, is_new=True)
+
+
+def _same_grant(booked: Row, account_id: str, amount_micro_usd: int, terms: LotTerms, reference: str) -> str:
+    before = (booked["credit_account_id"], booked["amount"])
+    terms_before = LotTerms(booked["kind"], booked["priority"], booked["expires_at_ms"])
+    if before != (account_id, amount_micro_usd) or terms_before != terms:
+        raise ReferenceUsed(
+            f'The reference "{reference}" belongs to another grant, of ${format_usd(booked["amount"])}.',
+            param="reference",
+        )
+    return str(booked["id"])
+
+
+def expire_lots(tx: Transaction, account_id: str) -> None:
+    """Take what nothing has pinned out of an account's lots whose time has come. What is pinned follows when it settles."""
+    row = tx.first(_lock_account, account_id=account_id)
+    if row is not None:
+        _post_expiry(tx, account_id, row["mode"], lots.expired(tx, account_id))
+
+
+def _post_expiry(tx: Transaction, account_id: str, mode: Mode, shares: Sequence[Share]) -> None:
+    breakage = system_account(mode, "breakage")
+    postings = [
+        Posting(account_id, breakage, share.amount, "expiry", f"{share.lot_id} expired", from_lot=share.lot_id)
+        for share in shares
+    ]
+    if postings:
+        post(tx, account_id, postings)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from omixa.access import keys, signatures, store
 from omixa.access.store import KeyRow, WorkspaceRow
-from omixa.billing import ledger
+from omixa.billing import ledger, lots
 from omixa.billing.ledger import Balance
+from omixa.billing.lots import MAX_PRIORITY, MIN_PRIORITY, PAID, Lot, LotTerms
 from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM
 from omixa.domain.access import DEFAULT_WORKSPACE, Mode, Principal, Secret
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
@@ -23,6 +24,7 @@ MAX_KNOWN_KEYS = 10_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MAX_REASON = 500
+_REFERENCE = re.compile(r"[!-~]{1,200}")
 
 
 class Workspaces:
@@ -126,24 +128,61 @@ class Workspaces:
 
         await self._database.write(operation)
 
-    async def grant(self, *, workspace: str, mode: Mode, amount_micro_usd: int, reason: str, actor: str) -> Balance:
-        """Credit a workspace and return its new balance. Raises InvalidRequest for an amount or reason out of range."""
+    async def grant(
+        self,
+        *,
+        workspace: str,
+        mode: Mode,
+        amount_micro_usd: int,
+        reason: str,
+        actor: str,
+        terms: LotTerms = PAID,
+        reference: str | None = None,
+    ) -> Balance:
+        """Credit a workspace and return its new balance. A grant with the `reference` of an earlier one changes nothing.
+
+        Raises InvalidRequest for an amount, a reason or terms out of range, ReferenceUsed when the earlier grant was different.
+        """
         if not 0 < amount_micro_usd <= MAX_AMOUNT_MICRO_USD:
             raise InvalidRequest(
                 f"The amount must be above 0 and at most {format_usd(MAX_AMOUNT_MICRO_USD)}.", param="amount"
             )
         require_reason(reason)
+        _require_terms(terms, reference)
 
         def operation(tx: Transaction) -> Balance:
+            if terms.expires_at_ms is not None and terms.expires_at_ms <= tx.now_ms():
+                raise InvalidRequest("Credit cannot expire in the past.", param="expires")
             account_id = ledger.workspace_account(tx, _workspace(tx, workspace), mode)
-            transfer_id = ledger.grant(
-                tx, account_id=account_id, mode=mode, amount_micro_usd=amount_micro_usd, reason=reason
+            booked = ledger.grant(
+                tx,
+                account_id=account_id,
+                mode=mode,
+                amount_micro_usd=amount_micro_usd,
+                reason=reason,
+                terms=terms,
+                reference=reference,
             )
-            details = {"workspace": workspace, "mode": mode, "amount": format_usd(amount_micro_usd), "reason": reason}
-            store.audit(tx, actor=actor, action="credit.granted", target=transfer_id, details=details)
+            if booked.is_new:
+                details = {
+                    "workspace": workspace,
+                    "mode": mode,
+                    "amount": format_usd(amount_micro_usd),
+                    "reason": reason,
+                    "kind": terms.kind,
+                    "priority": terms.priority,
+                    "expires_at_ms": terms.expires_at_ms,
+                    "reference": reference,
+                }
+                store.audit(tx, actor=actor, action="credit.granted", target=booked.transfer_id, details=details)
             return ledger.balance(tx, account_id)
 
         return await self._database.write(operation)
+
+    async def list_credit(self, *, workspace: str, mode: Mode) -> list[Lot]:
+        """Return what a workspace has to spend, lot by lot in the order in which it burns. Raises NotFound."""
+        workspace_id = await self.find(workspace)
+        return await self._database.read(lambda tx: lots.list_lots(tx, workspace_id, mode))
 
     async def list_workspaces(self) -> list[WorkspaceRow]:
         """Return all workspaces."""
@@ -182,6 +221,13 @@ def require_reason(reason: str) -> None:
     """Raise InvalidRequest unless a reason can be kept in the ledger and the audit log."""
     if not reason.strip() or len(reason) > _MAX_REASON:
         raise InvalidRequest(f"Give a reason of 1 to {_MAX_REASON} characters.", param="reason")
+
+
+def _require_terms(terms: LotTerms, reference: str | None) -> None:
+    if not MIN_PRIORITY <= terms.priority <= MAX_PRIORITY:
+        raise InvalidRequest(f"The priority must be from {MIN_PRIORITY} to {MAX_PRIORITY}.", param="priority")
+    if reference is not None and not _REFERENCE.fullmatch(reference):
+        raise InvalidRequest("A reference is 1 to 200 visible ASCII characters.", param="reference")
 
 
 def _no_workspace(name: str) -> NotFound:

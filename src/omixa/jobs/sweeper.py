@@ -1,4 +1,6 @@
-"""Cleans up after crashes and keeps time: lost holds go back, results past their time go away, the ledger is verified.
+"""Cleans up after crashes and keeps time: lost holds go back, credit and results past their time go away.
+
+It also verifies the ledger, every hour.
 
 What a crash can leave is a request that is still held, or a file of a result that was never charged; nothing else. Every
 release is guarded by the request's state and its owner's epoch, so the sweeper may meet the owner at any moment: one of them
@@ -8,6 +10,7 @@ ends the request, the other finds that it has ended.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 import threading
@@ -15,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from omixa.billing import ledger, recovery
+from omixa.billing import ledger, lots, recovery
 from omixa.billing.ledger import Release
 from omixa.billing.recovery import OwnedRequest
 from omixa.billing.verify import Verification, verify
@@ -107,8 +110,9 @@ class Sweeper:
         await self.sweep()
 
     async def sweep(self) -> None:
-        """Release every hold whose owner is gone, and delete results past their time."""
+        """Release every hold whose owner is gone, post the expiry of credit, and delete results past their time."""
         await self._release_lost_holds()
+        await self._expire_credit()
         await self._delete_expired_results()
 
     async def check(self) -> Verification:
@@ -165,6 +169,14 @@ class Sweeper:
         if released:
             log.warning("request.released", extra={"request_id": lost.id, "owner": lost.owner_node})
         return released
+
+    async def _expire_credit(self) -> None:
+        while True:
+            accounts = await self._database.read(lambda tx: lots.accounts_with_expired(tx, limit=BATCH))
+            for account_id in accounts:
+                await self._database.write(functools.partial(ledger.expire_lots, account_id=account_id))
+            if len(accounts) < BATCH:
+                return
 
     async def _delete_expired_results(self) -> None:
         while True:

@@ -146,6 +146,32 @@ transfer = Table(
 # Transfers that correct a charge.
 is_correction = transfer.c.kind.in_([literal_column("'refund'"), literal_column("'adjustment'")])
 
+
+# Credit that was granted together. Its account's `posted` is what all its lots have remaining.
+grant_lot = Table(
+    "grant_lot",
+    metadata,
+    _id(),
+    Column("account_id", Text, ForeignKey("account.id"), nullable=False),
+    # What brought it; a refund can bring several lots. NULL for what an account had before there were lots.
+    Column("transfer_id", Text, ForeignKey("transfer.id")),
+    _amount("amount"),
+    _amount("remaining"),
+    # What holds have set aside of `remaining`. It may be spent even past the lot's time.
+    _amount("pinned"),
+    Column("kind", Text, nullable=False),
+    # Smaller ones burn first.
+    Column("priority", Integer, nullable=False),
+    _time("effective_at_ms"),
+    _time("expires_at_ms", nullable=True),
+    _one_of("kind", "paid", "promo"),
+    CheckConstraint("0 <= pinned AND pinned <= remaining AND remaining <= amount", name="pinned_within_remaining"),
+    Index("lot_to_spend", "account_id", sqlite_where=text("remaining > 0"), postgresql_where=text("remaining > 0")),
+    Index("lot_to_expire", "expires_at_ms", sqlite_where=text("remaining > 0"), postgresql_where=text("remaining > 0")),
+    Index("lot_by_transfer", "transfer_id"),
+    sqlite_with_rowid=False,
+)
+
 price_version = Table(
     "price_version",
     metadata,
@@ -173,6 +199,9 @@ request = Table(
     Column("parameters_json", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("hold_amount", BigInteger, nullable=False),
+    # The lot that the whole hold is pinned to. NULL when it takes several, which hold_lot names, or holds nothing.
+    # Without a foreign key, which would lock the lot's row once for each request; the verification checks it.
+    Column("lot_id", Text),
     _amount("charge_amount", nullable=True),
     # What was given back of the charge, and by how much re-ratings changed it, below zero in the customer's favour.
     Column("adjusted_amount", BigInteger, nullable=False, server_default="0"),
@@ -213,6 +242,18 @@ request = Table(
         sqlite_where=text("result_ref IS NOT NULL"),
         postgresql_where=text("result_ref IS NOT NULL"),
     ),
+    sqlite_with_rowid=False,
+)
+
+# The lots of those holds that no single lot covers. The rows stay when the hold ends, so that a refund finds what was burned.
+hold_lot = Table(
+    "hold_lot",
+    metadata,
+    Column("request_id", Text, ForeignKey("request.id"), primary_key=True),
+    Column("lot_id", Text, ForeignKey("grant_lot.id"), primary_key=True),
+    _amount("amount"),
+    CheckConstraint("amount > 0", name="amount_is_positive"),
+    Index("pin_by_lot", "lot_id"),
     sqlite_with_rowid=False,
 )
 
@@ -411,4 +452,4 @@ writer = Table(
 )
 
 # Tables whose rows may never be changed or deleted; triggers enforce it on both databases.
-IMMUTABLE = (transfer, price_version, usage_record, audit_log)
+IMMUTABLE = (transfer, price_version, usage_record, audit_log, hold_lot)
