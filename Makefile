@@ -48,8 +48,9 @@ fix: dev             ## format and repair what can be repaired
 	@$(BIN)/ruff format src tests bench scripts
 	@$(BIN)/ruff check --fix src tests bench scripts
 
-bench: dev           ## added latency, throughput and CPU; writes bench/results/
+bench: dev           ## added latency, throughput and CPU, then the ledger alone; writes bench/results/
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.ledger
 
 bench-ledger: dev    ## holds and captures of one workspace per second, on SQLite and PostgreSQL
 	@$(BIN)/python -m bench.ledger

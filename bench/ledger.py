@@ -1,4 +1,4 @@
-"""`python -m bench.ledger`: how many requests one workspace can hold and capture in a second, on SQLite and on PostgreSQL.
+"""`python -m bench.ledger`: how many requests one workspace can hold and capture in a second, and how long that takes each.
 
 Measured at the ledger's surface, in one process: no HTTP, no pictures. Each pair is two transactions that have to be durable,
 and requests of the same moment share them, as in the server.
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.load import percentile_ms
 from bench.machine import facts
 from omixa.billing.recovery import register_node
 from omixa.billing.verify import verify
@@ -41,6 +42,9 @@ RESULTS = Path(__file__).with_name("results") / "ledger.md"
 DEFAULT_DATA = Path(__file__).parent.parent / "build" / "bench"
 CREDIT, HOLD = 10**15, 50_000
 AT_ONCE = (1, 16, 64, 256)
+# Requests a second that come evenly, whatever the ledger does, and what their money may take of the slowest hundredth.
+PACE = 100
+PACED_P99_MS = {"SQLite": 5.0, "PostgreSQL": 10.0}
 # What the ledger has to sustain for one workspace, in pairs a second.
 TARGETS = {"SQLite": 5_000, "PostgreSQL": 2_000}
 
@@ -54,6 +58,15 @@ class Line:
     rates: Sequence[float]
 
 
+@dataclass(frozen=True)
+class Pace:
+    """What a hold and its capture take together at PACE pairs a second, in ms: the median of the rounds."""
+
+    database: str
+    p50_ms: float
+    p99_ms: float
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and tell; return 0 when every ledger is clean afterwards."""
     parser = argparse.ArgumentParser(prog="python -m bench.ledger", description="Holds and captures of one workspace.")
@@ -63,9 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.data.mkdir(parents=True, exist_ok=True)
     lines: list[Line] = []
+    paces: list[Pace] = []
     for name, place in _places(options.data):
-        lines += asyncio.run(_measure(name, place, options.rounds, options.seconds))
-    text = _table(lines, options.data)
+        sustained, pace = asyncio.run(_measure(name, place, options.rounds, options.seconds))
+        lines += sustained
+        paces.append(pace)
+    text = _table(lines, paces, options.data)
     print(f"\n{text}")
     RESULTS.write_text(text)
     print(
@@ -85,7 +101,7 @@ def _places(data: Path) -> Iterator[tuple[str, Place]]:
         yield "PostgreSQL", place
 
 
-async def _measure(name: str, place: Place, rounds: int, seconds: float) -> list[Line]:
+async def _measure(name: str, place: Place, rounds: int, seconds: float) -> tuple[list[Line], Pace]:
     fatal: list[str] = []
     database = Database(place.backend(), on_fatal=fatal.append)
     await asyncio.to_thread(database.open)
@@ -95,7 +111,10 @@ async def _measure(name: str, place: Place, rounds: int, seconds: float) -> list
         settlement = Settlement(database, node)
         await _round(settlement, customer, AT_ONCE[-1], seconds)
         rates: dict[int, list[float]] = {number: [] for number in AT_ONCE}
+        paced: list[tuple[float, float]] = []
         for _ in range(rounds):
+            paced.append(await _paced_round(settlement, customer, seconds))
+            print(f"{name:<10} {PACE} pairs/s: p50 {paced[-1][0]:.2f} ms, p99 {paced[-1][1]:.2f} ms", flush=True)
             for number in AT_ONCE:
                 rates[number].append(await _round(settlement, customer, number, seconds))
                 print(f"{name:<10} {number:>4} at a time {rates[number][-1]:>8.0f} pairs/s", flush=True)
@@ -104,7 +123,8 @@ async def _measure(name: str, place: Place, rounds: int, seconds: float) -> list
         await asyncio.to_thread(database.close)
     if fatal or not found.clean:
         raise SystemExit(f"the ledger is not clean: {[str(one) for one in found.findings[:5]] or fatal}")
-    return [Line(name, number, rates[number]) for number in AT_ONCE]
+    pace = Pace(name, statistics.median(p50 for p50, _ in paced), statistics.median(p99 for _, p99 in paced))
+    return [Line(name, number, rates[number]) for number in AT_ONCE], pace
 
 
 async def _round(settlement: Settlement, customer: Customer, at_once: int, seconds: float) -> float:
@@ -116,16 +136,35 @@ async def _round(settlement: Settlement, customer: Customer, at_once: int, secon
 async def _client(settlement: Settlement, customer: Customer, end: float) -> int:
     pairs = 0
     while time.perf_counter() < end:
-        request_id = new_id("req")
-        call = a_call(request_id)
-        await settlement.authorise(a_hold(customer, request_id, HOLD, settlement.node), [call])
-        record = a_record(customer, request_id, ONE_PICTURE, HOLD)
-        await settlement.capture(record, a_result(request_id), [succeeded(call)])
+        await _pair(settlement, customer)
         pairs += 1
     return pairs
 
 
-def _table(lines: Sequence[Line], data: Path) -> str:
+async def _paced_round(settlement: Settlement, customer: Customer, seconds: float) -> tuple[float, float]:
+    """Return the median and the 99th percentile of what a pair takes, in ms, when pairs come at a steady pace."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    running: list[asyncio.Task[float]] = []
+    for number in range(round(PACE * seconds)):
+        await asyncio.sleep(begin + number / PACE - loop.time())
+        running.append(loop.create_task(_pair(settlement, customer)))
+    ordered = sorted(await asyncio.gather(*running))
+    return percentile_ms(ordered, 0.50) or 0.0, percentile_ms(ordered, 0.99) or 0.0
+
+
+async def _pair(settlement: Settlement, customer: Customer) -> float:
+    """Hold and capture one request; return the seconds that took."""
+    begin = time.perf_counter()
+    request_id = new_id("req")
+    call = a_call(request_id)
+    await settlement.authorise(a_hold(customer, request_id, HOLD, settlement.node), [call])
+    record = a_record(customer, request_id, ONE_PICTURE, HOLD)
+    await settlement.capture(record, a_result(request_id), [succeeded(call)])
+    return time.perf_counter() - begin
+
+
+def _table(lines: Sequence[Line], paces: Sequence[Pace], data: Path) -> str:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     rows = [
         "| database | at a time | pairs/s, median | lowest | highest |",
@@ -142,6 +181,11 @@ def _table(lines: Sequence[Line], data: Path) -> str:
         f"{'above' if best[name] >= target else 'below'} the target of {target:,}."
         for name, target in TARGETS.items()
         if name in best
+    ]
+    verdicts += [
+        f"- {pace.database} at {PACE} pairs/s: hold and capture take {pace.p50_ms:.1f} ms together, {pace.p99_ms:.1f} ms at p99, "
+        f"{'within' if pace.p99_ms <= PACED_P99_MS[pace.database] else 'above'} the target of {PACED_P99_MS[pace.database]:g} ms."
+        for pace in paces
     ]
     known = facts(data)
     where = ", ".join(known[name] for name in ("system", "processor", "memory", "file system of the data"))
