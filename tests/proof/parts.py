@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from tests.proof import stateful
+from tests.proof import crash_points, kills, server_kills, stateful
 from tests.proof.part import Part
 
-PARTS: tuple[Part, ...] = (stateful.SQLITE, stateful.POSTGRESQL)
+PARTS: tuple[Part, ...] = (
+    stateful.SQLITE,
+    stateful.POSTGRESQL,
+    kills.SQLITE,
+    kills.POSTGRESQL,
+    server_kills.PART,
+    crash_points.SQLITE,
+    crash_points.POSTGRESQL,
+)
 
 
 def part_named(name: str) -> Part:

@@ -12,10 +12,8 @@ from pathlib import Path
 from omixa.domain.ids import new_id
 from omixa.errors import InsufficientFunds, LedgerUnavailable
 from omixa.gateway.settlement import NodeIdentity, Settlement
-from omixa.jobs.sweeper import Sweeper
-from omixa.storage.blobs import BlobStore
 from omixa.storage.database import Database
-from tests.support.ledger import NODE, ONE_PICTURE, Customer, a_call, a_hold, a_record, a_result, succeeded
+from tests.support.ledger import NODE, Customer, a_call, a_hold
 from tests.support.places import Place, SqlitePlace
 
 
@@ -81,26 +79,3 @@ def hold_until_the_disk_fails(directory: Path, customer: Customer, spare_bytes: 
     errors = asyncio.run(until_failure())
     outcome.send((acknowledged, fatal, errors))
     database.close()
-
-
-def settle_until_killed(directory: Path, place: Place, customer: Customer, outcome: Connection) -> None:
-    """Recover, then hold, store and capture several requests at a time for ever, sending each one once it is captured."""
-    database = _database(place, [])
-    blobs = BlobStore(directory / "results", on_fatal=outcome.send)
-
-    async def one(settlement: Settlement) -> None:
-        request_id = new_id("req")
-        call, amount = a_call(request_id), 50_000
-        await settlement.authorise(a_hold(customer, request_id, amount, settlement.node), [call])
-        result = a_result(request_id)
-        await blobs.put(result.ref, lambda: [request_id.encode()])
-        record = a_record(customer, request_id, ONE_PICTURE, amount)
-        await settlement.capture(record, result, [succeeded(call)])
-        outcome.send(request_id)
-
-    async def run() -> None:
-        settlement = Settlement(database, await Sweeper(database, blobs, node_id=NODE).recover())
-        while True:
-            await asyncio.gather(*(one(settlement) for _ in range(4)))
-
-    asyncio.run(run())

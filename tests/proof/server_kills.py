@@ -1,29 +1,22 @@
-"""Killed at any moment: what was acknowledged is there, what was not is released, and every invariant holds.
-
-The first test kills the ledger's own steps, the second a whole server under load: the clients' log, the ledger and the
-provider's log must tell the same story. KILL_ROUNDS sets how often the server is killed, KILL_SEED the seed.
-"""
+"""kill -9 of a whole server under load: the provider's log, the clients' log and the ledger must tell the same story."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import functools
 import hashlib
 import logging
-import os
 import random
+import tempfile
 import threading
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx2 as httpx
 import msgspec
-import pytest
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 
 from omixa.billing import ledger
 from omixa.billing.verify import verify
@@ -31,83 +24,22 @@ from omixa.config import Settings
 from omixa.services import BackOffice, open_back_office
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import account, attempt, request, transfer
-from tests.support import processes
+from tests.proof.part import Part, Result, Task
 from tests.support.document import events
 from tests.support.faults import CREATE, MODEL
-from tests.support.ledger import disk_ledger
-from tests.support.places import Place
 from tests.support.servers import Simulator
 from tests.support.serving import ServerProcess, open_account, run_omixa, serving, simulating
 
 log = logging.getLogger(__name__)
 
-
-@pytest.fixture
-def chance() -> random.Random:
-    """Chance whose seed is told and can be given, so that a failure can be looked at again."""
-    seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(2**32)))
-    log.warning("seed %d", seed)
-    return random.Random(seed)
-
-
-# ------------------------------------------------------------------------------------------------------------- the ledger
-
-KILLS = 20
-# A child is killed within this long after it has begun to work; the rest of the moment is the machine's.
-MAX_DELAY_S = 0.03
-_state = select(request.c.state).where(request.c.id == bindparam("request_id"))
-
-
-def test_a_process_that_is_killed_at_any_moment_loses_no_acknowledged_charge(
-    tmp_path: Path, place: Place, chance: random.Random
-) -> None:
-    context = processes.context()
-    with disk_ledger(tmp_path, place, credit=10**12) as disk:
-        customer = disk.customer
-        acknowledged: list[str] = []
-        for _ in range(KILLS):
-            disk.close_database()
-            ours, theirs = context.Pipe(duplex=False)
-            child = context.Process(target=processes.settle_until_killed, args=(tmp_path, place, customer, theirs))
-            child.start()
-            theirs.close()
-            acknowledged.append(ours.recv())
-            child.join(chance.random() * MAX_DELAY_S)
-            child.kill()
-            acknowledged += _rest(ours)
-            child.join()
-            disk.open()
-            disk.restart()
-            assert disk.verify(with_results=True).findings == ()
-            assert disk.balance().held == 0
-        states = [disk.read(functools.partial(_state_of, request_id=name)) for name in acknowledged]
-        assert set(states) == {"captured"}
-        assert len(acknowledged) == len(set(acknowledged)) >= KILLS
-
-
-def _state_of(tx: Transaction, request_id: str) -> object:
-    row = tx.first(_state, request_id=request_id)
-    return row and row["state"]
-
-
-def _rest(pipe: Connection) -> list[str]:
-    """Return what a killed process had said before it died."""
-    said = []
-    while True:
-        try:
-            said.append(pipe.recv())
-        except (EOFError, OSError):
-            return said
-
-
-# ------------------------------------------------------------------------------------------------------------- the server
-
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "2"))
-CLIENTS = 200
+# A data directory that has seen so many kills is given up for a new one.
+KILLS_OF_A_LEDGER = 10
+CLIENTS = 40
 CREDIT = 10**9
 # The server dies when this many clients have their answer, so that the machine's speed does not matter, and a moment later.
-MAX_ANSWERS_BEFORE = 130
+MAX_ANSWERS_BEFORE = 28
 MAX_MOMENT_S = 0.05
+MAX_LATENCY_MS = 600
 # Every fourth request takes so much longer that it cannot be answered by then.
 SLOW_EACH, SLOW_S = 4, 2
 # Few pictures, so that the simulated provider paints each once; the scenario in front makes each prompt the only one.
@@ -181,37 +113,49 @@ class History:
         self.made |= {entry["request_id"]: entry["prompt_sha256"] for entry in provider.log()}
 
 
-def test_a_server_that_is_killed_under_load_charges_each_answer_once(tmp_path: Path, chance: random.Random) -> None:
-    key = open_account(tmp_path, CREDIT)
+def run(task: Task) -> Result:
+    """Kill servers under load, and compare what everybody remembers after each."""
+    chance = task.chance()
+    figures: Counter[str] = Counter()
+    done = 0
+    with simulating() as provider:
+        while done < task.size:
+            kills = min(KILLS_OF_A_LEDGER, task.size - done)
+            with tempfile.TemporaryDirectory(dir=task.directory) as directory:
+                figures.update(_kill_servers(Path(directory), provider, kills, chance))
+            done += kills
+            task.progress(done)
+    return Result({"kills": done, **figures})
+
+
+def _kill_servers(data_dir: Path, provider: Simulator, kills: int, chance: random.Random) -> dict[str, int]:
+    key = open_account(data_dir, CREDIT)
     history = History()
-    with simulating() as provider, ExitStack() as running:
-        server = running.enter_context(serving(tmp_path, provider.url))
+    with ExitStack() as running:
+        server = running.enter_context(serving(data_dir, provider.url))
         history.add(asyncio.run(_warm_up(server, key)), provider)
-        for number in range(ROUNDS):
+        for number in range(kills):
             callers = [_caller(chance, number * CLIENTS + index) for index in range(CLIENTS)]
             asyncio.run(_load_and_kill(server, key, callers, chance))
             history.add(callers, provider)
-            server = running.enter_context(serving(tmp_path, provider.url))
-            books = asyncio.run(_books(tmp_path))
+            server = running.enter_context(serving(data_dir, provider.url))
+            books = asyncio.run(_books(data_dir))
             _check_ledger(books)
             _check_results(books, callers, set(books.charged) - history.checked, server, key)
             _check_provider(books, history)
             history.checked |= books.charged.keys()
-        assert run_omixa("ledger", "verify", data_dir=tmp_path).returncode == 0
+    assert run_omixa("ledger", "verify", data_dir=data_dir).returncode == 0
     answered = sum(caller.answered for caller in history.callers)
-    log.warning(
-        "%d kills, %d requests: %d answered and charged, %d charged and waiting under their id, %d released, %d never held",
-        ROUNDS,
-        len(history.callers),
-        answered,
-        len(books.charged) - answered,
-        len(books.requests) - len(books.charged),
-        len(history.callers) - len(books.requests),
-    )
+    return {
+        "answered and charged": answered,
+        "charged, waiting under their id": len(books.charged) - answered,
+        "released": len(books.requests) - len(books.charged),
+        "never held": len(history.callers) - len(books.requests),
+    }
 
 
 def _caller(chance: random.Random, number: int) -> Caller:
-    latency_s = chance.randrange(20, 1200) / 1000 + SLOW_S * (number % SLOW_EACH == 0)
+    latency_s = chance.randrange(20, MAX_LATENCY_MS) / 1000 + SLOW_S * (number % SLOW_EACH == 0)
     return Caller(
         prompt=f"sim:slow={latency_s:.3f}x2,okx{number + 1} {chance.choice(SUBJECTS)}",
         n=chance.choice((1, 1, 1, 2)),
@@ -349,3 +293,15 @@ def _check_provider(books: Books, history: History) -> None:
     for caller in history.callers:
         if caller.answered:
             assert pictures[caller.request_id] == caller.n == times[caller.prompt_sha256]
+
+
+PART = Part(
+    name="server-kills",
+    title="kill -9 of the whole server under load",
+    passes_when="provider's log, clients' log and ledger agree after every kill: 0 lost, 0 double, drift 0, every gap explained",
+    run=run,
+    unit="kills",
+    size=500,
+    share=20,
+    small=2,
+)
