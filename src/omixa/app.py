@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,10 +11,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from omixa.api.endpoint import Endpoint, refuse
 from omixa.api.exchange import Exchange
 from omixa.api.openapi import document_operation
-from omixa.api.operations import OPERATIONS
+from omixa.api.operations import API, OPERATIONS
 from omixa.domain.ids import new_id
 from omixa.errors import MethodNotAllowed, NotFound, OmixaError
 from omixa.services import Services
+
+# Where many clients look by themselves. The API document names the canonical paths only.
+ALIAS = "/v1"
 
 
 def create_app(services: Services) -> ASGIApp:
@@ -20,11 +25,22 @@ def create_app(services: Services) -> ASGIApp:
     operations = (*OPERATIONS, document_operation(OPERATIONS, services.catalogue))
     return Application(
         Router(
-            [Route(row.path, Endpoint(row, services), methods=[row.method], name=row.id) for row in operations],
+            [
+                Route(path, Endpoint(row, services), methods=[row.method], name=row.id)
+                for row in operations
+                for path in _paths(row.path)
+            ],
             # A path has one spelling; a redirect would be an answer outside the document.
             redirect_slashes=False,
         )
     )
+
+
+def _paths(path: str) -> Iterator[str]:
+    """Yield the paths of an operation. Both lead to the same row, so nothing behind the route differs between them."""
+    yield path
+    if path.startswith(f"{API}/"):
+        yield ALIAS + path.removeprefix(API)
 
 
 class Application:

@@ -71,6 +71,7 @@ class InvalidRequest(CallerError):
     default_code = "invalid_value"
     further_codes: ClassVar[Mapping[str, str]] = {
         "invalid_json": "The body is not JSON; the message names the place.",
+        "invalid_form": "The body is not a multipart form, or its boundary is not the one that Content-Type names.",
         "truncated_body": "The body is shorter than its Content-Length.",
         "invalid_type": "A value is of another type than its field.",
         "missing_required_parameter": "A field that must be there is not.",
@@ -84,7 +85,7 @@ class InvalidRequest(CallerError):
         "truncated_image": "A picture ends too early.",
         "animated_image": "A picture has several frames.",
         "image_too_large": "A picture has too many pixels.",
-        "image_type_mismatch": "A picture is not of the type that its data URL declares.",
+        "image_type_mismatch": "A picture is not of the type that its data URL or its part declares.",
         "unsupported_image_format": "A picture is neither PNG nor JPEG nor WebP.",
     }
 
@@ -118,7 +119,7 @@ class HeadersTooLarge(CallerError):
 
 
 class TooLarge(CallerError):
-    """The body is over the limit."""
+    """The body, or a part of a form, is over the limit."""
 
     status = 413
     default_code = "request_too_large"
@@ -132,7 +133,7 @@ class ClientGone(CallerError):
 
 
 class UnsupportedMediaType(CallerError):
-    """The body is not JSON."""
+    """The body, or a part of a form, is of a type that is not taken here."""
 
     status = 415
     default_code = "unsupported_media_type"

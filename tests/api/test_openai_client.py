@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2 as httpx
@@ -13,7 +15,7 @@ import pytest
 from openai.types import ImagesResponse
 
 from tests.support.footprint import money
-from tests.support.pictures import reference
+from tests.support.pictures import picture, reference
 from tests.support.servers import Gateway, Simulator
 
 T = TypeVar("T")
@@ -131,6 +133,110 @@ def test_an_error_inside_a_stream_is_raised(live: openai.OpenAI, foundry: Simula
     assert caught.value.code == "content_policy_violation"
 
 
+# ----------------------------------------------------------------------------------------------------------------- edits
+
+
+@pytest.mark.parametrize("kind", ["file", "stream", "bytes", "path", "name and bytes", "name, bytes and type", "list"])
+def test_edit_with_every_kind_of_file(client: openai.OpenAI, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / 'Größe " 1.png'
+    path.write_bytes(picture())
+    with path.open("rb") as file:
+        images: dict[str, Any] = {
+            "file": file,
+            "stream": io.BytesIO(picture()),
+            "bytes": picture(),
+            "path": path,
+            "name and bytes": ("a.png", picture()),
+            "name, bytes and type": ("a", picture(), "image/png"),
+            "list": [picture()],
+        }
+        made = client.images.edit(model=MODEL, image=images[kind], prompt=PROMPT)
+    same = client.images.generate(model=MODEL, prompt=PROMPT, extra_body={"input_images": [reference()]})
+    assert made.data is not None
+    assert same.data is not None
+    assert made.data[0].b64_json == same.data[0].b64_json
+    assert made.usage is not None
+    assert made.usage.input_tokens_details.image_tokens == 1024
+    assert made.model_extra is not None
+    assert made.model_extra["omixa"]["operation"] == "edit"
+
+
+def test_edit_with_everything_the_package_offers(client: openai.OpenAI) -> None:
+    made = client.images.edit(
+        model=MODEL,
+        image=picture("jpeg"),
+        prompt=PROMPT,
+        background="opaque",
+        input_fidelity="high",
+        n=2,
+        output_compression=80,
+        output_format="webp",
+        partial_images=1,
+        quality="high",
+        response_format="b64_json",
+        size="1024x1024",
+        user="somebody",
+        stream=False,
+    )
+    assert made.output_format == "webp"
+    assert made.data is not None
+    assert len({image.b64_json for image in made.data}) == 2
+
+
+def test_edit_as_a_stream(client: openai.OpenAI) -> None:
+    made = list(client.images.edit(model=MODEL, image=picture(), prompt=PROMPT, n=2, stream=True))
+    assert [event.type for event in made] == ["image_edit.completed"] * 2
+    for event in made:
+        check_picture(event.b64_json)
+    assert sum(event.usage.output_tokens for event in made if event.type == "image_edit.completed") == 2 * 1024
+
+
+def test_edit_by_the_other_path(gateway: Gateway, client: openai.OpenAI) -> None:
+    made = client.with_options(base_url=f"{gateway.url}/v1").images.edit(model=MODEL, image=picture(), prompt=PROMPT)
+    assert made.model_extra is not None
+    assert made.model_extra["omixa"]["operation"] == "edit"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"image": [picture(), picture()]}, "invalid_value", "image"),
+        ({"mask": picture()}, "unsupported_value", "mask"),
+        ({"image": ("a.jpg", picture(), "image/jpeg")}, "image_type_mismatch", "image"),
+        ({"image": b"GIF89a"}, "unsupported_image_format", "image"),
+        ({"image": []}, "missing_required_parameter", "image"),
+        ({"background": "transparent"}, "unsupported_value", "background"),
+        ({"response_format": "url"}, "unsupported_value", "response_format"),
+        ({"size": "512x512"}, "invalid_value", "size"),
+        ({"stream": True, "n": 11}, "invalid_value", "n"),
+        ({"markup": picture()}, "unknown_parameter", "markup"),
+    ],
+)
+def test_what_an_edit_cannot_do_is_a_bad_request(
+    client: openai.OpenAI, fields: dict[str, Any], code: str, param: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.images.edit(**{"model": MODEL, "image": picture(), "prompt": PROMPT, **fields})
+    assert (caught.value.code, caught.value.param) == (code, param)
+
+
+def test_an_edit_asks_for_a_model_that_exists(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.images.edit(model="dall-e-2", image=picture(), prompt=PROMPT)
+    assert caught.value.code == "model_not_found"
+
+
+def test_an_edit_that_is_tried_again_is_charged_once(
+    gateway: Gateway, live: openai.OpenAI, foundry: Simulator, workspace: str
+) -> None:
+    foundry.play("429(retry_after=1)")
+    made = live.with_options(max_retries=1).images.edit(model=MODEL, image=picture(), prompt=PROMPT)
+    assert made.usage is not None
+    assert made.usage.model_extra is not None
+    billed = round(float(made.usage.model_extra["billed_amount"]) * 1_000_000)
+    assert money(gateway, workspace, "live") == (10_000_000 - billed, 0)
+
+
 # ----------------------------------------------------------------------------------------------------------- typed errors
 
 
@@ -225,17 +331,19 @@ def run_async(gateway: Gateway, key: str, work: Callable[[openai.AsyncOpenAI], C
 
 
 def test_generate_and_edit_asynchronously(gateway: Gateway, new_key: Callable[..., str]) -> None:
-    async def work(client: openai.AsyncOpenAI) -> tuple[ImagesResponse, ImagesResponse]:
+    async def work(client: openai.AsyncOpenAI) -> tuple[ImagesResponse, ...]:
         edit = {"input_images": [reference()]}
         return await asyncio.gather(
             client.images.generate(model=MODEL, prompt=PROMPT),
             client.images.generate(model=MODEL, prompt=PROMPT, extra_body=edit),
+            client.images.edit(model=MODEL, image=picture(), prompt=PROMPT),
         )
 
-    made, edited = run_async(gateway, new_key(), work)
+    made, *edits = run_async(gateway, new_key(), work)
     check_answer(made)
-    assert edited.model_extra is not None
-    assert edited.model_extra["omixa"]["operation"] == "edit"
+    for edited in edits:
+        assert edited.model_extra is not None
+        assert edited.model_extra["omixa"]["operation"] == "edit"
 
 
 def test_stream_asynchronously(gateway: Gateway, new_key: Callable[..., str]) -> None:

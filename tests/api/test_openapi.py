@@ -27,10 +27,12 @@ from tests.support.servers import Gateway
 
 CATALOGUE = load_catalogue()
 CREATE = "/api/v1/images/generations"
+EDIT = "/api/v1/images/edits"
 
 # Clients generate the names of their functions from these: a change breaks them.
 STABLE = {
     "createImage": f"POST {CREATE}",
+    "editImage": f"POST {EDIT}",
     "estimateImage": "POST /api/v1/images/estimate",
     "listModels": "GET /api/v1/models",
     "getModel": "GET /api/v1/models/{model}",
@@ -90,6 +92,24 @@ def test_request_examples_fit_their_schema(document: dict[str, Any]) -> None:
     for example in content["examples"].values():
         validator.validate(example["value"])
     assert not validator.is_valid({"model": "MAI-Image-2.5", "prompt": "A kite", "size": "13x13"})
+
+
+def test_edits_are_described_as_a_form_and_as_json(document: dict[str, Any]) -> None:
+    content = document["paths"][EDIT]["post"]["requestBody"]["content"]
+    assert set(content) == {"multipart/form-data", "application/json"}
+    json, form = (
+        Draft202012Validator({**content[media_type]["schema"], "components": document["components"]})
+        for media_type in ("application/json", "multipart/form-data")
+    )
+    (example,) = content["application/json"]["examples"].values()
+    json.validate(example["value"])
+    texts = {"model": "MAI-Image-2.5", "prompt": "A kite"}
+    form.validate({**texts, "image": ["the bytes of a file"]})
+    for wrong in ({}, {"image": []}, {"images": example["value"]["images"]}, {"image": ["one", "two"]}):
+        assert not form.is_valid({**texts, **wrong})
+    for wrong in ({}, {"images": []}, {"image": ["a"]}, {"images": [{"file_id": "file-abc"}]}):
+        assert not json.is_valid({**texts, **wrong})
+    assert not any(path.startswith("/v1/") for path in document["paths"])
 
 
 def test_error_examples_fit_their_schema(document: dict[str, Any]) -> None:

@@ -31,11 +31,14 @@ from omixa.services import Services
 from tests.support.commands import Omixa
 from tests.support.document import Document
 from tests.support.footprint import footprint
+from tests.support.forms import CONTENT_TYPE, form, part
+from tests.support.pictures import picture
 from tests.support.servers import Gateway
 
 MODEL = "MAI-Image-2.5"
 API = "/api/v1"
 CREATE, ESTIMATE, BALANCE = f"{API}/images/generations", f"{API}/images/estimate", f"{API}/balance"
+EDIT = f"{API}/images/edits"
 BODY = json.dumps({"model": MODEL, "prompt": "A red kite over a stubble field at dusk"}).encode()
 DOCUMENT = Path(__file__).parents[2] / "docs" / "signing.md"
 
@@ -108,6 +111,27 @@ def test_a_stream_and_a_large_body_are_served(signer: Signer) -> None:
     answer = signer.send("POST", CREATE, body)
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert "image_generation.completed" in answer.text
+
+
+def test_a_signed_form_is_served(signer: Signer) -> None:
+    # The signature covers the form as it is sent, its boundary too.
+    prompt = "A kite" + " " * INLINE_BODY_BYTES
+    body = form(part("model", MODEL), part("prompt", prompt), part("image", picture(), "a.png", "image/png"))
+    for target in (EDIT, "/v1/images/edits"):
+        headers = {**signer.signed("POST", target, body), "content-type": CONTENT_TYPE}
+        answer = signer.http.post(target, content=body, headers=headers)
+        assert answer.status_code == 200, answer.text[:500]
+        assert answer.json()["omixa"]["operation"] == "edit"
+    changed = body.replace(b"A kite", b"A lake")
+    headers = {**signer.signed("POST", EDIT, body), "content-type": CONTENT_TYPE}
+    assert code_of(signer.http.post(EDIT, content=changed, headers=headers)) == "invalid_signature"
+
+
+def test_a_signature_is_for_the_path_as_it_is_sent(signer: Signer) -> None:
+    alias = BALANCE.removeprefix("/api")
+    assert signer.send("GET", alias).status_code == 200
+    for signed, sent in ((alias, BALANCE), (BALANCE, alias)):
+        assert code_of(signer.send("GET", sent, headers=signer.signed("GET", signed))) == "invalid_signature"
 
 
 def test_upper_case_digits_are_digits(signer: Signer) -> None:

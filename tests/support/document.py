@@ -36,7 +36,7 @@ class Document:
         self.document = document
         self._components = copy.deepcopy(document["components"])
         for name, schema in self._components["schemas"].items():
-            if not name.startswith("ImageRequest"):
+            if not name.startswith(("ImageRequest", "ImageEdit")):
                 _forbid_unknown(schema)
         contents = {"components": self._components}
         self._registry = Registry().with_resource(_DOCUMENT, DRAFT202012.create_resource(contents)).crawl()
@@ -62,7 +62,8 @@ class Document:
         self._validate({"$ref": f"#/components/schemas/{name}"}, value)
 
     def operation(self, method: str, path: str) -> Mapping[str, Any]:
-        """Return what the document says of a request."""
+        """Return what the document says of a request; it lists canonical paths only."""
+        path = re.sub("^/v1/", "/api/v1/", path)
         for template, operations in self.document["paths"].items():
             if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), path) and method.lower() in operations:
                 return operations[method.lower()]

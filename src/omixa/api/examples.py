@@ -38,6 +38,11 @@ def example_request(model: Model) -> dict[str, Any]:
     return {**model.example, "input_images": [picture]}
 
 
+def example_edit(model: Model) -> dict[str, Any]:
+    """Return a request of the edit route as JSON."""
+    return {**model.example, "images": [{"image_url": f"data:image/png;base64,{PNG_BASE64}"}]}
+
+
 def example_answer(catalogue: Catalogue) -> dict[str, Any]:
     """Return the answer to the example request of the first model."""
     answer: dict[str, Any] = msgspec.json.decode(b"".join(render_answer(_answer(catalogue))[1]))

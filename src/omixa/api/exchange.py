@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -65,37 +65,46 @@ class Exchange:
         parameters: dict[str, Any] = self.scope["path_params"]
         return parameters
 
-    def require_json(self) -> None:
-        """Raise UnsupportedMediaType when the body says that it is something else."""
-        media_type = (self.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise UnsupportedMediaType(f'Send the body as application/json, not as "{media_type[:80]}".')
+    def require_media_type(self, *accepted: str) -> str:
+        """Return of which of the accepted types the body says it is; the last where it says nothing.
+
+        Raises UnsupportedMediaType when it says that it is something else.
+        """
+        media_type = (self.header(b"content-type") or accepted[-1]).partition(";")[0].strip().lower()
+        if media_type not in accepted:
+            raise UnsupportedMediaType(f'Send the body as {" or ".join(accepted)}, not as "{media_type[:80]}".')
+        return media_type
 
     async def read_body(self, *, limit: int, timeout_s: float, lease: ByteLease) -> bytes:
         """Return the whole body. Raises TooLarge, RequestTimeout, Overloaded, or InvalidRequest when it is cut short."""
+        pieces: list[bytes] = []
+        await self.pass_body(pieces.append, limit=limit, timeout_s=timeout_s, lease=lease)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def pass_body(self, take: Callable[[bytes], None], *, limit: int, timeout_s: float, lease: ByteLease) -> int:
+        """Give the body away piece by piece and return its length. Raises what `read_body` and `take` raise."""
         if self._kept_body is not None:
             body, self._kept_body = self._kept_body, None
             lease.take(len(body))
-            return body
+            take(body)
+            return len(body)
         announced = self._content_length()
         if announced is not None and announced > limit:
             raise _too_large(limit)
         try:
             async with asyncio.timeout(timeout_s):
-                pieces = await self._read_pieces(limit, lease)
+                size = await self._pass_pieces(take, limit, lease)
         except TimeoutError as error:
             raise RequestTimeout(f"The body did not arrive within {timeout_s:g} seconds.") from error
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if announced is not None and len(body) != announced:
+        if announced is not None and size != announced:
             raise InvalidRequest("The body is shorter than its Content-Length says.", code="truncated_body")
-        return body
+        return size
 
     def keep_body(self, body: bytes) -> None:
         """Keep a body that was read early for whoever reads it next."""
         self._kept_body = body
 
-    async def _read_pieces(self, limit: int, lease: ByteLease) -> list[bytes]:
-        pieces: list[bytes] = []
+    async def _pass_pieces(self, take: Callable[[bytes], None], limit: int, lease: ByteLease) -> int:
         size = 0
         while True:
             message = await self._receive()
@@ -106,10 +115,11 @@ class Exchange:
             if size > limit:
                 raise _too_large(limit)
             lease.take(len(piece))
-            pieces.append(piece)
             if not message.get("more_body", False):
                 self.body_complete = True
-                return pieces
+            take(piece)
+            if self.body_complete:
+                return size
 
     def _content_length(self) -> int | None:
         text = self.header(b"content-length")

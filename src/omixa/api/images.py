@@ -1,4 +1,4 @@
-"""POST /images/generations: from the bytes of a request to the bytes of its answer."""
+"""POST /images/generations and /images/edits: from the bytes of a request to the bytes of its answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from omixa.api.errors import Headers, error_body
 from omixa.api.exchange import Exchange
-from omixa.api.intake import read_request
+from omixa.api.intake import Intake, read_edit, read_request
 from omixa.api.rendering import completed_event, error_event, preview_event, render_answer
 from omixa.errors import OmixaError, Unauthenticated
 from omixa.gateway.run import Answer, Run
@@ -19,8 +19,18 @@ SMALL_ANSWER_BYTES = 64 * 1024
 
 
 async def create_image(exchange: Exchange, services: Services) -> None:
+    """Make pictures from text, or from pictures and text, as JSON asks for them."""
+    await _make(exchange, services, read_request)
+
+
+async def edit_image(exchange: Exchange, services: Services) -> None:
+    """Make pictures from pictures and text, as a form or JSON asks for them."""
+    await _make(exchange, services, read_edit)
+
+
+async def _make(exchange: Exchange, services: Services, read: Intake) -> None:
     """Check the request, start its run and watch it to the end."""
-    run = await _started_run(exchange, services)
+    run = await _started_run(exchange, services, read)
     try:
         await _watch(exchange, run, services.settings.stream_keep_alive_s)
     except Unauthenticated:
@@ -41,9 +51,9 @@ async def _watch(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
             await send_answer(exchange, await run.answer(), run)
 
 
-async def _started_run(exchange: Exchange, services: Services) -> Run:
+async def _started_run(exchange: Exchange, services: Services, read: Intake) -> Run:
     with services.body_bytes.lease() as lease:
-        asked = await read_request(exchange, services, lease)
+        asked = await read(exchange, services, lease)
         terms = services.pipeline.terms(exchange.principal, asked.model)
         run = Run(exchange.id, exchange.principal, asked.request, asked.requested_model, terms, asked.cap_micro_usd)
         services.fail_stop.check()

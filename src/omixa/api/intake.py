@@ -6,11 +6,15 @@ Making pictures and estimating their price begin here, so that both accept and r
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from omixa.api.exchange import Exchange
+from omixa.api.forms import FORM, FormReader
 from omixa.api.models import allowed_model
-from omixa.catalogue.validation import parse_body, requested_model, validate
+from omixa.catalogue.edits import EditField, as_edit
+from omixa.catalogue.validation import Body, parse_body, requested_model, validate
 from omixa.domain.images import ImageRequest
 from omixa.domain.models import Model
 from omixa.domain.money import parse_usd
@@ -21,6 +25,8 @@ from omixa.services import Services
 
 # Bodies over this size are checked in a thread, so that a large picture or a long prompt does not hold up other requests.
 INLINE_BODY_BYTES = 64 * 1024
+
+JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +39,60 @@ class Asked:
     cap_micro_usd: int | None
 
 
+Intake = Callable[[Exchange, Services, ByteLease], Awaitable[Asked]]
+
+
 async def read_request(exchange: Exchange, services: Services, lease: ByteLease) -> Asked:
     """Read the body and check every field. Raises what reading a body, validation and a malformed cap can raise."""
-    settings = services.settings
     cap = _cap(exchange)
-    exchange.require_json()
+    exchange.require_media_type(JSON)
+    return await _checked(exchange, services, await _read_json(exchange, services, lease), None, cap)
+
+
+async def read_edit(exchange: Exchange, services: Services, lease: ByteLease) -> Asked:
+    """Read a form, or JSON in OpenAI's words for edits, and check every field. Raises what `read_request` raises."""
+    cap = _cap(exchange)
+    if exchange.require_media_type(FORM, JSON) == JSON:
+        return await _checked(exchange, services, await _read_json(exchange, services, lease), "images", cap)
+    return await _checked(exchange, services, await _read_form(exchange, services, lease), "image", cap)
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A body that has arrived, its length in bytes and how to read it."""
+
+    size: int
+    parse: Callable[[], Body]
+
+
+async def _read_json(exchange: Exchange, services: Services, lease: ByteLease) -> _Received:
+    settings = services.settings
     body = await exchange.read_body(limit=settings.max_body_bytes, timeout_s=settings.body_timeout_s, lease=lease)
-    if len(body) <= INLINE_BODY_BYTES:
-        return _checked(exchange, services, body, cap)
-    return await asyncio.to_thread(_checked, exchange, services, body, cap)
+    return _Received(len(body), functools.partial(parse_body, body))
 
 
-def _checked(exchange: Exchange, services: Services, body: bytes, cap_micro_usd: int | None) -> Asked:
-    fields = parse_body(body)
-    name = requested_model(fields)
-    model = allowed_model(exchange, services, name)
-    return Asked(validate(fields, model, services.tokenizer), model, name, cap_micro_usd)
+async def _read_form(exchange: Exchange, services: Services, lease: ByteLease) -> _Received:
+    settings = services.settings
+    reader = FormReader(exchange.header(b"content-type") or "")
+    size = await exchange.pass_body(
+        reader.feed, limit=settings.max_body_bytes, timeout_s=settings.body_timeout_s, lease=lease
+    )
+    return _Received(size, reader.finish)
+
+
+async def _checked(
+    exchange: Exchange, services: Services, received: _Received, edited: EditField | None, cap_micro_usd: int | None
+) -> Asked:
+    """Check a body; `edited` is what it calls the pictures to edit, where it must have some."""
+
+    def check() -> Asked:
+        body = received.parse()
+        name = requested_model(body)
+        model = allowed_model(exchange, services, name)
+        spelled = model if edited is None else as_edit(model, edited)
+        return Asked(validate(body, spelled, services.tokenizer), model, name, cap_micro_usd)
+
+    return check() if received.size <= INLINE_BODY_BYTES else await asyncio.to_thread(check)
 
 
 def _cap(exchange: Exchange) -> int | None:

@@ -17,12 +17,15 @@ from omixa import __version__
 from omixa.access.signatures import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from omixa.api import shapes
 from omixa.api.errors import error_body
-from omixa.api.examples import REQUEST_ID, example_answer, example_request, example_stream
+from omixa.api.examples import REQUEST_ID, example_answer, example_edit, example_request, example_stream
 from omixa.api.exchange import Exchange
+from omixa.api.forms import FORM
 from omixa.api.operation import Operation
 from omixa.api.queries import Query, query_schemas
 from omixa.catalogue.loader import Catalogue
-from omixa.catalogue.schema import json_schema
+from omixa.catalogue.schema import edit_schema, form_schema, json_schema
+from omixa.domain.images import MEDIA_TYPES
+from omixa.domain.models import Model
 from omixa.errors import InternalError, LedgerUnavailable, OmixaError, Unauthenticated
 from omixa.gateway.quotes import CAP_HEADER
 from omixa.services import Services
@@ -93,6 +96,10 @@ _REQUEST_HEADERS: Mapping[str, Json] = {
 _ANSWER_HEADERS = ("Omixa-Cost", "Omixa-Mode", "Omixa-Route", "Omixa-Attempts", "Omixa-Ignored-Parameters")
 _TIMING_HEADERS = ("Server-Timing", "openai-processing-ms")
 
+EDIT_DESCRIPTION = """
+A form as OpenAI's clients send it: each picture is a file in the field `image`, also written `image[]`, and every other field is
+text. Or JSON, with the pictures as data URLs in `images`; `file_id` is not supported, because no files are kept.
+"""
 STREAM_DESCRIPTION = """
 With `stream: true`. Comment lines keep the connection alive while the model paints; previews come as a `PreviewEvent` where
 the model makes any. Then one event comes for each picture, `image_generation.completed` or `image_edit.completed`, whose data
@@ -168,15 +175,17 @@ def _operation(operation: Operation, catalogue: Catalogue) -> Json:
         "responses": {"200": _success(operation, catalogue), **_failures(operation)},
         "security": [{_KEY: []}] if operation.authenticated else [],
     }
-    if operation.takes_images:
+    if operation.takes_images == "generation":
         document["requestBody"] = _request_body(catalogue)
+    elif operation.takes_images == "edit":
+        document["requestBody"] = _edit_body(catalogue)
     if operation.response is shapes.Readiness:
         document["responses"]["503"] = _answer("Requests are not admitted.", _schema(operation))
     return document
 
 
 def _makes_images(operation: Operation) -> bool:
-    return operation.takes_images and operation.response is shapes.ImageAnswer
+    return operation.takes_images is not None and operation.response is shapes.ImageAnswer
 
 
 def _path_parameters(path: str) -> Iterator[Json]:
@@ -286,28 +295,55 @@ def _failure(errors: Sequence[type[OmixaError]]) -> Json:
 
 
 def _request_body(catalogue: Catalogue) -> Json:
-    models = [catalogue.resolve(name) for name in catalogue.model_ids]
-    names = {model.id: _request_name(model.id) for model in models}
-    references = [_reference(name) for name in names.values()]
-    schema = references[0]
-    if len(references) > 1:
-        mapping = {model: _reference(name)["$ref"] for model, name in names.items()}
-        schema = {"oneOf": references, "discriminator": {"propertyName": "model", "mapping": mapping}}
     examples: dict[str, Json] = {}
-    for model in models:
+    for model in _models(catalogue):
         examples[model.id] = {"summary": f"{model.name}: from text", "value": dict(model.example)}
         if (edit := example_request(model)) != model.example:
             examples[f"{model.id}.edit"] = {"summary": f"{model.name}: with a reference picture", "value": edit}
-    return {"required": True, "content": {_JSON: {"schema": schema, "examples": examples}}}
+    content = {_JSON: {"schema": _of_any_model("ImageRequest", catalogue), "examples": examples}}
+    return {"required": True, "content": content}
 
 
-def _request_name(model_id: str) -> str:
+def _edit_body(catalogue: Catalogue) -> Json:
+    examples = {
+        model.id: {"summary": f"{model.name}: with a picture", "value": example_edit(model)}
+        for model in _models(catalogue)
+    }
+    content = {
+        FORM: {
+            "schema": _of_any_model("ImageEditForm", catalogue),
+            "encoding": {"image": {"contentType": ", ".join(MEDIA_TYPES.values())}},
+        },
+        _JSON: {"schema": _of_any_model("ImageEditRequest", catalogue), "examples": examples},
+    }
+    return {"required": True, "description": _one_line(EDIT_DESCRIPTION), "content": content}
+
+
+def _of_any_model(prefix: str, catalogue: Catalogue) -> Json:
+    """Return the schema of a body that is one model's or another's."""
+    references = {model.id: _reference(_request_name(prefix, model.id)) for model in _models(catalogue)}
+    if len(references) == 1:
+        return next(iter(references.values()))
+    mapping = {model: reference["$ref"] for model, reference in references.items()}
+    return {"oneOf": list(references.values()), "discriminator": {"propertyName": "model", "mapping": mapping}}
+
+
+def _models(catalogue: Catalogue) -> list[Model]:
+    return [catalogue.resolve(name) for name in catalogue.model_ids]
+
+
+def _request_name(prefix: str, model_id: str) -> str:
     # Names of components have a small alphabet.
-    return "ImageRequest." + re.sub(r"[^A-Za-z0-9._-]", "-", model_id)
+    return f"{prefix}." + re.sub(r"[^A-Za-z0-9._-]", "-", model_id)
 
 
 def _request_schemas(catalogue: Catalogue) -> Json:
-    return {_request_name(name): json_schema(catalogue.resolve(name)) for name in catalogue.model_ids}
+    kinds = {"ImageRequest": json_schema, "ImageEditRequest": edit_schema, "ImageEditForm": form_schema}
+    return {
+        _request_name(prefix, model.id): schema_of(model)
+        for prefix, schema_of in kinds.items()
+        for model in _models(catalogue)
+    }
 
 
 def _answer_schemas(operations: Sequence[Operation]) -> Json:

@@ -24,7 +24,8 @@ class Operation:
     subclasses too.
 
     `spends` marks operations that hold money before they do anything, which checks the key once more. `takes_images` marks
-    those whose body asks for pictures. `further_types` are media types in which the answer can be had besides JSON.
+    those whose body asks for pictures, and says in which words: those of generations, or those of edits, as a form too.
+    `further_types` are media types in which the answer can be had besides JSON.
     """
 
     id: str
@@ -36,7 +37,7 @@ class Operation:
     tag: str
     authenticated: bool = True
     spends: bool = False
-    takes_images: bool = False
+    takes_images: Literal["generation", "edit"] | None = None
     query: type[Query] | None = None
     further_types: tuple[str, ...] = ()
     errors: tuple[type[OmixaError], ...] = ()

@@ -28,6 +28,21 @@ from omixa.errors import (
 
 API = "/api/v1"
 
+_OF_MAKING = (
+    InvalidRequest,
+    ContentRejected,
+    InsufficientFunds,
+    PriceAboveCap,
+    PriceChanged,
+    Forbidden,
+    ModelNotFound,
+    RequestTimeout,
+    TooLarge,
+    UnsupportedMediaType,
+    UpstreamError,
+    ServiceError,
+)
+
 # GET /openapi.json joins in api/openapi.py, which describes all of these.
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -39,21 +54,20 @@ OPERATIONS: tuple[Operation, ...] = (
         shapes.ImageAnswer,
         "Images",
         spends=True,
-        takes_images=True,
-        errors=(
-            InvalidRequest,
-            ContentRejected,
-            InsufficientFunds,
-            PriceAboveCap,
-            PriceChanged,
-            Forbidden,
-            ModelNotFound,
-            RequestTimeout,
-            TooLarge,
-            UnsupportedMediaType,
-            UpstreamError,
-            ServiceError,
-        ),
+        takes_images="generation",
+        errors=_OF_MAKING,
+    ),
+    Operation(
+        "editImage",
+        "POST",
+        f"{API}/images/edits",
+        images.edit_image,
+        "Edit pictures, sent as a form or as JSON",
+        shapes.ImageAnswer,
+        "Images",
+        spends=True,
+        takes_images="edit",
+        errors=_OF_MAKING,
     ),
     Operation(
         "estimateImage",
@@ -63,7 +77,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Tell what a request would cost, without making it",
         shapes.Estimate,
         "Images",
-        takes_images=True,
+        takes_images="generation",
         errors=(
             InvalidRequest,
             Forbidden,

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -33,18 +33,46 @@ _UNPAIRED = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A file of a form: its bytes, and the media type in lower case that its part declares, if any."""
+
+    data: bytes
+    media_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Body:
-    """The fields of a JSON object. `pictures` are views of the data URLs that were taken out, by the words in their place."""
+    """The fields of a JSON object or of a form.
+
+    `pictures` are views of the data URLs that were taken out, by the words in their place. A form has `files` beside its fields,
+    and what it writes of numbers and truth is text: `textual` says so.
+    """
 
     fields: Mapping[str, msgspec.Raw]
     pictures: Mapping[str, memoryview]
+    files: Mapping[str, tuple[Upload, ...]] = field(default_factory=dict)
+    textual: bool = False
+
+    @property
+    def names(self) -> Iterator[str]:
+        """Yield the names of everything that is given."""
+        yield from self.fields
+        yield from self.files
 
     def given(self, name: str) -> bool:
         """Tell whether a field has a value; null counts as none."""
+        if name in self.files:
+            return True
         return name in self.fields and bytes(memoryview(self.fields[name])[: len(_NULL) + 1]) != _NULL
 
     def value(self, name: str) -> object:
-        """Return the value of a field. Raises InvalidRequest when it is not UTF-8, or a number that is out of range."""
+        """Return the value of a field. Raises InvalidRequest when it is a file, is not UTF-8, or a number out of range."""
+        if name in self.files:
+            raise InvalidRequest(
+                f"{name} must be text; its part has a file name, as only pictures have.",
+                code="invalid_type",
+                param=name,
+            )
         value = self._decoded(name, self.fields[name])
         if isinstance(value, str) and value in self.pictures:
             return self._decoded(name, b'"%b"' % bytes(self.pictures[value]))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
-from omixa.catalogue.bodies import Body, shortened
+from omixa.catalogue.bodies import Body, Upload, shortened
 from omixa.catalogue.checks import MAX_INPUT_IMAGES
 from omixa.domain.images import Image
 from omixa.domain.models import Model, Parameter
 from omixa.errors import InvalidRequest
 from omixa.imaging.dataurl import load_input_image
+from omixa.imaging.declared import load_file
 from omixa.imaging.inspect import UnacceptableImage
 
 FORM = '{"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}'
@@ -26,7 +27,8 @@ class _Address(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Item(msgspec.Struct, forbid_unknown_fields=True):
-    image_url: _Address | str
+    image_url: _Address | str | msgspec.UnsetType = msgspec.UNSET
+    file_id: str | msgspec.UnsetType = msgspec.UNSET
     type: Literal["image_url"] = "image_url"
 
 
@@ -35,26 +37,45 @@ _ITEMS = msgspec.json.Decoder(list[_Item | str])
 
 def read_pictures(parameter: Parameter, body: Body, model: Model) -> tuple[Image, ...]:
     """Return the pictures of a field, each checked from its header. Raises InvalidRequest that names the picture at fault."""
-    addresses = _addresses(parameter.name, body)
-    _check_number(parameter, len(addresses), model)
+    name = parameter.name
+    sources: Sequence[str | Upload] = body.files[name] if name in body.files else _addresses(name, body)
+    _check_number(parameter, len(sources), model)
+    # A form says that there are several by repeating the field; one that stands alone has no number.
+    alone = len(sources) == 1 and body.textual
     return tuple(
-        _read(address, f"{parameter.name}[{position}]", body.pictures) for position, address in enumerate(addresses)
+        _read(source, name if alone else f"{name}[{position}]", body.pictures)
+        for position, source in enumerate(sources)
     )
 
 
 def _addresses(name: str, body: Body) -> list[str]:
+    if body.textual:
+        raise InvalidRequest(
+            f'{name} must be a file: give its part a file name, as in filename="picture.png".',
+            code="invalid_type",
+            param=name,
+        )
     try:
         items = _ITEMS.decode(body.fields[name])
     except UnicodeDecodeError:
         raise InvalidRequest(f"{name} is not valid UTF-8.", code="invalid_json", param=name) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _wrong_form(name, str(error)) from None
-    return [_address(item) for item in items]
+    return [_address(item, name, position) for position, item in enumerate(items)]
 
 
-def _address(item: _Item | str) -> str:
+def _address(item: _Item | str, name: str, position: int) -> str:
     if isinstance(item, str):
         return item
+    if item.file_id is not msgspec.UNSET:
+        raise InvalidRequest(
+            f"{name}[{position}].file_id is not supported: Omixa keeps no files, so there are no ids of them."
+            " Send the picture as a data URL in image_url.",
+            code="unsupported_value",
+            param=f"{name}[{position}].file_id",
+        )
+    if item.image_url is msgspec.UNSET:
+        raise _wrong_form(name, f"Object missing required field `image_url` - at `$[{position}]`")
     return item.image_url if isinstance(item.image_url, str) else item.image_url.url
 
 
@@ -72,14 +93,20 @@ def _wrong_form(name: str, reason: str) -> InvalidRequest:
 def _check_number(parameter: Parameter, number: int, model: Model) -> None:
     # The file's own maximum is never above MAX_INPUT_IMAGES; the smaller of both is what counts.
     most = min(parameter.maximum or MAX_INPUT_IMAGES, MAX_INPUT_IMAGES)
-    if number > most:
-        raise InvalidRequest(
-            f"{parameter.name} has {number} pictures; {model.id} takes at most {most}.", param=parameter.name
-        )
+    least = parameter.minimum or 0
+    if least <= number <= most:
+        return
+    raise InvalidRequest(
+        f"{parameter.name} has {number} pictures; {model.id} takes at "
+        + (f"most {most}." if number > most else f"least {least}."),
+        param=parameter.name,
+    )
 
 
-def _read(address: str, param: str, pictures: Mapping[str, memoryview]) -> Image:
+def _read(source: str | Upload, param: str, pictures: Mapping[str, memoryview]) -> Image:
     try:
-        return load_input_image(pictures.get(address, address))
+        if isinstance(source, Upload):
+            return load_file(source.data, source.media_type)
+        return load_input_image(pictures.get(source, source))
     except UnacceptableImage as error:
         raise InvalidRequest(f"{param}: {error.message}.", code=error.reason_code, param=param) from None

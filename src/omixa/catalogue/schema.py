@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from omixa.catalogue.edits import as_edit
 from omixa.domain.models import Model, Parameter
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,6 +28,25 @@ def json_schema(model: Model) -> dict[str, Any]:
         "additionalProperties": False,
         "examples": [dict(model.example)],
     } | (_compression_rule() if {"output_compression", "output_format"} <= names else {})
+
+
+def edit_schema(model: Model) -> dict[str, Any]:
+    """Return the schema of an edit by a model, as JSON asks for it."""
+    return _without_example(json_schema(as_edit(model, "images")))
+
+
+def form_schema(model: Model) -> dict[str, Any]:
+    """Return the schema of an edit by a model, as a form asks for it: the pictures are files."""
+    schema = _without_example(json_schema(as_edit(model, "image")))
+    pictures = schema["properties"]["image"]
+    if "items" in pictures:
+        schema["properties"]["image"] = {**pictures, "items": {"type": "string", "format": "binary"}}
+    return schema
+
+
+def _without_example(schema: dict[str, Any]) -> dict[str, Any]:
+    # The model's own example has no picture.
+    return {name: value for name, value in schema.items() if name != "examples"}
 
 
 def _property(parameter: Parameter) -> dict[str, Any]:
@@ -50,7 +70,8 @@ def _description(parameter: Parameter) -> str:
 
 def _shape(parameter: Parameter) -> dict[str, Any]:
     if parameter.type == "images":
-        return {"type": "array", "items": _picture(), "maxItems": parameter.maximum}
+        fewest = {} if parameter.minimum is None else {"minItems": parameter.minimum}
+        return {"type": "array", "items": _picture(), **fewest, "maxItems": parameter.maximum}
     if parameter.type == "integer":
         return {"type": "integer", "minimum": parameter.minimum, "maximum": parameter.maximum}
     if parameter.type == "boolean":

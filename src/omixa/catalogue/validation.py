@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
 
 from omixa.catalogue.bodies import Body, parse_body, shortened
@@ -18,6 +19,9 @@ __all__ = ["Body", "parse_body", "requested_model", "validate"]
 ASPECT_TOLERANCE_PERCENT = 2
 # The neutral value of output_compression, the only one that means something for lossless pictures.
 UNCOMPRESSED = 100
+
+_INTEGER = re.compile(r"-?[0-9]{1,15}", re.ASCII)
+_TRUTH = {"true": True, "false": False}
 
 
 def requested_model(body: Body) -> str:
@@ -81,7 +85,7 @@ def _missing(name: str) -> InvalidRequest:
 
 def _refuse_unknown(body: Body, model: Model) -> None:
     names = [parameter.name for parameter in model.parameters]
-    for name in body.fields:
+    for name in body.names:
         if name not in names:
             shown = shortened(body.pictures.get(name, name))
             near = difflib.get_close_matches(shown, names, n=1)
@@ -106,6 +110,8 @@ def _refuse_unsupported(parameter: Parameter, body: Body, model: Model) -> None:
 def _value(parameter: Parameter, body: Body) -> str | int | bool | None:
     """Return the checked value of any parameter that is not a picture; a foreign word becomes the default."""
     value = body.value(parameter.name)
+    if body.textual:
+        value = _read_text(value, parameter)
     if parameter.type == "string" and isinstance(value, str):
         return _string(parameter, value, body)
     if parameter.type == "boolean" and isinstance(value, bool):
@@ -115,6 +121,15 @@ def _value(parameter: Parameter, body: Body) -> str | int | bool | None:
             return value
         raise _unacceptable(parameter, body, "invalid_value")
     raise _unacceptable(parameter, body, "invalid_type")
+
+
+def _read_text(value: object, parameter: Parameter) -> object:
+    """Return what a text of a form means for a parameter that is no string; a text that means nothing stays as it is."""
+    if parameter.type == "integer" and isinstance(value, str) and _INTEGER.fullmatch(value):
+        return int(value)
+    if parameter.type == "boolean" and isinstance(value, str):
+        return _TRUTH.get(value.lower(), value)
+    return value
 
 
 def _string(parameter: Parameter, value: str, body: Body) -> str | int | bool | None:

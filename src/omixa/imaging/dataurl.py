@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
 
 import pybase64
 
 from omixa.domain.images import Image, ImageFormat
 
-from .inspect import inspect
+from .declared import checked_image, declared_format
 from .refusals import UnacceptableImage
 
 _HEAD = re.compile(rb"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
 _MAX_HEAD_BYTES = 256
 _SHOWN_CHARS = 60
-_FORMATS: Mapping[bytes, ImageFormat] = {
-    b"image/png": "png",
-    b"image/jpeg": "jpeg",
-    b"image/jpg": "jpeg",
-    b"image/webp": "webp",
-}
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
 def load_input_image(url: memoryview | bytes | str) -> Image:
     """Return the picture of a data URL, whole by its structure and of the declared type. Raises UnacceptableImage."""
     declared, data = decode_image_data_url(url)
-    info = inspect(data)
-    if info.format != declared:
-        raise UnacceptableImage(
-            "image_type_mismatch", f"the data URL declares image/{declared}, but its bytes are image/{info.format}"
-        )
-    return Image(data, info)
+    return checked_image(data, declared, "the data URL")
 
 
 def decode_image_data_url(url: memoryview | bytes | str) -> tuple[ImageFormat, bytes]:
@@ -59,13 +47,7 @@ def _read_head(head: bytes) -> tuple[ImageFormat, int]:
     match = _HEAD.match(head)
     if match is None:
         raise UnacceptableImage("invalid_data_url", "a picture is given as a data URL: data:image/png;base64,…")
-    declared = _FORMATS.get(match[1].lower())
-    if declared is None:
-        shown = match[1][:_SHOWN_CHARS].decode("ascii", "replace") or "no media type"
-        raise UnacceptableImage(
-            "unsupported_image_format",
-            f"the data URL declares {shown}; accepted are image/png, image/jpeg and image/webp",
-        )
+    declared = declared_format(match[1].lower().decode("ascii", "replace"), "the data URL")
     if match[2].lower() != b";base64":
         parameters = match[2][:_SHOWN_CHARS].decode("ascii", "replace") or "nothing"
         raise UnacceptableImage(
