@@ -185,10 +185,10 @@ def percentile_ms(ordered_s: Sequence[float], share: float) -> float | None:
 
 
 def _request(order: Order) -> bytes:
-    body = request_body(order.operation)
+    content_type, body = request_body(order.operation)
     headers = {
         "host": f"127.0.0.1:{order.port}",
-        "content-type": "application/json",
+        "content-type": content_type,
         **order.headers,
         "content-length": str(len(body)),
     }

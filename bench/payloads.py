@@ -7,6 +7,7 @@ import json
 import random
 import struct
 import zlib
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from bench.works import AnswerName, Operation
@@ -17,6 +18,9 @@ PROMPT = "A premium black and white product dashboard, clean glass UI, high cont
 
 # Lengths of the pictures. In base64 they are a third longer: 8 KB, 1.5 MB and 4 MB.
 PICTURE_BYTES = MappingProxyType({"8k": 6_144, "1500k": 1_125_000, "4000k": 3_000_000})
+# A form carries the file itself, which makes it as long as the edit in JSON.
+FILE_BYTES = 4_000_000
+BOUNDARY = "f3a90c5e71d24b8896e07c2d5ab81f43"
 
 # What 1024 rows of zeros become, and what deflate adds to each row of noise, both a little too high: a comment fills the rest.
 _FLAT_BYTES = 3_300
@@ -53,10 +57,19 @@ def provider_answer(name: AnswerName) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def request_body(operation: Operation) -> bytes:
-    """Return the JSON that a client sends; an edit carries a reference picture, 4 MB as a data URL."""
+def request_body(operation: Operation) -> tuple[str, bytes]:
+    """Return what a client sends and of which type it is; an edit carries a reference picture, 4 MB as a data URL or a file."""
     body: dict[str, object] = {"model": "MAI-Image-2.5", "prompt": PROMPT, "n": 1, "size": f"{SIDE}x{SIDE}"}
+    if operation == "form":
+        return f"multipart/form-data; boundary={BOUNDARY}", _form(body, picture(FILE_BYTES))
     if operation == "edit":
         url = "data:image/png;base64," + base64.b64encode(picture(PICTURE_BYTES["4000k"])).decode()
         body["input_images"] = [{"type": "image_url", "image_url": {"url": url}}]
-    return json.dumps(body).encode()
+    return "application/json", json.dumps(body).encode()
+
+
+def _form(fields: Mapping[str, object], file: bytes) -> bytes:
+    head = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
+    texts = "".join(f'{head}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
+    opening = f'{head}"image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+    return f"{texts}{opening}".encode() + file + f"\r\n--{BOUNDARY}--\r\n".encode()

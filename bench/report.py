@@ -8,7 +8,7 @@ import msgspec
 
 from bench.rounds import Sample
 from bench.summary import NGINX, OMIXA, Line, Verdict, short
-from bench.works import WORKS, Work
+from bench.works import WORKS, Operation, Work
 
 _HEADER = (
     *("work", "server", "req/s", "x nginx", "p50 ms", "p99 ms", "added p50", "added p99"),
@@ -111,9 +111,16 @@ def _cells(line: Line) -> tuple[str, ...]:
     )
 
 
+_BODIES: Mapping[Operation, str] = {
+    "generation": "a request of 150 bytes",
+    "edit": "a request with a 4 MB reference picture",
+    "form": "a form with a 4 MB picture",
+}
+
+
 def _explained(work: Work) -> str:
     times = f", the provider thinks for {work.latency_s:g} s" if work.latency_s else ""
-    body = "a request with a 4 MB reference picture" if work.operation == "edit" else "a request of 150 bytes"
+    body = _BODIES[work.operation]
     sizes = {"8k": "8 KB", "1500k": "1.5 MB", "4000k": "4 MB"}
     return f"{work.clients:,} in flight, {body}, an answer of {sizes[work.answer]}{times}"
 

@@ -27,10 +27,14 @@ WORKSPACE = "bench"
 PROVIDER_KEY = "bench-provider-key"
 
 _PROVIDER_PATHS: Mapping[Operation, str] = MappingProxyType(
-    {"generation": "/mai/v1/images/generations", "edit": "/mai/v1/images/edits"}
+    {"generation": "/mai/v1/images/generations", "edit": "/mai/v1/images/edits", "form": "/mai/v1/images/edits"}
 )
 _OMIXA_PATHS: Mapping[Operation, str] = MappingProxyType(
-    {"generation": "/api/v1/images/generations", "edit": "/api/v1/images/generations"}
+    {
+        "generation": "/api/v1/images/generations",
+        "edit": "/api/v1/images/generations",
+        "form": "/api/v1/images/edits",
+    }
 )
 _OMIXA = Path(sys.executable).with_name("omixa")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Operation = Literal["generation", "edit"]
+Operation = Literal["generation", "edit", "form"]
 AnswerName = Literal["8k", "1500k", "4000k"]
 Figure = Literal["rate_x_nginx", "added_p50_ms", "added_p99_ms", "cpu_x_nginx", "peak_rss_mb", "failed"]
 
@@ -36,6 +36,7 @@ WORKS = (
     Work("1500k-8", "generation", "1500k", clients=8),
     Work("4000k-8", "generation", "4000k", clients=8),
     Work("edit-4", "edit", "8k", clients=4),
+    Work("form-4", "form", "8k", clients=4),
     Work("1500k-64-200ms", "generation", "1500k", clients=64, latency_s=0.2, ramp_s=0.2, warm_s=1.0),
     # A thousand at once would measure a queue; a thousand people do not press the button in the same millisecond.
     Work("8k-1000-2s", "generation", "8k", clients=1000, latency_s=2.0, ramp_s=2.0, warm_s=2.5, measure_s=4.0),
@@ -45,6 +46,7 @@ WORKS = (
 WARM_UP = (
     Work("warm-up", "generation", "8k", clients=8, warm_s=0, measure_s=1),
     Work("warm-up-edit", "edit", "8k", clients=2, warm_s=0, measure_s=1),
+    Work("warm-up-form", "form", "8k", clients=2, warm_s=0, measure_s=1),
 )
 
 
