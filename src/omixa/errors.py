@@ -4,7 +4,7 @@ OmixaError
 ├─ CallerError            the caller must act or wait; never fails over, never charged
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
-│  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · PriceAboveCap 402 · Forbidden 403
+│  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402 · Forbidden 403
 │  ├─ Conflict 409 (RequestInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
@@ -164,6 +164,14 @@ class InsufficientFunds(CallerError):
     status = 402
     type = "billing_error"
     default_code = "insufficient_balance"
+
+
+class BudgetExceeded(CallerError):
+    """The highest price this request can reach does not fit into a budget of its key or workspace; the message names it."""
+
+    status = 402
+    type = "billing_error"
+    default_code = "budget_exceeded"
 
 
 class PriceAboveCap(CallerError):

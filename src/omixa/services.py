@@ -23,6 +23,7 @@ from omixa.config import ConfigError, Settings
 from omixa.domain.access import DEFAULT_WORKSPACE, Secret
 from omixa.domain.models import Deployment
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
+from omixa.gateway.allowances import Allowances
 from omixa.gateway.attempts import Attempts
 from omixa.gateway.finishing import Finisher
 from omixa.gateway.pipeline import Pipeline
@@ -85,13 +86,14 @@ class FailStop:
 
 @dataclass(frozen=True, slots=True)
 class BackOffice:
-    """What the command line needs: the database, the results, the catalogue, and the operations on workspaces."""
+    """What the command line needs: the database, the results, the catalogue, and what operators do with workspaces."""
 
     settings: Settings
     catalogue: Catalogue
     database: Database
     blobs: BlobStore
     workspaces: Workspaces
+    allowances: Allowances
     fail_stop: FailStop
 
 
@@ -134,7 +136,7 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
             await database.write(lambda tx: publish_prices(tx, catalogue.models.values()))
         except PublishedPriceChanged as error:
             raise ConfigError(f"catalogue: {error.message}") from error
-        yield BackOffice(settings, catalogue, database, blobs, workspaces, fail_stop)
+        yield BackOffice(settings, catalogue, database, blobs, workspaces, Allowances(database), fail_stop)
 
 
 @asynccontextmanager
@@ -180,6 +182,7 @@ async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Token
                 database=office.database,
                 blobs=office.blobs,
                 workspaces=office.workspaces,
+                allowances=office.allowances,
                 fail_stop=office.fail_stop,
                 tokenizer=tokenizer,
                 router=pipeline.router,

@@ -43,6 +43,7 @@ STABLE = {
     "listRequests": "GET /api/v1/usage/requests",
     "listRollups": "GET /api/v1/usage/rollups",
     "getBalance": "GET /api/v1/balance",
+    "listBudgets": "GET /api/v1/budgets",
     "getHealth": "GET /healthz",
     "getReadiness": "GET /readyz",
     "getDocument": "GET /openapi.json",

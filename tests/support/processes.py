@@ -10,7 +10,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from omixa.domain.ids import new_id
-from omixa.errors import InsufficientFunds, LedgerUnavailable
+from omixa.errors import BudgetExceeded, InsufficientFunds, LedgerUnavailable
 from omixa.gateway.settlement import NodeIdentity, Settlement
 from omixa.storage.database import Database
 from tests.support.ledger import NODE, Customer, a_call, a_hold
@@ -39,7 +39,7 @@ def hold_many(place: Place, customer: Customer, count: int, amount: int, outcome
         request_id = new_id("req")
         try:
             await settlement.authorise(a_hold(customer, request_id, amount, settlement.node), [a_call(request_id)])
-        except InsufficientFunds:
+        except (InsufficientFunds, BudgetExceeded):
             return 0
         return 1
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from omixa.access import store
+from omixa.billing import budgets
+from omixa.billing.budgets import Subject
 from omixa.billing.verify import INVARIANTS, MAX_FINDINGS, Verification, verify
 from omixa.storage.chain import GENESIS_HASH
 from tests.support.ledger import DiskLedger, add_customer, adjust, disk_ledger, failed, refund
@@ -28,7 +30,8 @@ def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
         released, call = opened.hold(10_000)
         opened.call(opened.settlement.release(released, "provider_timeout", [failed(call)]))
         opened.hold(10_000)
-        opened.write(lambda tx: add_customer(tx, name="other", mode="test", credit=5))
+        other = opened.write(lambda tx: add_customer(tx, name="other", mode="test", credit=5))
+        opened.write(lambda tx: budgets.set_limit(tx, Subject(other.account_id), "day", 1_000))
         for number in range(3):
             opened.write(
                 lambda tx, number=number: store.audit(tx, actor="a", action="b", target=str(number), details={})
@@ -171,7 +174,7 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
     "a cost that nobody knows": ({"I10"}, ["UPDATE attempt SET cost_basis = NULL WHERE state = 'failed_free'"], []),
     "a success without a cost": ({"I10"}, ["UPDATE attempt SET cost_basis = 'none' WHERE state = 'ok'"], []),
     "a request with a foreign account": (
-        {"I1", "I11", "I5 pins"},
+        {"I1", "I11", "I5 pins", "budgets"},
         ["UPDATE request SET account_id = (SELECT id FROM account WHERE posted = 5) WHERE state = 'held'"],
         [],
     ),

@@ -42,6 +42,23 @@ class WorkspaceRow:
     created_at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class KeyOwner:
+    """Which workspace an active key belongs to, and in which mode."""
+
+    workspace_id: str
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """The account of a workspace in one mode."""
+
+    account_id: str
+    workspace: str
+    mode: Mode
+
+
 _workspaces = select(workspace).order_by(workspace.c.name)
 _workspace_by_name = select(workspace.c.id).where(workspace.c.name == bindparam("name"))
 _insert_workspace = insert_into(workspace)
@@ -181,6 +198,29 @@ def list_keys(tx: Transaction, workspace_name: str | None) -> list[KeyRow]:
         )
         for row in rows
     ]
+
+
+_key_owner = select(api_key.c.workspace_id, api_key.c.mode).where(
+    api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None)
+)
+_accounts = (
+    select(account.c.id, workspace.c.name.label("workspace"), account.c.mode)
+    .join(workspace, workspace.c.id == account.c.workspace_id)
+    .order_by(workspace.c.name, account.c.mode)
+)
+_accounts_of_workspace = _accounts.where(workspace.c.name == bindparam("workspace"))
+
+
+def find_key_owner(tx: Transaction, key_id: str) -> KeyOwner | None:
+    """Return who a key belongs to, or None when there is no such key or it is revoked."""
+    row = tx.first(_key_owner, key_id=key_id)
+    return None if row is None else KeyOwner(row["workspace_id"], row["mode"])
+
+
+def list_accounts(tx: Transaction, workspace_name: str | None) -> list[AccountRow]:
+    """Return the accounts of one workspace, or of all, in the order of the alphabet."""
+    rows = tx.all(_accounts) if workspace_name is None else tx.all(_accounts_of_workspace, workspace=workspace_name)
+    return [AccountRow(row["id"], row["workspace"], row["mode"]) for row in rows]
 
 
 def revoke_key(tx: Transaction, key_id: str) -> bool:

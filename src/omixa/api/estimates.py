@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from omixa.api import shapes
 from omixa.api.account import balance_shape
 from omixa.api.exchange import Exchange
 from omixa.api.intake import Asked, read_request
+from omixa.billing.budgets import Budget, require_within
 from omixa.billing.ledger import Balance, require_available
 from omixa.billing.pricing import Charge, Terms
 from omixa.domain.money import format_usd
@@ -23,9 +26,10 @@ async def estimate_image(exchange: Exchange, services: Services) -> None:
         asked = await read_request(exchange, services, lease)
     principal = exchange.principal
     balance = await services.workspaces.balance(principal)
+    limits = await services.allowances.of(principal)
     terms = services.pipeline.terms(principal, asked.model)
     highest = quotes.ceiling(asked.request, asked.model, terms)
-    expected, refusal = _verdict(exchange, services, asked, terms, highest, balance)
+    expected, refusal = _verdict(exchange, services, asked, terms, highest, balance, limits)
     prices = terms.prices
     await exchange.respond_json(
         shapes.Estimate(
@@ -48,7 +52,13 @@ async def estimate_image(exchange: Exchange, services: Services) -> None:
 
 
 def _verdict(
-    exchange: Exchange, services: Services, asked: Asked, terms: Terms, highest: Charge, balance: Balance
+    exchange: Exchange,
+    services: Services,
+    asked: Asked,
+    terms: Terms,
+    highest: Charge,
+    balance: Balance,
+    limits: Sequence[Budget],
 ) -> tuple[Charge | None, OmixaError | None]:
     """Return the expected charge, and what making the request now would be refused with, by the checks that refuse it."""
     expected, mode = None, exchange.principal.mode
@@ -60,6 +70,7 @@ def _verdict(
         services.runs.require_room()
         quotes.require_within(asked.cap_micro_usd, highest)
         require_available(balance, highest.amount_micro_usd, mode)
+        require_within(limits, highest.amount_micro_usd)
     except OmixaError as error:
         return expected, error
     return expected, None

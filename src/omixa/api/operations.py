@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from omixa.api import account, estimates, health, images, models, receipts, shapes
+from omixa.api import account, budgets, estimates, health, images, models, receipts, shapes
 from omixa.api.operation import Operation
 from omixa.api.queries import ReceiptQuery, RequestQuery, RollupQuery
 from omixa.errors import (
+    BudgetExceeded,
     ContentRejected,
     Forbidden,
     Gone,
@@ -32,6 +33,7 @@ _OF_MAKING = (
     InvalidRequest,
     ContentRejected,
     InsufficientFunds,
+    BudgetExceeded,
     PriceAboveCap,
     PriceChanged,
     Forbidden,
@@ -179,6 +181,15 @@ OPERATIONS: tuple[Operation, ...] = (
         account.get_balance,
         "Return the balance that this key spends from",
         shapes.Balance,
+        "Usage",
+    ),
+    Operation(
+        "listBudgets",
+        "GET",
+        f"{API}/budgets",
+        budgets.list_budgets,
+        "List the budgets that limit this key's requests",
+        shapes.BudgetList,
         "Usage",
     ),
     Operation(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from omixa.billing.budgets import Period
 from omixa.catalogue.files import Count, Positive
 from omixa.domain.access import Mode
 from omixa.domain.images import ImageFormat
@@ -565,6 +566,27 @@ class Balance(Shape, tag_field="object", tag="balance"):
     posted: Annotated[Amount, Meta(description="Credit less charges.")]
     held: Annotated[Amount, Meta(description="Reserved by requests in progress.")]
     available: Annotated[Amount, Meta(description="`posted` less `held`: what new requests can use.")]
+
+
+class Budget(Shape):
+    """What a key, or a workspace in the mode of the key, may spend in a UTC day or month."""
+
+    scope: Annotated[
+        Literal["workspace", "key"], Meta(description="Whose spending counts: that of all keys, or of this one.")
+    ]
+    period: Period
+    limit: Amount
+    spent: Annotated[Amount, Meta(description="Charges of requests that were held in this period.")]
+    held: Annotated[Amount, Meta(description="Reserved by requests in progress that were held in this period.")]
+    available: Annotated[Amount, Meta(description="What new requests can use until `resets_at`.")]
+    resets_at: Instant
+
+
+class BudgetList(Shape, tag_field="object", tag="list"):
+    """The budgets that limit the requests of a key; empty where there is none."""
+
+    currency: Currency
+    data: list[Budget]
 
 
 # ---------------------------------------------------------------------------------------------------------------- service

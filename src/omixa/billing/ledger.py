@@ -17,12 +17,14 @@ from typing import Literal, get_args
 
 from sqlalchemy import bindparam, exists, select, update
 
-from omixa.billing import lots
+from omixa.billing import budgets, lots
+from omixa.billing.budgets import EndedHold
 from omixa.billing.lots import PAID, LotTerms, NewLot, Settled, Share
 from omixa.domain.access import Mode
 from omixa.domain.ids import new_id
 from omixa.domain.money import format_usd
 from omixa.errors import (
+    BudgetExceeded,
     InsufficientFunds,
     InternalError,
     OmixaError,
@@ -141,7 +143,9 @@ class Balance:
 
 # --------------------------------------------------------------------------------------------------------------- accounts
 
-_insert_account = insert_into(account)
+_insert_account = insert_into(
+    account, "id", "workspace_id", "mode", "kind", "currency", "posted", "held", "seq", "head_hash"
+)
 _account_by_id = select(account).where(account.c.id == bindparam("id"))
 _account_of_workspace = select(account.c.id).where(
     account.c.workspace_id == bindparam("workspace_id"), account.c.mode == bindparam("mode")
@@ -220,6 +224,10 @@ _take = (
         _terms_hold,
     )
     .values(held=account.c.held + bindparam("amount"))
+    .returning(account.c.has_budgets)
+)
+_take_back = (
+    update(account).where(account.c.id == bindparam("account_id")).values(held=account.c.held - bindparam("amount"))
 )
 _active_key = (
     select(workspace.c.markup_ppm)
@@ -236,6 +244,8 @@ _owned = (
     request.c.state == "held",
     request.c.owner_epoch == bindparam("epoch"),
 )
+# What is known of a hold when it ends.
+_ENDED = tuple(request.c[name] for name in ("account_id", "key_id", "mode", "created_at_ms", "hold_amount", "lot_id"))
 _capture = (
     update(request)
     .where(*_owned)
@@ -248,13 +258,13 @@ _capture = (
         result_expires_at_ms=bindparam("result_expires"),
         ended_at_ms=bindparam("now"),
     )
-    .returning(request.c.account_id, request.c.hold_amount, request.c.mode, request.c.lot_id)
+    .returning(*_ENDED)
 )
 _release = (
     update(request)
     .where(*_owned)
     .values(state="released", outcome=bindparam("code"), ended_at_ms=bindparam("now"))
-    .returning(request.c.account_id, request.c.hold_amount, request.c.mode, request.c.lot_id)
+    .returning(*_ENDED)
 )
 _is_owned = select(request.c.id).where(*_owned)
 
@@ -262,8 +272,8 @@ _is_owned = select(request.c.id).where(*_owned)
 def hold(tx: Transaction, wanted: Sequence[Hold]) -> list[OmixaError | None]:
     """Set aside the highest price of each request and record the requests. Returns None for each, or why it may not start.
 
-    The reason is InsufficientFunds, Unauthenticated when the key was revoked a moment ago, or PriceChanged when the amount was
-    computed with a markup that is no longer the workspace's; then nothing is written for it.
+    The reason is InsufficientFunds, BudgetExceeded, Unauthenticated when the key was revoked a moment ago, or PriceChanged when
+    the amount was computed with a markup that is no longer the workspace's; then nothing is written for it.
     """
     refused: dict[str, OmixaError] = {}
     expired = lots.with_expired(tx, sorted({one.account_id for one in wanted}))
@@ -291,9 +301,13 @@ def _decided_together(wanted: Sequence[Hold]) -> list[list[Hold]]:
 
 def _taken(tx: Transaction, together: Sequence[Hold]) -> bool:
     first, amount = together[0], sum(one.amount_micro_usd for one in together)
-    return bool(
-        tx.execute(_take, account_id=first.account_id, key_id=first.key_id, markup_ppm=first.markup_ppm, amount=amount)
-    )
+    row = tx.first(_take, account_id=first.account_id, key_id=first.key_id, markup_ppm=first.markup_ppm, amount=amount)
+    if row is None:
+        return False
+    if not row["has_budgets"] or budgets.take(tx, first.account_id, first.key_id, amount):
+        return True
+    tx.execute(_take_back, account_id=first.account_id, amount=amount)
+    return False
 
 
 def _pinned(tx: Transaction, admitted: Sequence[Hold]) -> dict[str, list[Share]]:
@@ -339,7 +353,14 @@ def _not_held(tx: Transaction, wanted: Hold) -> OmixaError:
             "The prices of this workspace were changed a moment ago. Nothing was held. Send the request again.",
             markup_ppm=key["markup_ppm"],
         )
-    return _insufficient(balance(tx, wanted.account_id), wanted.amount_micro_usd, wanted.mode)
+    money = balance(tx, wanted.account_id)
+    try:
+        require_available(money, wanted.amount_micro_usd, wanted.mode)
+        budgets.require_within(budgets.list_budgets(tx, wanted.account_id, wanted.key_id), wanted.amount_micro_usd)
+    except (InsufficientFunds, BudgetExceeded) as refusal:
+        return refusal
+    # Somebody gave money back since the statement that found too little.
+    return _insufficient(money, wanted.amount_micro_usd, wanted.mode)
 
 
 def require_available(balance: Balance, amount_micro_usd: int, mode: Mode) -> None:
@@ -379,9 +400,11 @@ def capture(tx: Transaction, wanted: Sequence[Capture]) -> list[OmixaError | Non
 def _settle(tx: Transaction, ended: Sequence[tuple[str, int, Row]]) -> None:
     """Give holds back and take their charges: (request, charge, row of the request that has just ended)."""
     by_account: defaultdict[tuple[str, Mode], list[Settled]] = defaultdict(list)
+    budgeted: defaultdict[str, list[EndedHold]] = defaultdict(list)
     for request_id, charge, row in ended:
-        settled = Settled(request_id, row["lot_id"], row["hold_amount"], charge)
-        by_account[row["account_id"], row["mode"]].append(settled)
+        account_id, held = row["account_id"], row["hold_amount"]
+        by_account[account_id, row["mode"]].append(Settled(request_id, row["lot_id"], held, charge))
+        budgeted[account_id].append(EndedHold(row["key_id"], row["created_at_ms"], held, charge))
     for account_id, mode in sorted(by_account):
         settlements = by_account[account_id, mode]
         revenue = system_account(mode, "revenue")
@@ -390,7 +413,8 @@ def _settle(tx: Transaction, ended: Sequence[tuple[str, int, Row]]) -> None:
             for one in settlements
             if one.charged
         ]
-        _move(tx, account_id, charges, released_micro_usd=sum(one.held for one in settlements))
+        released = sum(one.held for one in settlements)
+        _move(tx, account_id, charges, released_micro_usd=released, ended=budgeted[account_id])
         _post_expiry(tx, account_id, mode, lots.settle(tx, settlements))
 
 
@@ -434,7 +458,7 @@ _advance_chain = (
         held=account.c.held - bindparam("released"),
         seq=account.c.seq + bindparam("count"),
     )
-    .returning(account.c.seq, account.c.head_hash)
+    .returning(account.c.seq, account.c.head_hash, account.c.has_budgets)
 )
 _set_head = update(account).where(account.c.id == bindparam("account_id")).values(head_hash=bindparam("head"))
 _insert_transfer = insert_into(transfer)
@@ -459,14 +483,26 @@ def post(
     return ids
 
 
-def _move(tx: Transaction, account_id: str, postings: Sequence[Posting], *, released_micro_usd: int) -> Sequence[str]:
-    """Post transfers and give back `released_micro_usd` of what the account holds; the caller does the same to its lots."""
+def _move(
+    tx: Transaction,
+    account_id: str,
+    postings: Sequence[Posting],
+    *,
+    released_micro_usd: int,
+    ended: Sequence[EndedHold] = (),
+) -> Sequence[str]:
+    """Post transfers and give back `released_micro_usd` of what the account holds; the caller does the same to its lots.
+
+    Where that is of holds that have `ended`, budgets hear of them.
+    """
     delta = sum(one.amount_micro_usd if one.credit == account_id else -one.amount_micro_usd for one in postings)
     head = tx.first(
         _advance_chain, account_id=account_id, delta=delta, released=released_micro_usd, count=len(postings)
     )
     if head is None:
         raise InternalError(f"there is no account {account_id}")
+    if head["has_budgets"]:
+        budgets.settle(tx, account_id, ended)
     if not postings:
         return ()
     rows = _chained(account_id, postings, head["seq"] - len(postings), head["head_hash"], tx.now_ms())

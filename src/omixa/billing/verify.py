@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from omixa.billing import evidence, invariants
+from omixa.billing import budget_evidence, evidence, invariants
 from omixa.billing.invariants import Invariant, Snapshot
 from omixa.storage.database import Transaction
 
@@ -29,6 +29,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     "costs as billed": evidence.explained_costs_are_as_billed,
     "I11": evidence.workspaces_never_meet,
     "corrections": invariants.corrections_stay_within_their_charge,
+    "budgets": budget_evidence.budgets_count_every_request,
     "sums": evidence.days_add_up,
     "sums of corrections": evidence.days_of_corrections_add_up,
 }

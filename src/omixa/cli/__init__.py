@@ -11,6 +11,7 @@ import click
 
 from omixa import __version__
 from omixa.cli import (
+    budgets,
     completion,
     configuration,
     credits,  # noqa: A004 - the command's name
@@ -51,6 +52,7 @@ for _command in (
     credits.credits,
     usage.usage,
     workspaces.workspaces,
+    budgets.budgets_group,
     ledger.ledger,
     receipts.receipts,
     reconcile.reconcile,

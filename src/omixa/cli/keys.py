@@ -1,4 +1,4 @@
-"""omixa keys: create, list, revoke."""
+"""omixa keys: create, list, revoke, set-budget."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from omixa.cli.budgets import (
+    BudgetAmount,
+    day_option,
+    given_limits,
+    month_option,
+    print_budgets,
+    require_some_limit,
+)
 from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
 from omixa.domain.access import Mode
 from omixa.domain.times import iso_time
@@ -19,7 +27,7 @@ KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "signed", "c
 
 @click.group()
 def keys() -> None:
-    """Create, list and revoke API keys."""
+    """Create, list and revoke API keys, and limit what they spend."""
 
 
 @keys.command("create")
@@ -30,6 +38,8 @@ def keys() -> None:
 @click.option("--name", default="", help="What the key is for.")
 @click.option("--model", "models", multiple=True, help="Allow only this model; may be repeated. Default: every model.")
 @click.option("--require-signature", is_flag=True, help="Refuse requests that are not signed; see docs/signing.md.")
+@click.option("--budget-day", type=BudgetAmount(), help="USD that it may spend in a UTC day, for example 5.00")
+@click.option("--budget-month", type=BudgetAmount(), help="USD that it may spend in a UTC month.")
 @click.option("--json", "as_json", is_flag=True, help="Print the key with its id as JSON.")
 @click.pass_obj
 def create_key(
@@ -39,6 +49,8 @@ def create_key(
     name: str,
     models: tuple[str, ...],
     require_signature: bool,
+    budget_day: int | str | None,
+    budget_month: int | str | None,
     as_json: bool,
 ) -> None:
     """Create a key and print it. It is shown this once and stored nowhere.
@@ -55,6 +67,7 @@ def create_key(
             models=allowed,
             actor=actor(),
             requires_signature=require_signature,
+            budgets=given_limits(budget_day, budget_month),
         )
         secrets = {"key": secret.reveal()}
         if require_signature:
@@ -96,3 +109,19 @@ def revoke_key(context: Context, key_id: str) -> None:
     """Revoke a key at once, by its id."""
     context.run(lambda office: office.workspaces.revoke_key(key_id, actor=actor()))
     click.echo(f"{key_id} is revoked.")
+
+
+@keys.command("set-budget")
+@click.argument("key_id")
+@day_option
+@month_option
+@json_option
+@click.pass_obj
+def set_budget(context: Context, key_id: str, day: int | str | None, month: int | str | None, as_json: bool) -> None:
+    """Set what a key may spend in a UTC day or month.
+
+    What it has spent in the present one counts. Requests in progress go on.
+    """
+    limits = require_some_limit(day, month)
+    found = context.run(lambda office: office.allowances.set_key_budget(key_id, limits, actor=actor()))
+    print_budgets(key_id, found, as_json=as_json)

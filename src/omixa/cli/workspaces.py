@@ -1,10 +1,12 @@
-"""omixa workspaces: list, set-markup."""
+"""omixa workspaces: list, set-markup, set-budget."""
 
 from __future__ import annotations
 
 import click
 
-from omixa.cli.context import Context, actor, json_option, print_json, print_table, workspace_option
+from omixa.cli.budgets import day_option, month_option, print_budgets, require_some_limit
+from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
+from omixa.domain.access import Mode
 from omixa.domain.times import iso_time
 
 WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "created")
@@ -12,7 +14,7 @@ WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "created")
 
 @click.group()
 def workspaces() -> None:
-    """List workspaces and set what they pay."""
+    """List workspaces, and set what they pay and may spend."""
 
 
 @workspaces.command("list")
@@ -48,3 +50,22 @@ def set_markup(context: Context, workspace: str, markup_ppm: int, reason: str, a
         print_json({"workspace": workspace, "markup_ppm": markup_ppm, "before_ppm": before})
     else:
         click.echo(f"{workspace} pays the price lists {markup_ppm:+d} ppm; before it was {before:+d} ppm.")
+
+
+@workspaces.command("set-budget")
+@workspace_option
+@click.option("--mode", type=MODES, default="live", show_default=True, help="Real money or play money.")
+@day_option
+@month_option
+@json_option
+@click.pass_obj
+def set_budget(
+    context: Context, workspace: str, mode: Mode, day: int | str | None, month: int | str | None, as_json: bool
+) -> None:
+    """Set what all keys of a workspace together may spend in a UTC day or month.
+
+    What they have spent in the present one counts. Requests in progress go on.
+    """
+    limits = require_some_limit(day, month)
+    found = context.run(lambda office: office.allowances.set_workspace_budget(workspace, mode, limits, actor=actor()))
+    print_budgets(f"{workspace} ({mode})", found, as_json=as_json)

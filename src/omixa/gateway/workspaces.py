@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from omixa.access import keys, signatures, store
 from omixa.access.store import KeyRow, WorkspaceRow
 from omixa.billing import ledger, lots
+from omixa.billing.budgets import Subject
 from omixa.billing.ledger import Balance
 from omixa.billing.lots import MAX_PRIORITY, MIN_PRIORITY, PAID, Lot, LotTerms
 from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM
 from omixa.domain.access import DEFAULT_WORKSPACE, Mode, Principal, Secret
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
 from omixa.errors import InvalidRequest, NotFound, Unauthenticated
+from omixa.gateway.allowances import Limits, require_limits, set_limits
 from omixa.storage.database import Database, Transaction
 
 # Play money that every new workspace starts with, so that a test key works at once.
@@ -82,8 +85,13 @@ class Workspaces:
         models: Sequence[str] | None,
         actor: str,
         requires_signature: bool = False,
+        budgets: Limits = MappingProxyType({}),
     ) -> tuple[str, Secret]:
-        """Create a key, and its workspace where that is missing. Returns the key's id and, this once, the key."""
+        """Create a key, and its workspace where that is missing. Returns the key's id and, this once, the key.
+
+        Raises InvalidRequest for a budget out of range.
+        """
+        require_limits(budgets)
         key = keys.generate_key(mode)
 
         def operation(tx: Transaction) -> str:
@@ -98,13 +106,16 @@ class Workspaces:
                 models=models,
                 requires_signature=requires_signature,
             )
-            details = {
+            details: dict[str, object] = {
                 "workspace": workspace,
                 "mode": mode,
                 "name": name,
                 "models": None if models is None else list(models),
                 "requires_signature": requires_signature,
             }
+            if budgets:
+                subject = Subject(ledger.workspace_account(tx, workspace_id, mode), key_id)
+                details["budgets"] = set_limits(tx, subject, budgets)
             store.audit(tx, actor=actor, action="key.created", target=key_id, details=details)
             return key_id
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -94,6 +95,8 @@ account = Table(
     _amount("held", nullable=True),
     Column("seq", BigInteger, nullable=False),
     Column("head_hash", Text, nullable=False),
+    # 1 where the workspace or one of its keys has a budget, so that nobody else's hold has to look for one.
+    Column("has_budgets", Integer, nullable=False, server_default="0"),
     CheckConstraint(
         "(workspace_id IS NULL AND posted IS NULL AND held IS NULL)"
         " OR (workspace_id IS NOT NULL AND held >= 0 AND posted - held >= 0)",
@@ -101,6 +104,36 @@ account = Table(
     ),
     _one_of("mode", "live", "test"),
     UniqueConstraint("workspace_id", "mode", "kind"),
+    sqlite_with_rowid=False,
+)
+
+# What may be spent in a UTC day or month: by all keys of an account, whose id then is the subject, or by one of its keys.
+budget = Table(
+    "budget",
+    metadata,
+    Column("account_id", Text, ForeignKey("account.id"), primary_key=True),
+    Column("subject_id", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    _amount("limit_amount"),
+    _one_of("period", "day", "month"),
+    CheckConstraint("limit_amount >= 0", name="limit_is_not_negative"),
+    sqlite_with_rowid=False,
+)
+
+# What a budget's requests have spent and hold. A request counts in the window in which it was held, whenever it settles.
+budget_window = Table(
+    "budget_window",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("subject_id", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("starts_at_ms", BigInteger, primary_key=True),
+    _amount("spent"),
+    _amount("held"),
+    ForeignKeyConstraint(
+        ["account_id", "subject_id", "period"], ["budget.account_id", "budget.subject_id", "budget.period"]
+    ),
+    CheckConstraint("spent >= 0 AND held >= 0", name="spent_and_held_are_not_negative"),
     sqlite_with_rowid=False,
 )
 
