@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.proof import crash_points, kills, server_kills, stateful
+from tests.proof import crash_points, kills, power_cuts, server_kills, stateful
 from tests.proof.part import Part
 
 PARTS: tuple[Part, ...] = (
@@ -11,6 +11,7 @@ PARTS: tuple[Part, ...] = (
     kills.SQLITE,
     kills.POSTGRESQL,
     server_kills.PART,
+    power_cuts.PART,
     crash_points.SQLITE,
     crash_points.POSTGRESQL,
 )

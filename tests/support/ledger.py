@@ -25,6 +25,7 @@ from omixa.gateway.settlement import NodeIdentity, Settlement
 from omixa.jobs.sweeper import INTERRUPTED, SILENCE_MS, Sweeper
 from omixa.storage.blobs import BlobStore
 from omixa.storage.database import Database, Operation, Transaction
+from omixa.storage.sqlite import SqliteBackend
 from omixa.usage import records
 from omixa.usage.records import EndedAttempt, StartedAttempt, UsageRecord, new_attempt_id
 from tests.support.places import Clock, Place, SqlitePlace
@@ -171,7 +172,7 @@ def _compiled() -> dict[Any, Any]:
 
 def _new_database(place: Place, clock: Clock, on_fatal: Callable[[str], None]) -> Database:
     database = Database(place.backend(clock), on_fatal=on_fatal)
-    if isinstance(place, SqlitePlace):
+    if isinstance(database.backend, SqliteBackend):
         database._compiled = _compiled()
     return database
 

@@ -60,10 +60,7 @@ class SqliteBackend:
 
     def connect(self, *, read_only: bool) -> Connection:
         """Open a connection; raises UnsafeStorage when the settings do not read back."""
-        connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
-        )
-        connection.row_factory = sqlite3.Row
+        connection = self.open_file()
         settings = {
             "journal_mode": ("WAL", "wal"),
             "synchronous": (self._synchronous, {"FULL": 2, "NORMAL": 1}[self._synchronous]),
@@ -84,6 +81,14 @@ class SqliteBackend:
         if read_only:
             connection.execute("PRAGMA query_only=ON")
         return cast("Connection", connection)
+
+    def open_file(self) -> sqlite3.Connection:
+        """Open the file with no settings yet."""
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
+        )
+        connection.row_factory = sqlite3.Row
+        return connection
 
     def sql(self, compiled: Compiled) -> str:
         """Return a statement's SQL; its parameters are named."""
