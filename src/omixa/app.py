@@ -22,7 +22,8 @@ ALIAS = "/v1"
 
 def create_app(services: Services) -> ASGIApp:
     """Return the application that serves every operation."""
-    operations = (*OPERATIONS, document_operation(OPERATIONS, services.catalogue))
+    offered = tuple(row for row in OPERATIONS if row.is_offered(services))
+    operations = (*offered, document_operation(offered, services.catalogue))
     return Application(
         Router(
             [

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from omixa.domain.access import Secret
+from omixa.domain.money import parse_usd
 
 CONFIG_FILE = "omixa.toml"
 SQLITE = "sqlite:"
@@ -28,6 +29,9 @@ ENVIRONMENT_PREFIX = "OMIXA_"
 _NOT_OPTIONS = frozenset({"OMIXA_API_KEY", "OMIXA_BASE_URL", "OMIXA_CONFIG"})
 
 _MIB = 1 << 20
+
+# A shorter secret could be guessed, and whoever has it can credit himself.
+MIN_WEBHOOK_SECRET_BYTES = 24
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
@@ -80,6 +84,30 @@ class FoundrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     deployment: Annotated[str, Meta(description="name of the deployment, where it is not the model's")] = ""
 
 
+class StripeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[stripe]: top-ups by Stripe's hosted checkout. Offered when the key, the secret and the return address are given."""
+
+    api_key: Annotated[Secret | None, Meta(description="the account's secret or restricted key")] = None
+    webhook_secret: Annotated[
+        Secret | None, Meta(description="signs events; without one of at least 24 bytes there are no top-ups")
+    ] = None
+    api_base: Annotated[str, Meta(description="address of Stripe's API")] = "https://api.stripe.com"
+    return_url: Annotated[str, Meta(description="where the browser goes after the payment page")] = ""
+    min_topup: Annotated[str, Meta(description="smallest top-up in USD")] = "5.00"
+    max_topup: Annotated[str, Meta(description="largest top-up in USD")] = "10000.00"
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether top-ups can be offered."""
+        secret = self.webhook_secret
+        return (
+            self.api_key is not None
+            and bool(self.return_url)
+            and secret is not None
+            and len(secret.reveal().encode()) >= MIN_WEBHOOK_SECRET_BYTES
+        )
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All options. Sizes are in bytes, times in the unit that ends the name."""
 
@@ -112,6 +140,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     codec_threads: Annotated[PositiveInt, Meta(description="pictures converted at a time")] = 2
     simulator_latency_s: Annotated[float, Meta(ge=0, description="how long the simulator waits before it paints")] = 0.0
     foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()
+    stripe: Annotated[StripeSettings, Meta(description="Stripe, for top-ups")] = StripeSettings()
 
     @property
     def data_path(self) -> Path:
@@ -173,6 +202,7 @@ def load(
             sources[name] = f"{source} ({_variable(name)})" if source == "environment" else source
     settings = _convert(values, sources)
     _check_foundry(settings.foundry)
+    _check_stripe(settings.stripe)
     return Configuration(settings, sources)
 
 
@@ -232,6 +262,20 @@ def _check_foundry(foundry: FoundrySettings) -> None:
         raise ConfigError("foundry.endpoint must be an address such as https://NAME.services.ai.azure.com")
     if (foundry.api_key is None) == (foundry.bearer_token is None):
         raise ConfigError("give exactly one of foundry.api_key and foundry.bearer_token")
+
+
+def _check_stripe(stripe: StripeSettings) -> None:
+    for name, address in (("api_base", stripe.api_base), ("return_url", stripe.return_url)):
+        if address and not re.fullmatch(r"https?://[^/?#@\s]+(/\S*)?", address):
+            raise ConfigError(f"stripe.{name} must be an address such as https://example.org")
+    amounts = []
+    for name, text in (("min_topup", stripe.min_topup), ("max_topup", stripe.max_topup)):
+        try:
+            amounts.append(parse_usd(text))
+        except ValueError as error:
+            raise ConfigError(f"stripe.{name}: {error}") from error
+    if not 0 < amounts[0] <= amounts[1]:
+        raise ConfigError("stripe.min_topup must be above zero and at most stripe.max_topup")
 
 
 def _own_type(kind: type, value: object) -> object:

@@ -4,7 +4,8 @@ OmixaError
 ├─ CallerError            the caller must act or wait; never fails over, never charged
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
-│  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402 · Forbidden 403
+│  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402
+│  ├─ Forbidden 403 (WorkspaceSuspended)
 │  ├─ Conflict 409 (RequestInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
@@ -12,7 +13,7 @@ OmixaError
 │  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may charge
 │  └─ final               UpstreamRefused · UpstreamRejected · UpstreamRedirected: told to the caller, never tried elsewhere
 └─ ServiceError           Omixa itself cannot serve now
-   ├─ NoHealthyRoute 503 · NoPrice 503 · Overloaded 503
+   ├─ NoHealthyRoute 503 · NoPrice 503 · Overloaded 503 · PaymentUnavailable 503
    ├─ LedgerUnavailable 503 · StorageUnavailable 503 · SettlementUnavailable 503
    └─ InternalError 500   a bug or a broken invariant; details go to the log, an id to the caller (PublishedPriceChanged)
 
@@ -86,6 +87,8 @@ class InvalidRequest(CallerError):
         "animated_image": "A picture has several frames.",
         "image_too_large": "A picture has too many pixels.",
         "image_type_mismatch": "A picture is not of the type that its data URL or its part declares.",
+        "invalid_signature": "A payment event is not signed by the payment provider.",
+        "payment_mismatch": "A payment event says something else than its order.",
         "unsupported_image_format": "A picture is neither PNG nor JPEG nor WebP.",
     }
 
@@ -192,6 +195,14 @@ class Forbidden(CallerError):
     status = 403
     type = "permission_error"
     default_code = "model_not_allowed"
+    further_codes: ClassVar[Mapping[str, str]] = {"live_key_required": "Play money is not for sale."}
+
+
+class WorkspaceSuspended(Forbidden):
+    """The workspace may not spend until the operator resumes it."""
+
+    default_code = "workspace_suspended"
+    further_codes: ClassVar[Mapping[str, str]] = {}
 
 
 class NotFound(CallerError):
@@ -427,6 +438,12 @@ class NoPrice(ServiceError):
 
     default_code = "price_missing"
     caller_may_retry = False
+
+
+class PaymentUnavailable(ServiceError):
+    """The payment provider did not open a page to pay on."""
+
+    default_code = "payment_unavailable"
 
 
 class Overloaded(ServiceError):

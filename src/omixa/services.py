@@ -22,6 +22,7 @@ from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.config import ConfigError, Settings
 from omixa.domain.access import DEFAULT_WORKSPACE, Secret
 from omixa.domain.models import Deployment
+from omixa.domain.money import parse_usd
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
 from omixa.gateway.allowances import Allowances
 from omixa.gateway.attempts import Attempts
@@ -30,9 +31,11 @@ from omixa.gateway.pipeline import Pipeline
 from omixa.gateway.results import Results
 from omixa.gateway.run import Runs
 from omixa.gateway.settlement import Settlement
+from omixa.gateway.topups import TopUps
 from omixa.gateway.workspaces import Workspaces
 from omixa.jobs.sweeper import Sweeper
 from omixa.limits import ByteBudget
+from omixa.payments.stripe import Stripe
 from omixa.providers.base import Provider
 from omixa.providers.foundry import FoundryProvider
 from omixa.routing.router import Router
@@ -107,6 +110,7 @@ class Services(BackOffice):
     results: Results
     pipeline: Pipeline
     sweeper: Sweeper
+    topups: TopUps | None
     body_bytes: ByteBudget
 
 
@@ -190,6 +194,7 @@ async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Token
                 results=results,
                 pipeline=pipeline,
                 sweeper=sweeper,
+                topups=await _topups(settings, office, stack),
                 body_bytes=ByteBudget(settings.max_body_bytes_in_flight),
             )
 
@@ -200,6 +205,29 @@ def open_catalogue(settings: Settings) -> Catalogue:
         return load_catalogue(Path(settings.catalogue_dir) if settings.catalogue_dir else None)
     except (CatalogueError, OSError) as error:
         raise ConfigError(f"catalogue: {error}") from error
+
+
+async def _topups(settings: Settings, office: BackOffice, stack: AsyncExitStack) -> TopUps | None:
+    """Return what sells credit where that is configured."""
+    options = settings.stripe
+    if not options.is_complete or options.api_key is None or options.webhook_secret is None:
+        if options.api_key is not None or options.webhook_secret is not None:
+            log.warning("topups.incomplete", extra={"needs": "stripe.api_key, webhook_secret of 24 bytes, return_url"})
+        return None
+    stripe = Stripe(
+        api_key=options.api_key,
+        webhook_secret=options.webhook_secret,
+        api_base=options.api_base.rstrip("/"),
+        return_url=options.return_url,
+    )
+    stack.push_async_callback(stripe.close)
+    return TopUps(
+        office.database,
+        stripe,
+        gateway=await office.workspaces.find(DEFAULT_WORKSPACE),
+        least_micro_usd=parse_usd(options.min_topup),
+        most_micro_usd=parse_usd(options.max_topup),
+    )
 
 
 def deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:

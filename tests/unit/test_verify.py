@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from omixa.access import store
-from omixa.billing import budgets
+from omixa.billing import budgets, topups
 from omixa.billing.budgets import Subject
 from omixa.billing.verify import INVARIANTS, MAX_FINDINGS, Verification, verify
 from omixa.storage.chain import GENESIS_HASH
+from omixa.storage.database import Transaction
 from tests.support.ledger import DiskLedger, add_customer, adjust, disk_ledger, failed, refund
 from tests.support.places import Place
 
@@ -36,7 +37,29 @@ def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
             opened.write(
                 lambda tx, number=number: store.audit(tx, actor="a", action="b", target=str(number), details={})
             )
+        opened.write(lambda tx: top_up(tx, opened))
         yield opened
+
+
+def top_up(tx: Transaction, disk: DiskLedger) -> None:
+    """Buy 40,000 and have 30,000 of it taken back."""
+    customer = disk.customer
+    order = topups.order(
+        tx,
+        workspace_id=customer.workspace_id,
+        account_id=customer.account_id,
+        key_id=customer.key_id,
+        amount_micro_usd=40_000,
+    )
+    topups.book(
+        tx,
+        order,
+        workspace_id=customer.workspace_id,
+        amount_micro_usd=40_000,
+        session_id="cs_1",
+        payment_id="pi_1",
+    )
+    topups.reverse(tx, topups.Reversal("ch_1", "pi_1", 30_000, "refunded"))
 
 
 def broken(disk: DiskLedger) -> set[str]:
@@ -63,7 +86,7 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
         {"I1", "I3", "I6"},
         [
             """INSERT INTO transfer SELECT 'tr_2', debit_account_id, credit_account_id, amount, kind, request_id, reverses_id,
-            external_ref, reason, chain_account_id, 6, hash, hash, at_ms FROM transfer WHERE chain_seq = 3"""
+            external_ref, reason, chain_account_id, 8, hash, hash, at_ms FROM transfer WHERE chain_seq = 3"""
         ],
         ["INDEX one_charge_per_request"],
     ),
@@ -107,6 +130,10 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
         ["INSERT INTO hold_lot SELECT id, lot_id, 1 FROM request WHERE state = 'held'"],
         [],
     ),
+    "what was bought": ({"top-ups"}, ["UPDATE topup SET amount = amount + 1"], []),
+    "a payment that was not credited": ({"top-ups"}, ["UPDATE topup SET transfer_id = NULL"], []),
+    "what was taken back": ({"top-ups"}, ["UPDATE topup SET reversed_amount = 0"], []),
+    "what a payment provider took back": ({"top-ups"}, ["UPDATE topup_reversal SET amount = amount + 1"], []),
     "the price of a capture": (
         {"I3"},
         ["UPDATE request SET charge_amount = charge_amount - 1 WHERE state = 'captured'"],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, null, select, update
 
 from omixa.domain.access import Mode, Principal
 from omixa.domain.ids import new_id
@@ -34,12 +34,13 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceRow:
-    """A workspace and what it pays above the price lists, in parts per million."""
+    """A workspace, what it pays above the price lists in parts per million, and since when it may not spend."""
 
     id: str
     name: str
     markup_ppm: int
     created_at_ms: int
+    suspended_at_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class AccountRow:
 
 _workspaces = select(workspace).order_by(workspace.c.name)
 _workspace_by_name = select(workspace.c.id).where(workspace.c.name == bindparam("name"))
-_insert_workspace = insert_into(workspace)
+_insert_workspace = insert_into(workspace, "id", "name", "markup_ppm", "created_at_ms")
 
 
 def find_workspace(tx: Transaction, name: str) -> str | None:
@@ -80,7 +81,8 @@ def insert_workspace(tx: Transaction, name: str) -> str:
 def list_workspaces(tx: Transaction) -> list[WorkspaceRow]:
     """Return all workspaces in the order of the alphabet."""
     return [
-        WorkspaceRow(row["id"], row["name"], row["markup_ppm"], row["created_at_ms"]) for row in tx.all(_workspaces)
+        WorkspaceRow(row["id"], row["name"], row["markup_ppm"], row["created_at_ms"], row["suspended_at_ms"])
+        for row in tx.all(_workspaces)
     ]
 
 
@@ -94,6 +96,25 @@ def set_markup(tx: Transaction, workspace_id: str, markup_ppm: int) -> int:
     assert row is not None, "the workspace was found in this transaction"
     tx.execute(_set_markup, workspace_id=workspace_id, ppm=markup_ppm)
     return int(row["markup_ppm"])
+
+
+_resume = (
+    update(workspace)
+    .where(workspace.c.id == bindparam("workspace_id"), workspace.c.suspended_at_ms.is_not(None))
+    .values(suspended_at_ms=null())
+)
+_suspended_at = select(workspace.c.suspended_at_ms).where(workspace.c.id == bindparam("workspace_id"))
+
+
+def resume(tx: Transaction, workspace_id: str) -> bool:
+    """Let a suspended workspace spend again. Returns False when it was not suspended."""
+    return bool(tx.execute(_resume, workspace_id=workspace_id))
+
+
+def is_suspended(tx: Transaction, workspace_id: str) -> bool:
+    """Tell whether a workspace may not spend."""
+    row = tx.first(_suspended_at, workspace_id=workspace_id)
+    return row is not None and row["suspended_at_ms"] is not None
 
 
 _insert_key = insert_into(

@@ -11,7 +11,7 @@ from omixa.api.account import balance_shape
 from omixa.api.exchange import Exchange
 from omixa.api.intake import Asked, read_request
 from omixa.billing.budgets import Budget, require_within
-from omixa.billing.ledger import Balance, require_available
+from omixa.billing.ledger import Balance, require_available, suspended
 from omixa.billing.pricing import Charge, Terms
 from omixa.domain.money import format_usd
 from omixa.errors import OmixaError
@@ -30,6 +30,8 @@ async def estimate_image(exchange: Exchange, services: Services) -> None:
     terms = services.pipeline.terms(principal, asked.model)
     highest = quotes.ceiling(asked.request, asked.model, terms)
     expected, refusal = _verdict(exchange, services, asked, terms, highest, balance, limits)
+    if refusal is None and await services.workspaces.is_suspended(principal):
+        refusal = suspended()
     prices = terms.prices
     await exchange.respond_json(
         shapes.Estimate(

@@ -179,6 +179,9 @@ def _operation(operation: Operation, catalogue: Catalogue) -> Json:
         document["requestBody"] = _request_body(catalogue)
     elif operation.takes_images == "edit":
         document["requestBody"] = _edit_body(catalogue)
+    elif operation.body is not None:
+        content = {_JSON: {"schema": _reference(operation.body.__name__)}}
+        document["requestBody"] = {"required": True, "content": content}
     if operation.response is shapes.Readiness:
         document["responses"]["503"] = _answer("Requests are not admitted.", _schema(operation))
     return document
@@ -348,7 +351,8 @@ def _request_schemas(catalogue: Catalogue) -> Json:
 
 def _answer_schemas(operations: Sequence[Operation]) -> Json:
     answers = dict.fromkeys(operation.response for operation in operations if operation.response is not None)
-    types = [*answers, shapes.PreviewEvent, shapes.ImageEvent, shapes.PartOfAnswer, shapes.Error]
+    bodies = [operation.body for operation in operations if operation.body is not None]
+    types = [*answers, *bodies, shapes.PreviewEvent, shapes.ImageEvent, shapes.PartOfAnswer, shapes.Error]
     _, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     return components
 

@@ -15,6 +15,10 @@ from omixa.services import Services
 Handler = Callable[[Exchange, Services], Awaitable[None]]
 
 
+def _always(services: Services) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One row: a method and path, who answers, and what the API document says of it.
@@ -24,8 +28,9 @@ class Operation:
     subclasses too.
 
     `spends` marks operations that hold money before they do anything, which checks the key once more. `takes_images` marks
-    those whose body asks for pictures, and says in which words: those of generations, or those of edits, as a form too.
-    `further_types` are media types in which the answer can be had besides JSON.
+    those whose body asks for pictures, and says in which words: those of generations, or those of edits, as a form too; `body` is
+    the shape of another body. `is_offered` tells whether there is this path at all. `further_types` are media types in which
+    the answer can be had besides JSON.
     """
 
     id: str
@@ -38,6 +43,8 @@ class Operation:
     authenticated: bool = True
     spends: bool = False
     takes_images: Literal["generation", "edit"] | None = None
+    body: type[Shape] | None = None
+    is_offered: Callable[[Services], bool] = _always
     query: type[Query] | None = None
     further_types: tuple[str, ...] = ()
     errors: tuple[type[OmixaError], ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omixa.api import account, budgets, estimates, health, images, models, receipts, shapes
+from omixa.api import account, budgets, estimates, health, images, models, receipts, shapes, topups
 from omixa.api.operation import Operation
 from omixa.api.queries import ReceiptQuery, RequestQuery, RollupQuery
 from omixa.errors import (
@@ -12,9 +12,11 @@ from omixa.errors import (
     Gone,
     InsufficientFunds,
     InvalidRequest,
+    LedgerUnavailable,
     ModelNotFound,
     NoPrice,
     Overloaded,
+    PaymentUnavailable,
     PriceAboveCap,
     PriceChanged,
     RequestInProgress,
@@ -191,6 +193,38 @@ OPERATIONS: tuple[Operation, ...] = (
         "List the budgets that limit this key's requests",
         shapes.BudgetList,
         "Usage",
+    ),
+    Operation(
+        "createTopUp",
+        "POST",
+        f"{API}/topups",
+        topups.create_topup,
+        "Buy credit on a page of the payment provider",
+        shapes.TopUp,
+        "Usage",
+        body=shapes.TopUpRequest,
+        is_offered=topups.are_offered,
+        errors=(
+            InvalidRequest,
+            Forbidden,
+            RequestTimeout,
+            TooLarge,
+            UnsupportedMediaType,
+            Overloaded,
+            PaymentUnavailable,
+        ),
+    ),
+    Operation(
+        "receiveStripeEvent",
+        "POST",
+        "/webhooks/stripe",
+        topups.receive_event,
+        "Take a signed event of Stripe",
+        shapes.EventReceived,
+        "Service",
+        authenticated=False,
+        is_offered=topups.are_offered,
+        errors=(InvalidRequest, RequestTimeout, TooLarge, Overloaded, LedgerUnavailable),
     ),
     Operation(
         "getHealth",

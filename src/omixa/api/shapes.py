@@ -589,6 +589,29 @@ class BudgetList(Shape, tag_field="object", tag="list"):
     data: list[Budget]
 
 
+class TopUpRequest(Shape, forbid_unknown_fields=True):
+    """How much credit to buy."""
+
+    amount: Annotated[
+        str, Meta(pattern=r"^\d{1,10}(\.\d{1,2})?$", description="US dollars, in whole cents.", examples=["25.00"])
+    ]
+
+
+class TopUp(Shape, tag_field="object", tag="topup"):
+    """An order of credit that waits to be paid. It is credited when the payment provider has told of the payment."""
+
+    id: Annotated[str, Meta(pattern=r"^top_[0-9a-hjkmnp-tv-z]{26}$")]
+    amount: Amount
+    currency: Currency
+    url: Annotated[str, Meta(description="The page on which it is paid.")]
+
+
+class EventReceived(Shape):
+    """The event was taken."""
+
+    received: Literal[True]
+
+
 # ---------------------------------------------------------------------------------------------------------------- service
 
 

@@ -21,6 +21,8 @@ from omixa.storage.tables import (
     hold_lot,
     is_correction,
     request,
+    topup,
+    topup_reversal,
     transfer,
     usage_record,
 )
@@ -319,6 +321,55 @@ def holds_are_pinned_to_lots(at: Snapshot) -> Checked:
         owned = row["known"] == row["pins"] and row["first_owner"] == row["last_owner"] == row["account_id"]
         right = owned and row["total"] == row["hold_amount"]
         yield row["id"], fault_unless(right, f"holds {row['hold_amount']}, its own lots pin {row['total']}")
+
+
+# --------------------------------------------------------------------------------------------------------------- top-ups
+
+_bought = transfer.alias("bought")
+_taken_back = (
+    select(
+        transfer.c.reverses_id.label("id"),
+        func.sum(case((transfer.c.kind == "reversal", transfer.c.amount), else_=-transfer.c.amount)).label("total"),
+    )
+    .where(transfer.c.kind.in_([literal_column("'reversal'"), literal_column("'reinstatement'")]))
+    .group_by(transfer.c.reverses_id)
+    .subquery()
+)
+_reversals = (
+    select(
+        topup_reversal.c.payment_id.label("id"),
+        func.sum(case((topup_reversal.c.state == "won", 0), else_=topup_reversal.c.amount)).label("total"),
+    )
+    .group_by(topup_reversal.c.payment_id)
+    .subquery()
+)
+_topups = (
+    select(
+        topup.c.id,
+        topup.c.amount,
+        topup.c.account_id,
+        topup.c.reversed_amount,
+        topup.c.transfer_id,
+        _bought.c.amount.label("credited"),
+        _bought.c.credit_account_id.label("account_credited"),
+        func.coalesce(_taken_back.c.total, 0).label("taken_back"),
+        func.coalesce(_reversals.c.total, 0).label("told"),
+    )
+    .outerjoin(_bought, _bought.c.id == topup.c.transfer_id)
+    .outerjoin(_taken_back, _taken_back.c.id == topup.c.transfer_id)
+    .outerjoin(_reversals, _reversals.c.id == topup.c.payment_id)
+)
+
+
+def topups_are_paid_once(at: Snapshot) -> Checked:
+    """Check that a paid order credited its amount to its account once, and that what the payment's states say was taken back."""
+    for row in at.tx.each(_topups):
+        paid = row["transfer_id"] is not None
+        credited = (row["credited"], row["account_credited"]) == (row["amount"], row["account_id"])
+        reversed_amount = min(row["told"], row["amount"]) if paid else 0
+        taken = row["reversed_amount"] == row["taken_back"] == reversed_amount
+        fault = f"credited {row['credited']} of {row['amount']}, taken back {row['taken_back']} of {reversed_amount}"
+        yield row["id"], fault_unless(credited == paid and taken, fault)
 
 
 # ------------------------------------------------------------------------------------------------------------ I6: chains

@@ -32,6 +32,7 @@ from omixa.errors import (
     ReferenceUsed,
     SettlementUnavailable,
     Unauthenticated,
+    WorkspaceSuspended,
 )
 from omixa.storage.chain import GENESIS_HASH, TRANSFER_COLUMNS, row_hash
 from omixa.storage.database import Row, Transaction
@@ -43,7 +44,9 @@ CURRENCY = "USD"
 # A hold outlives the last moment at which its owner may still answer by this much.
 HOLD_MARGIN_MS = 120_000
 
-SystemAccount = Literal["cash", "revenue", "absorbed_cost", "provider_payable", "breakage", "tax", "promotion"]
+SystemAccount = Literal[
+    "cash", "revenue", "absorbed_cost", "provider_payable", "breakage", "tax", "promotion", "receivable"
+]
 SYSTEM_ACCOUNTS: tuple[SystemAccount, ...] = get_args(SystemAccount)
 
 
@@ -215,6 +218,7 @@ _terms_hold = exists().where(
     api_key.c.revoked_at_ms.is_(None),
     workspace.c.id == api_key.c.workspace_id,
     workspace.c.markup_ppm == bindparam("markup_ppm"),
+    workspace.c.suspended_at_ms.is_(None),
 )
 _take = (
     update(account)
@@ -230,7 +234,7 @@ _take_back = (
     update(account).where(account.c.id == bindparam("account_id")).values(held=account.c.held - bindparam("amount"))
 )
 _active_key = (
-    select(workspace.c.markup_ppm)
+    select(workspace.c.markup_ppm, workspace.c.suspended_at_ms)
     .join(api_key, api_key.c.workspace_id == workspace.c.id)
     .where(api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None))
 )
@@ -348,6 +352,8 @@ def _not_held(tx: Transaction, wanted: Hold) -> OmixaError:
     key = tx.first(_active_key, key_id=wanted.key_id)
     if key is None:
         return Unauthenticated("The API key is unknown or revoked.")
+    if key["suspended_at_ms"] is not None:
+        return suspended()
     if key["markup_ppm"] != wanted.markup_ppm:
         return PriceChanged(
             "The prices of this workspace were changed a moment ago. Nothing was held. Send the request again.",
@@ -367,6 +373,11 @@ def require_available(balance: Balance, amount_micro_usd: int, mode: Mode) -> No
     """Raise InsufficientFunds when a balance does not cover an amount. For estimates: only `hold` decides."""
     if balance.available < amount_micro_usd:
         raise _insufficient(balance, amount_micro_usd, mode)
+
+
+def suspended() -> WorkspaceSuspended:
+    """Return what a workspace hears that may not spend."""
+    return WorkspaceSuspended("This workspace is suspended: a payment of it was taken back. Ask the operator.")
 
 
 def _insufficient(balance: Balance, amount_micro_usd: int, mode: Mode) -> InsufficientFunds:
@@ -602,6 +613,12 @@ def _same_grant(booked: Row, account_id: str, amount_micro_usd: int, terms: LotT
             param="reference",
         )
     return str(booked["id"])
+
+
+def lock_account(tx: Transaction, account_id: str) -> None:
+    """Wait until nobody else changes an account, and keep it so until the transaction ends."""
+    if tx.first(_lock_account, account_id=account_id) is None:
+        raise InternalError(f"there is no account {account_id}")
 
 
 def expire_lots(tx: Transaction, account_id: str) -> None:

@@ -109,6 +109,11 @@ _pin = (
     .where(grant_lot.c.id == bindparam("lot_id"))
     .values(pinned=grant_lot.c.pinned + bindparam("amount"))
 )
+_free_of_transfer = (
+    select(grant_lot.c.id, _free.label("free"))
+    .where(grant_lot.c.transfer_id == bindparam("transfer_id"), *_has_free)
+    .order_by(*BURN_ORDER)
+)
 _insert_pin = insert_into(hold_lot)
 _pins_of_request = (
     select(hold_lot.c.lot_id, hold_lot.c.amount)
@@ -239,6 +244,11 @@ def list_lots(tx: Transaction, workspace_id: str, mode: str) -> list[Lot]:
         )
         for row in tx.all(_lots_of_workspace, workspace_id=workspace_id, mode=mode)
     ]
+
+
+def free_of_transfer(tx: Transaction, transfer_id: str) -> list[Share]:
+    """Return what nothing has pinned of the lots that a transfer brought."""
+    return [Share(row["id"], row["free"]) for row in tx.all(_free_of_transfer, transfer_id=transfer_id)]
 
 
 # ------------------------------------------------------------------------------------------------------------------- pins

@@ -1,4 +1,4 @@
-"""omixa workspaces: list, set-markup, set-budget."""
+"""omixa workspaces: list, set-markup, set-budget, resume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from omixa.cli.context import MODES, Context, actor, json_option, print_json, pr
 from omixa.domain.access import Mode
 from omixa.domain.times import iso_time
 
-WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "created")
+WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "created", "suspended")
 
 
 @click.group()
@@ -23,11 +23,20 @@ def workspaces() -> None:
 def list_workspaces(context: Context, as_json: bool) -> None:
     """List workspaces and their markup in parts per million."""
     found = context.run(lambda office: office.workspaces.list_workspaces())
-    rows = [(row.id, row.name, row.markup_ppm, iso_time(row.created_at_ms)) for row in found]
+    rows = [
+        (
+            row.id,
+            row.name,
+            row.markup_ppm,
+            iso_time(row.created_at_ms),
+            None if row.suspended_at_ms is None else iso_time(row.suspended_at_ms),
+        )
+        for row in found
+    ]
     if as_json:
         print_json([dict(zip(WORKSPACE_FIELDS, row, strict=True)) for row in rows])
     else:
-        print_table(WORKSPACE_FIELDS, rows, empty="No workspaces yet.")
+        print_table(WORKSPACE_FIELDS, [(*row[:-1], row[-1] or "") for row in rows], empty="No workspaces yet.")
 
 
 @workspaces.command("set-markup")
@@ -69,3 +78,13 @@ def set_budget(
     limits = require_some_limit(day, month)
     found = context.run(lambda office: office.allowances.set_workspace_budget(workspace, mode, limits, actor=actor()))
     print_budgets(f"{workspace} ({mode})", found, as_json=as_json)
+
+
+@workspaces.command("resume")
+@workspace_option
+@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
+@click.pass_obj
+def resume(context: Context, workspace: str, reason: str) -> None:
+    """Let a workspace spend again that was suspended because a payment of it was taken back."""
+    resumed = context.run(lambda office: office.workspaces.resume(workspace=workspace, reason=reason, actor=actor()))
+    click.echo(f"{workspace} may spend again." if resumed else f"{workspace} was not suspended.")

@@ -223,6 +223,26 @@ class Workspaces:
 
         return await self._database.write(operation)
 
+    async def resume(self, *, workspace: str, reason: str, actor: str) -> bool:
+        """Let a suspended workspace spend again. Returns False when it was not suspended. Raises NotFound, InvalidRequest."""
+        require_reason(reason)
+
+        def operation(tx: Transaction) -> bool:
+            workspace_id = store.find_workspace(tx, workspace)
+            if workspace_id is None:
+                raise _no_workspace(workspace)
+            if not store.resume(tx, workspace_id):
+                return False
+            details = {"workspace": workspace, "reason": reason}
+            store.audit(tx, actor=actor, action="workspace.resumed", target=workspace_id, details=details)
+            return True
+
+        return await self._database.write(operation)
+
+    async def is_suspended(self, principal: Principal) -> bool:
+        """Tell whether the workspace of a key may not spend. For estimates: only the hold decides."""
+        return await self._database.read(lambda tx: store.is_suspended(tx, principal.workspace_id))
+
     async def balance(self, principal: Principal) -> Balance:
         """Return the balance that a key spends from."""
         return await self._database.read(lambda tx: ledger.balance(tx, principal.account_id))

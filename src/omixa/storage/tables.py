@@ -58,6 +58,8 @@ workspace = Table(
     # What it pays above the price lists, a discount below zero. No less than -100 %, so that no price is negative.
     Column("markup_ppm", BigInteger, nullable=False, server_default="0"),
     _time("created_at_ms"),
+    # While it is set, nothing new is held.
+    _time("suspended_at_ms", nullable=True),
     CheckConstraint("markup_ppm BETWEEN -1000000 AND 100000000", name="markup_within_bounds"),
     sqlite_with_rowid=False,
 )
@@ -202,6 +204,41 @@ grant_lot = Table(
     Index("lot_to_spend", "account_id", sqlite_where=text("remaining > 0"), postgresql_where=text("remaining > 0")),
     Index("lot_to_expire", "expires_at_ms", sqlite_where=text("remaining > 0"), postgresql_where=text("remaining > 0")),
     Index("lot_by_transfer", "transfer_id"),
+    sqlite_with_rowid=False,
+)
+
+# What somebody is about to pay, or has paid: then it has a transfer.
+topup = Table(
+    "topup",
+    metadata,
+    _id(),
+    Column("workspace_id", Text, ForeignKey("workspace.id"), nullable=False),
+    Column("account_id", Text, ForeignKey("account.id"), nullable=False),
+    Column("key_id", Text, ForeignKey("api_key.id"), nullable=False),
+    _amount("amount"),
+    # What was taken back of it, by refunds and disputes.
+    Column("reversed_amount", BigInteger, nullable=False, server_default="0"),
+    Column("transfer_id", Text, ForeignKey("transfer.id"), unique=True),
+    # The payment provider's name of the payment.
+    Column("payment_id", Text, unique=True),
+    _time("created_at_ms"),
+    _time("paid_at_ms", nullable=True),
+    CheckConstraint("amount > 0 AND 0 <= reversed_amount AND reversed_amount <= amount", name="reversed_within_amount"),
+    sqlite_with_rowid=False,
+)
+
+# What a payment provider took back: one row for each refunded charge, with all its refunds so far, and for each dispute. The
+# payment may be one that no top-up has, or has yet.
+topup_reversal = Table(
+    "topup_reversal",
+    metadata,
+    _id(),
+    Column("payment_id", Text, nullable=False),
+    _amount("amount"),
+    Column("state", Text, nullable=False),
+    _one_of("state", "refunded", "open", "won", "lost"),
+    CheckConstraint("amount >= 0", name="amount_is_not_negative"),
+    Index("reversal_by_payment", "payment_id"),
     sqlite_with_rowid=False,
 )
 
