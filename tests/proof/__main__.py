@@ -44,7 +44,7 @@ def run_alone(part: Part, size: int | None, seed: int | None) -> None:
     """Run one share of a part in this process and print what it did."""
     if reason := part.why_not():
         sys.exit(reason)
-    size = part.small if size is None else size
+    size = (part.small or part.size) if size is None else size
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     print(f"{part.name} --size {size} --seed {seed}", flush=True)
     told = began = time.monotonic()

@@ -66,7 +66,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Part:
-    """A row of the proof. `size` is that of the full proof, `share` what one process does of it, `small` that of the tests."""
+    """A row of the proof. `size` is that of the full proof, `share` what one process does of it, `small` that of the tests.
+
+    `small` is 0 where all of it is in the default tests anyway.
+    """
 
     name: str
     title: str

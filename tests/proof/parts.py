@@ -1,8 +1,18 @@
-"""All parts of the proof, in the order in which a full run takes them."""
+"""All parts of the proof, in the order in which a full run takes them: the long ones first."""
 
 from __future__ import annotations
 
-from tests.proof import crash_points, kills, power_cuts, server_kills, stateful
+from tests.proof import (
+    admission,
+    ceilings,
+    crash_points,
+    kills,
+    ordinary,
+    pauses,
+    power_cuts,
+    server_kills,
+    stateful,
+)
 from tests.proof.part import Part
 
 PARTS: tuple[Part, ...] = (
@@ -11,9 +21,16 @@ PARTS: tuple[Part, ...] = (
     kills.SQLITE,
     kills.POSTGRESQL,
     server_kills.PART,
-    power_cuts.PART,
     crash_points.SQLITE,
     crash_points.POSTGRESQL,
+    power_cuts.PART,
+    admission.SQLITE,
+    admission.POSTGRESQL,
+    admission.HTTP,
+    pauses.PART,
+    ceilings.PART,
+    ordinary.GOLDEN,
+    ordinary.FLOATS,
 )
 
 

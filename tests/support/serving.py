@@ -112,14 +112,14 @@ def simulating() -> Iterator[Simulator]:
         yield Simulator(port=server.port)
 
 
-def open_account(data_dir: Path, credit_micro_usd: int, *, database: str = SQLITE) -> str:
-    """Create a live key with credit in a data directory that no server uses yet."""
+def open_account(data_dir: Path, credit_micro_usd: int, *, workspace: str = "default", database: str = SQLITE) -> str:
+    """Create a live key with credit in a workspace of a data directory, also beside running servers."""
 
     async def work(office: BackOffice) -> str:
-        workspace = "default"
-        await office.workspaces.grant(
-            workspace=workspace, mode="live", amount_micro_usd=credit_micro_usd, reason="test", actor="test"
-        )
+        if credit_micro_usd:
+            await office.workspaces.grant(
+                workspace=workspace, mode="live", amount_micro_usd=credit_micro_usd, reason="test", actor="test"
+            )
         _, secret = await office.workspaces.create_key(
             workspace=workspace, mode="live", name="", models=None, actor="test"
         )

@@ -1,0 +1,231 @@
+"""Money for k of n requests that come at the same moment: exactly k are admitted, whoever asks and however many they are."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from multiprocessing.connection import Connection
+
+import httpx2 as httpx
+
+from omixa.domain.ids import new_id
+from omixa.errors import InsufficientFunds
+from omixa.gateway.settlement import NodeIdentity, Settlement
+from omixa.storage.database import Database
+from tests.proof.children import context
+from tests.proof.part import Backend, Part, Result, Task
+from tests.support.faults import CREATE, MODEL
+from tests.support.ledger import NODE, Customer, DiskLedger, a_call, a_hold, add_customer, disk_ledger
+from tests.support.places import Place
+from tests.support.serving import findings, open_account, serving, simulating
+
+# Requests of a round.
+REQUESTS = 1_000
+HOLD = 50_000
+THREADS = 8
+PROCESSES = 3
+GATEWAYS = 3
+# Charges are below their holds, and what is given back must not be enough for one more.
+MAX_SERVED = 25
+BODY = {"model": MODEL, "prompt": "a red kite over a field"}
+
+
+async def _admitted(database: Database, customer: Customer, count: int) -> int:
+    """Try so many holds at once and return how many were admitted."""
+    settlement = Settlement(database, NodeIdentity(NODE, 1))
+
+    async def one() -> int:
+        request_id = new_id("req")
+        try:
+            await settlement.authorise(a_hold(customer, request_id, HOLD, settlement.node), [a_call(request_id)])
+        except InsufficientFunds:
+            return 0
+        return 1
+
+    return sum(await asyncio.gather(*(one() for _ in range(count))))
+
+
+def hold_when_asked(place: Place, pipe: Connection) -> None:
+    """Try holds for whoever is named, as many as are asked for, until nobody asks any more. Runs in a child."""
+    database = Database(place.backend(), on_fatal=print)
+    database.open()
+    while (asked := pipe.recv()) is not None:
+        pipe.send(asyncio.run(_admitted(database, *asked)))
+    database.close()
+
+
+@contextmanager
+def _helpers(place: Place) -> Iterator[Sequence[Connection]]:
+    """Run processes that hold when they are asked to."""
+    started = context()
+    with ExitStack() as stack:
+        pipes = []
+        for _ in range(PROCESSES):
+            ours, theirs = started.Pipe()
+            process = started.Process(target=hold_when_asked, args=(place, theirs))
+            process.start()
+            theirs.close()
+            stack.callback(process.join)
+            pipes.append(ours)
+        try:
+            yield pipes
+        finally:
+            for pipe in pipes:
+                pipe.send(None)
+
+
+def _rounds(requests: int) -> Iterator[tuple[int, int]]:
+    """Give the number of requests of each round, and how many there were up to its end."""
+    for start in range(0, requests, REQUESTS):
+        end = min(start + REQUESTS, requests)
+        yield end - start, end
+
+
+def _shares(chance: random.Random, requests: int, of: int) -> list[int]:
+    """Divide requests at random."""
+    cuts = sorted(chance.randrange(requests + 1) for _ in range(of - 1))
+    return [end - start for start, end in zip([0, *cuts], [*cuts, requests], strict=True)]
+
+
+def _by_threads(disk: DiskLedger, threads: ThreadPoolExecutor, customer: Customer, shares: Sequence[int]) -> int:
+    def in_a_thread(count: int) -> int:
+        return asyncio.run(_admitted(disk.database, customer, count))
+
+    return sum(threads.map(in_a_thread, shares))
+
+
+def _by_processes(pipes: Sequence[Connection], customer: Customer, shares: Sequence[int]) -> int:
+    for pipe, count in zip(pipes, shares, strict=True):
+        pipe.send((customer, count))
+    return sum(pipe.recv() for pipe in pipes)
+
+
+def run_on(backend: Backend, task: Task) -> Result:
+    """Ask by threads of one process and by several processes, each round with money for another number of requests."""
+    chance = task.chance()
+    covered_in_all = 0
+    with ExitStack() as stack:
+        directory, place = stack.enter_context(task.place(backend))
+        disk = stack.enter_context(disk_ledger(directory, place))
+        pipes = stack.enter_context(_helpers(place))
+        threads = stack.enter_context(ThreadPoolExecutor(THREADS))
+        for requests, done in _rounds(task.size):
+            for way in ("threads", "processes"):
+                covered = chance.randint(0, requests)
+                credit = covered * HOLD + chance.randrange(HOLD)
+                name = f"{way}-{done}"
+                customer = disk.write(lambda tx, credit=credit, name=name: add_customer(tx, credit=credit, name=name))
+                admitted = (
+                    _by_threads(disk, threads, customer, _shares(chance, requests, THREADS))
+                    if way == "threads"
+                    else _by_processes(pipes, customer, _shares(chance, requests, PROCESSES))
+                )
+                disk.customer = customer
+                assert (admitted, disk.balance().held) == (covered, covered * HOLD)
+                covered_in_all += covered
+            task.progress(done)
+        assert disk.verify().findings == ()
+    return Result({"requests": task.size, "asked in both ways": 2 * task.size, "covered and admitted": covered_in_all})
+
+
+def run_sqlite(task: Task) -> Result:
+    """Run on SQLite."""
+    return run_on("sqlite", task)
+
+
+def run_postgresql(task: Task) -> Result:
+    """Run on PostgreSQL."""
+    return run_on("postgresql", task)
+
+
+# ------------------------------------------------------------------------------------------------------------------ HTTP
+
+
+def run_http(task: Task) -> Result:
+    """Ask three gateways on one PostgreSQL over HTTP."""
+    chance = task.chance()
+    assert task.cluster is not None
+    served_in_all = 0
+    with ExitStack() as stack:
+        name = stack.enter_context(task.cluster.database(empty=True))
+        database = task.cluster.address(name)
+        data_dir = task.directory / "data"
+        provider = stack.enter_context(simulating())
+        key = open_account(data_dir, 0, database=database)
+        urls = [stack.enter_context(serving(data_dir, provider.url, database=database)).url for _ in range(GATEWAYS)]
+        ceiling = asyncio.run(_ceiling(urls[0], key))
+        for requests, done in _rounds(task.size):
+            covered = chance.randint(0, MAX_SERVED)
+            key = open_account(data_dir, covered * ceiling, workspace=f"round-{done}", database=database)
+            statuses = asyncio.run(_ask_all(urls, key, requests))
+            assert statuses == Counter({200: covered, 402: requests - covered})
+            served_in_all += covered
+            task.progress(done)
+        assert findings(data_dir, database=database) == ()
+    return Result({"requests": task.size, "covered and served": served_in_all})
+
+
+def _client(url: str, key: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=url,
+        headers={"authorization": f"Bearer {key}"},
+        timeout=120,
+        limits=httpx.Limits(max_connections=None),
+        trust_env=False,
+        verify=False,
+    )
+
+
+async def _ceiling(url: str, key: str) -> int:
+    """Return the most that the request can cost, in micro-USD."""
+    async with _client(url, key) as client:
+        answer = await client.post("/api/v1/images/estimate", json=BODY)
+        return int(answer.json()["ceiling"]["amount"].replace(".", ""))
+
+
+async def _ask_all(urls: Sequence[str], key: str, requests: int) -> Counter[int]:
+    """Send all requests at once, in turn to each gateway, and count how they are answered."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(_client(url, key)) for url in urls]
+        asked = (clients[number % len(clients)].post(CREATE, json=BODY) for number in range(requests))
+        return Counter(answer.status_code for answer in await asyncio.gather(*asked))
+
+
+TITLE = "Money for k of 1,000 requests at the same moment"
+PASSES_WHEN = "exactly k are admitted, and what is held is exactly theirs"
+SQLITE = Part(
+    name="admission-sqlite",
+    title=f"{TITLE}: by threads, and by processes; SQLite",
+    passes_when=PASSES_WHEN,
+    run=run_sqlite,
+    unit="requests",
+    size=100_000,
+    share=25_000,
+    small=2_000,
+)
+POSTGRESQL = Part(
+    name="admission-postgresql",
+    title=f"{TITLE}: by threads, and by processes; PostgreSQL",
+    passes_when=PASSES_WHEN,
+    run=run_postgresql,
+    unit="requests",
+    size=100_000,
+    share=25_000,
+    small=500,
+    needs_postgres=True,
+)
+HTTP = Part(
+    name="admission-http",
+    title=f"{TITLE}, to three gateways on one PostgreSQL",
+    passes_when="exactly k are served, all others are told 402",
+    run=run_http,
+    unit="requests",
+    size=10_000,
+    share=5_000,
+    small=60,
+    needs_postgres=True,
+)
