@@ -9,7 +9,8 @@ OmixaError
 │  ├─ Conflict 409 (RequestInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
-│  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy · UpstreamRateLimited · UpstreamCredentials · UpstreamQuota
+│  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy (EngineBusy) · UpstreamRateLimited · UpstreamCredentials
+│  │                      UpstreamQuota · EngineBroke · EngineTimeout
 │  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may charge
 │  └─ final               UpstreamRefused · UpstreamRejected · UpstreamRedirected: told to the caller, never tried elsewhere
 └─ ServiceError           Omixa itself cannot serve now
@@ -339,6 +340,26 @@ class UpstreamBusy(UpstreamError):
 
     status = 503
     default_code = "provider_unavailable"
+
+
+class EngineBusy(UpstreamBusy):
+    """Too many pictures of the embedded models are being made or wait."""
+
+    type = "server_error"
+    default_code = "overloaded"
+
+
+class EngineBroke(UpstreamError):
+    """A process of an embedded model broke. It is replaced; nobody charges for it."""
+
+    default_code = "engine_failed"
+
+
+class EngineTimeout(UpstreamError):
+    """An embedded model took too long, waiting included. Nobody charges for it."""
+
+    status = 504
+    default_code = "engine_timeout"
 
 
 class UpstreamRateLimited(UpstreamError):

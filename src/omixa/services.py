@@ -21,7 +21,7 @@ from omixa.billing.prices import publish_prices
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.config import ConfigError, Settings
 from omixa.domain.access import DEFAULT_WORKSPACE, Secret
-from omixa.domain.models import Deployment
+from omixa.domain.models import Deployment, Offer
 from omixa.domain.money import parse_usd
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
 from omixa.gateway.allowances import Allowances
@@ -45,11 +45,14 @@ from omixa.storage.sqlite import SqliteBackend
 from omixa.tokens import Tokenizer
 
 if TYPE_CHECKING:
+    from omixa.engines.painters import Painters
     from omixa.providers.transport import AsgiApp
 
 log = logging.getLogger(__name__)
 
 SIMULATOR_ENDPOINT = "simulator://foundry"
+# Not an address: the engine is called where it runs.
+EMBEDDED_ENDPOINT = "embedded:"
 # The simulator inside the process is reachable from nowhere else, so its key protects nothing.
 SIMULATOR_KEY = "in-process"
 # Servers of one machine that may share a PostgreSQL database.
@@ -144,12 +147,16 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Tokenizer) -> AsyncIterator[Services]:
-    """Open all that a server needs. `simulator` paints for test keys, inside this process; `tokenizer` is shared with it.
+async def open_services(
+    settings: Settings, simulator: AsgiApp, tokenizer: Tokenizer, painters: Painters
+) -> AsyncIterator[Services]:
+    """Open all that a server needs. `simulator` answers test keys in Foundry's place, inside this process; it shares `tokenizer`
+    and `painters` with the embedded models.
 
     Raises ConfigError when another server uses the data directory and its SQLite file.
     """
-    # Here, because the command line opens a back office alone and should not wait for an HTTP client.
+    # Here, because the command line opens a back office alone and should not wait for an HTTP client and an illustrator.
+    from omixa.providers.embedded import EmbeddedProvider
     from omixa.providers.transport import HttpTransport, InProcessTransport
 
     settings.data_path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -163,7 +170,10 @@ async def open_services(settings: Settings, simulator: AsgiApp, tokenizer: Token
             sweeper = Sweeper(office.database, office.blobs, node_id=node_id)
             node = await sweeper.recover()
             settlement = Settlement(office.database, node)
-            providers: Mapping[str, Provider] = {"foundry": FoundryProvider(http, InProcessTransport(simulator))}
+            providers: Mapping[str, Provider] = {
+                "embedded": EmbeddedProvider(painters),
+                "foundry": FoundryProvider(http, InProcessTransport(simulator)),
+            }
             results = Results(office.database, office.blobs, retention_ms=settings.result_retention_hours * 3_600_000)
             pipeline = Pipeline(
                 router=Router(deployments(settings, office.catalogue)),
@@ -231,32 +241,41 @@ async def _topups(settings: Settings, office: BackOffice, stack: AsyncExitStack)
 
 
 def deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:
-    """Return the simulator for test keys and, where one is configured, Foundry for live keys."""
-    found = []
-    for _, model in sorted(catalogue.models.items()):
-        simulated = Deployment(
-            id=f"simulator/{model.id}",
-            provider="foundry",
-            model=model.id,
+    """Return where each offer of the catalogue can be called."""
+    return [found for _, offer in sorted(catalogue.offers.items()) for found in _deployments(settings, offer)]
+
+
+def _deployments(settings: Settings, offer: Offer) -> Iterator[Deployment]:
+    """Yield the embedded models for all keys; the simulator for test keys and, where one is configured, Foundry for live keys."""
+    embedded = Deployment(
+        id=f"{offer.provider}/{offer.model}",
+        provider=offer.provider,
+        model=offer.model,
+        endpoint=EMBEDDED_ENDPOINT,
+        deployment_name=offer.model,
+        api_key=None,
+        bearer_token=None,
+        modes=frozenset({"live", "test"}),
+    )
+    if offer.provider == "embedded":
+        yield embedded
+    elif offer.provider == "foundry":
+        yield dataclasses.replace(
+            embedded,
+            id=f"simulator/{offer.model}",
             endpoint=SIMULATOR_ENDPOINT,
-            deployment_name=model.id,
             api_key=Secret(SIMULATOR_KEY),
-            bearer_token=None,
             modes=frozenset({"test"}),
         )
-        found.append(simulated)
         if settings.foundry.endpoint:
-            real = dataclasses.replace(
-                simulated,
-                id=f"foundry/{model.id}",
+            yield dataclasses.replace(
+                embedded,
                 endpoint=settings.foundry.endpoint.rstrip("/"),
-                deployment_name=settings.foundry.deployment or model.id,
+                deployment_name=settings.foundry.deployment or offer.model,
                 api_key=settings.foundry.api_key,
                 bearer_token=settings.foundry.bearer_token,
                 modes=frozenset({"live"}),
             )
-            found.append(real)
-    return found
 
 
 def _pepper(path: Path) -> Secret:

@@ -204,7 +204,7 @@ def test_a_cap_that_contradicts_itself_is_refused(client: httpx.Client) -> None:
 
 def _request(prompt: str, tokens: int, n: int, size: str) -> ImageRequest:
     values = {parameter.name: parameter.default for parameter in MODEL.parameters} | dict(MODEL.example)
-    names = ("model", "quality", "background", "output_format", "output_compression", "stream")
+    names = ("model", "quality", "background", "output_format", "output_compression", "stream", "partial_images")
     given_names = frozenset(example_request(MODEL))
     rest: dict[str, Any] = {name: values[name] for name in names}
     return ImageRequest(**rest, prompt=prompt, prompt_tokens=tokens, n=n, size=size, input_images=(), given=given_names)

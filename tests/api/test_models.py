@@ -15,6 +15,7 @@ from tests.support.document import Document
 from tests.support.servers import Gateway
 
 MODEL = "MAI-Image-2.5"
+ILLUSTRATOR = "omixa-illustrator-1"
 MODELS = "/api/v1/models"
 
 
@@ -29,7 +30,8 @@ def test_list(test_client: httpx.Client, document: Document) -> None:
     document.check(answer)
     body = answer.json()
     assert body["object"] == "list"
-    (model,) = body["data"]
+    model, illustrator = body["data"]
+    assert (illustrator["id"], illustrator["owned_by"]) == (ILLUSTRATOR, "embedded")
     assert {name: model[name] for name in ("id", "object", "created", "owned_by")} == {
         "id": MODEL,
         "object": "model",
@@ -111,7 +113,7 @@ def test_without_a_key(gateway: Gateway, document: Document) -> None:
 
 def test_openai_client(gateway: Gateway, new_key: Callable[..., str]) -> None:
     with openai.OpenAI(base_url=gateway.api, api_key=new_key(), max_retries=0) as client:
-        assert [model.id for model in client.models.list()] == [MODEL]
+        assert [model.id for model in client.models.list()] == [MODEL, ILLUSTRATOR]
         model = client.models.retrieve(MODEL)
         assert (model.id, model.owned_by) == (MODEL, "foundry")
         with pytest.raises(openai.NotFoundError) as caught:

@@ -29,14 +29,14 @@ def price_list(day: datetime.date, usd_per_image: str) -> str:
 
 def add_prices(catalogue: Path, *lists: str) -> None:
     """Write further price lists behind those of the model."""
-    _edit(catalogue, lambda text: text.replace(_END_OF_PRICES, "".join(lists) + _END_OF_PRICES, 1))
+    _edit(catalogue / MODEL_FILE, lambda text: text.replace(_END_OF_PRICES, "".join(lists) + _END_OF_PRICES, 1))
 
 
 def remove_prices(catalogue: Path) -> None:
-    """Take all price lists of the model away."""
-    _edit(catalogue, lambda text: text[: text.index("[[prices]]")] + text[text.index(_END_OF_PRICES) :])
+    """Take all price lists of all models away."""
+    for path in (catalogue / "models").iterdir():
+        _edit(path, lambda text: text[: text.index("[[prices]]")] + text[text.index(_END_OF_PRICES) :])
 
 
-def _edit(catalogue: Path, change: Callable[[str], str]) -> None:
-    path = catalogue / MODEL_FILE
+def _edit(path: Path, change: Callable[[str], str]) -> None:
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")

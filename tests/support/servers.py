@@ -163,6 +163,7 @@ class Gateway:
     """A gateway that listens. `services` may only be touched through `call`."""
 
     settings: Settings
+    painters: Painters
     port: int = 0
     services: Services | None = None
     thread: LoopThread | None = None
@@ -228,20 +229,26 @@ def running_gateway(
     simulator: Simulator | None = None,
     *,
     adapt: Callable[[Services], Services] = _unchanged,
+    own_painters: Painters | None = None,
     **settings: Any,
 ) -> Iterator[Gateway]:
-    """Run a gateway; its live keys use the simulated Foundry when one is given. `adapt` may replace some of its parts."""
+    """Run a gateway; its live keys use the simulated Foundry when one is given. `adapt` may replace some of its parts.
+
+    Its pictures are painted by `own_painters`, or else by those that all servers share.
+    """
     foundry = (
         FoundrySettings()
         if simulator is None
         else FoundrySettings(endpoint=simulator.url, api_key=Secret(SIMULATOR_API_KEY))
     )
     base = Settings(data_dir=str(data_dir), foundry=foundry)
-    gateway = Gateway(msgspec.structs.replace(base, **settings))
-    in_process = create_simulator(FoundrySimulatorOptions(api_key=SIMULATOR_KEY), painters(), tokenizer=tokenizer())
+    gateway = Gateway(msgspec.structs.replace(base, **settings), own_painters or painters())
+    in_process = create_simulator(
+        FoundrySimulatorOptions(api_key=SIMULATOR_KEY), gateway.painters, tokenizer=tokenizer()
+    )
 
     async def serve(thread: LoopThread) -> None:
-        async with open_services(gateway.settings, in_process, tokenizer()) as services:
+        async with open_services(gateway.settings, in_process, tokenizer(), gateway.painters) as services:
             gateway.services = adapt(services)
             await _serve_until_stopped(
                 thread, create_app(gateway.services), lambda port: setattr(gateway, "port", port)

@@ -54,7 +54,7 @@ def _replace(path: Path, old: str, new: str) -> None:
 
 def test_names_compare_without_case(catalogue: Catalogue) -> None:
     assert catalogue.resolve("mai-IMAGE-2.5") is catalogue.resolve("MAI-Image-2.5")
-    assert catalogue.model_ids == ("MAI-Image-2.5",)
+    assert catalogue.model_ids == ("MAI-Image-2.5", "omixa-illustrator-1")
 
 
 def test_an_unknown_model_is_not_found_and_the_message_says_what_exists(catalogue: Catalogue) -> None:
@@ -283,6 +283,8 @@ def test_a_cost_is_known_before_its_first_list_begins(catalogue: Catalogue) -> N
 
 
 def test_a_catalogue_without_any_price_is_refused(copy: Path) -> None:
+    (copy / "models/omixa-illustrator-1.toml").unlink()
+    (copy / "providers/embedded.toml").unlink()
     text = (copy / MODEL_FILE).read_text(encoding="utf-8")
     head, tail = text.index("[[prices]]"), text.index("[parameters.model]")
     (copy / MODEL_FILE).write_text(text[:head] + text[tail:], encoding="utf-8")

@@ -85,6 +85,7 @@ def call(*references: Image, size: str = "auto", prompt: str = "A red kite", **d
         output_compression=None,
         input_images=references,
         stream=False,
+        partial_images=0,
         given=frozenset(),
     )
     values: dict[str, Any] = {

@@ -19,7 +19,7 @@ from omixa.domain.money import PPM, Rounding, format_usd, parse_unit_price
 
 GOLDEN = tomllib.loads((Path(__file__).parent.parent / "golden/prices.toml").read_text(encoding="utf-8"))
 VECTORS: list[dict[str, Any]] = GOLDEN["vectors"]
-COUNTS: tuple[UsageField, ...] = ("input_text_tokens", "input_image_tokens", "output_image_tokens")
+COUNTS: tuple[UsageField, UsageField, UsageField] = ("input_text_tokens", "input_image_tokens", "output_image_tokens")
 MICRO = 10**6
 
 
@@ -35,11 +35,18 @@ def _price_list(name: str) -> PriceList:
         currency="USD",
         effective_from=datetime.date(2026, 11, 1),
         components=tuple(
-            _component(counts, counts, price) for counts, price in zip(COUNTS, table["prices"], strict=True)
+            _component(counts, counts, price)
+            for counts, price in zip((*COUNTS, "images"), _prices(table), strict=True)
+            if price != "0"
         ),
         fallback=_component("image", "images", table["image"]),
         rounding=Rounding(table["unit"], table["direction"]),
     )
+
+
+def _prices(table: dict[str, Any]) -> list[str]:
+    """Return the prices of the three kinds of tokens and of a picture, which most lists do not charge for as such."""
+    return [*table["prices"], table.get("picture", "0")]
 
 
 LISTS = {name: _price_list(name) for name in GOLDEN["lists"]}
@@ -51,9 +58,9 @@ def _work_through(vector: dict[str, Any]) -> Fraction:
     addition, *markup, rounding = vector["work"].split("; ")
     terms, _, stated = addition.partition(" = ")
     quantities = [sum(counts) for counts in zip(*vector["pictures"], strict=True)] or [0, 0, 0]
-    prices = [*table["prices"], table["image"]]
-    lines = zip([*quantities, vector["estimated"]], prices, strict=True)
-    assert terms == (" + ".join(f"{count}*{price}" for count, price in lines if count) or "0")
+    prices = [*_prices(table), table["image"]]
+    lines = zip([*quantities, len(vector["pictures"]), vector["estimated"]], prices, strict=True)
+    assert terms == (" + ".join(f"{count}*{price}" for count, price in lines if count and price != "0") or "0")
     exact = marked_up = Fraction(stated)
     assert exact == sum(
         Fraction(count) * Fraction(price)
@@ -107,7 +114,12 @@ def test_there_are_enough_golden_prices() -> None:
 def test_the_golden_lists_are_those_of_the_catalogue() -> None:
     catalogue = load_catalogue()
     model, offer = catalogue.resolve("MAI-Image-2.5"), catalogue.offer("foundry", "MAI-Image-2.5")
-    for golden, real in ((LISTS["sold"], model.price_lists[0]), (LISTS["cost"], offer.costs[0])):
+    illustrator = catalogue.resolve("omixa-illustrator-1")
+    for golden, real in (
+        (LISTS["sold"], model.price_lists[0]),
+        (LISTS["cost"], offer.costs[0]),
+        (LISTS["drawn"], illustrator.price_lists[0]),
+    ):
         assert [dataclasses.replace(line, name="", usd="", per=1) for line in golden.lines] == [
             dataclasses.replace(line, name="", usd="", per=1) for line in real.lines
         ]

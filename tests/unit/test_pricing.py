@@ -116,7 +116,7 @@ def test_the_ceiling_is_the_fallback_where_that_is_dearer() -> None:
 def _request(size: str, *references: tuple[int, int]) -> ImageRequest:
     images = tuple(Image(b"", ImageInfo("png", width, height, 0, has_alpha=False)) for width, height in references)
     given = frozenset({"model", "prompt"})
-    return ImageRequest("MAI-Image-2.5", "x", 15, 1, size, "auto", "auto", "png", None, images, False, given)
+    return ImageRequest("MAI-Image-2.5", "x", 15, 1, size, "auto", "auto", "png", None, images, False, 0, given)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,7 @@ def test_the_least_request_is_complete() -> None:
         output_compression=None,
         input_images=(),
         stream=False,
+        partial_images=0,
         given=frozenset({"model", "prompt"}),
     )
 

@@ -9,6 +9,7 @@ import msgspec
 
 from omixa.api.rendering import completed_event, render_answer
 from omixa.billing.pricing import Terms, price_ceiling, rate
+from omixa.catalogue.checks import CARRIED
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.access import Principal
 from omixa.domain.images import Image, ImageInfo, ImageRequest, Usage
@@ -91,9 +92,8 @@ def _answer(catalogue: Catalogue) -> Answer:
 def _request(model: Model, reference: Image) -> ImageRequest:
     values: dict[str, Any] = {parameter.name: parameter.default for parameter in model.parameters}
     values |= model.example
-    names = ("model", "prompt", "n", "size", "quality", "background", "output_format", "output_compression", "stream")
     return ImageRequest(
-        **{name: values[name] for name in names},
+        **{name: values[name] for name in CARRIED.keys() - {"input_images"}},
         prompt_tokens=PROMPT_TOKENS,
         input_images=(reference,),
         given=frozenset(example_request(model)),

@@ -108,7 +108,7 @@ async def _stream(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
             (b"omixa-mode", run.principal.mode.encode()),
         ],
     )
-    while not run.ended:
+    while run.has_preview or not run.ended:
         preview = await run.next_preview(keep_alive_s)
         if preview is not None:
             await _send_all(exchange, preview_event(run, preview))

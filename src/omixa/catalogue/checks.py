@@ -23,6 +23,7 @@ CARRIED: Mapping[str, ParameterType] = {
     "output_compression": "integer",
     "input_images": "images",
     "stream": "boolean",
+    "partial_images": "integer",
 }
 _REQUIRED = frozenset({"model", "prompt"})
 _WITHOUT_DEFAULT = _REQUIRED | {"output_compression", "input_images"}

@@ -17,7 +17,12 @@ DATA_URL_PATTERN = "^data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$"
 
 def json_schema(model: Model) -> dict[str, Any]:
     """Return the schema of a request to a model, as plain JSON values."""
-    names = {parameter.name for parameter in model.parameters}
+    parameters = {parameter.name: parameter for parameter in model.parameters}
+    rules: list[dict[str, Any]] = []
+    if {"output_compression", "output_format"} <= parameters.keys():
+        rules.append(_compression_rule())
+    if "background" in parameters and "transparent" in parameters["background"].accepted:
+        rules.append(_transparency_rule())
     return {
         "$schema": DIALECT,
         "title": model.name,
@@ -27,7 +32,7 @@ def json_schema(model: Model) -> dict[str, Any]:
         "required": [parameter.name for parameter in model.parameters if parameter.required],
         "additionalProperties": False,
         "examples": [dict(model.example)],
-    } | (_compression_rule() if {"output_compression", "output_format"} <= names else {})
+    } | ({"allOf": rules} if rules else {})
 
 
 def edit_schema(model: Model) -> dict[str, Any]:
@@ -109,3 +114,9 @@ def _compression_rule() -> dict[str, Any]:
     compressed = {"required": ["output_format"], "properties": {"output_format": {"enum": ["jpeg", "webp"]}}}
     neutral = {"properties": {"output_compression": {"const": 100}}}
     return {"if": compressed, "else": neutral}
+
+
+def _transparency_rule() -> dict[str, Any]:
+    """Leave JPEG out where the background is transparent."""
+    transparent = {"required": ["background"], "properties": {"background": {"const": "transparent"}}}
+    return {"if": transparent, "then": {"properties": {"output_format": {"not": {"const": "jpeg"}}}}}

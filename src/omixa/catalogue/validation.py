@@ -45,6 +45,7 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
     given = [parameter for parameter in model.parameters if body.given(parameter.name)]
     values = _values(given, body, model)
     _check_compression(values)
+    _check_transparency(values)
     prompt_tokens = _count_tokens(values["prompt"], model, tokenizer)
     pictures = next((parameter for parameter in given if parameter.type == "images"), None)
     input_images = read_pictures(pictures, body, model) if pictures else ()
@@ -62,6 +63,7 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
         output_compression=values["output_compression"],
         input_images=input_images,
         stream=values["stream"],
+        partial_images=values["partial_images"],
         given=frozenset(parameter.name for parameter in given),
     )
 
@@ -170,6 +172,13 @@ def _check_compression(values: dict[str, Any]) -> None:
         raise InvalidRequest(
             f"output_compression {compression} needs output_format jpeg or webp; png is lossless and takes {UNCOMPRESSED}.",
             param="output_compression",
+        )
+
+
+def _check_transparency(values: dict[str, Any]) -> None:
+    if values["background"] == "transparent" and values["output_format"] == "jpeg":
+        raise InvalidRequest(
+            "background transparent needs output_format png or webp; jpeg has no transparency.", param="background"
         )
 
 

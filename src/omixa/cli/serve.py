@@ -45,7 +45,7 @@ async def _serve(settings: config.Settings) -> str | None:
     with listen(settings.host, settings.port) as listener, Painters() as painters:
         tokenizer = Tokenizer()
         simulator = create_simulator(options, painters, tokenizer=tokenizer)
-        async with open_services(settings, simulator, tokenizer) as services:
+        async with open_services(settings, simulator, tokenizer, painters) as services:
             server = make_server(
                 create_app(services),
                 header_timeout_s=settings.header_timeout_s,
@@ -68,9 +68,9 @@ async def _serve(settings: config.Settings) -> str | None:
 def _announce(settings: config.Settings, address: tuple[Any, ...]) -> None:
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     live = (
-        f"Microsoft Foundry at {settings.foundry.endpoint}"
+        f"Microsoft Foundry at {settings.foundry.endpoint}, and the models inside this process"
         if settings.foundry.endpoint
-        else "no provider yet: set OMIXA_FOUNDRY_ENDPOINT and OMIXA_FOUNDRY_API_KEY"
+        else "the models inside this process; for others set OMIXA_FOUNDRY_ENDPOINT and OMIXA_FOUNDRY_API_KEY"
     )
     click.echo(f"Omixa {__version__} listens on http://{host}:{address[1]}/api/v1", err=True)
     click.echo("  test keys   the simulator inside this process, play money", err=True)

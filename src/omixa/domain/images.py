@@ -78,7 +78,7 @@ class ImageRequest:
     """A complete, checked request: every field has its value, `given` names those the caller wrote.
 
     `size` is "auto" or WIDTHxHEIGHT. `prompt_tokens` is the gateway's own count. `output_compression` is the encoder's
-    quality from 0 to 100, None for the default.
+    quality from 0 to 100, None for the default. `partial_images` is how many previews a stream should carry.
     """
 
     model: str
@@ -92,6 +92,7 @@ class ImageRequest:
     output_compression: int | None
     input_images: tuple[Image, ...]
     stream: bool
+    partial_images: int
     given: frozenset[str]
 
     @property

@@ -185,6 +185,7 @@ def _parameters_json(run: Run) -> str:
             "output_format": request.output_format,
             "output_compression": request.output_compression,
             "stream": request.stream,
+            "partial_images": request.partial_images,
             "prompt_tokens": request.prompt_tokens,
             "input_images": [
                 {"format": image.info.format, "size": image.info.size, "size_bytes": image.info.size_bytes}

@@ -46,7 +46,7 @@ def build_envelope(
         "size": first.image.info.size,
         "output_format": first.image.info.format,
         "quality": run.request.quality,
-        "background": "opaque",
+        "background": "transparent" if run.request.background == "transparent" else "opaque",
         "usage": usage_json(usage) | {"billed_amount": format_usd(billed_micro_usd)},
         "omixa": {
             "request_id": run.id,
@@ -110,8 +110,15 @@ def format_exact(pico_usd: int) -> str:
 
 
 def _ignored(request: ImageRequest, offer: Offer) -> list[str]:
-    """Return what was given and changes nothing. A lossless picture has no use for a quality of compression."""
-    without_effect = offer.ignored | ({"output_compression"} if request.output_format == "png" else set())
+    """Return what was given and changes nothing.
+
+    A lossless picture has no use for a quality of compression, and previews have no place but a stream.
+    """
+    without_effect = set(offer.ignored)
+    if request.output_format == "png":
+        without_effect.add("output_compression")
+    if not request.stream:
+        without_effect.add("partial_images")
     return sorted(without_effect & request.given)
 
 

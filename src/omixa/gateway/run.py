@@ -88,12 +88,19 @@ class Run:
     async def next_preview(self, timeout_s: float) -> PartialImage | None:
         """Return the next preview, or None when the run ends or the time passes first."""
         assert self._task is not None
+        if self.has_preview:
+            return self._previews.get_nowait()
         waiting = asyncio.ensure_future(self._previews.get())
         await asyncio.wait({waiting, self._task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
             return waiting.result()
         waiting.cancel()
         return None
+
+    @property
+    def has_preview(self) -> bool:
+        """Tell whether a preview waits to be shown."""
+        return not self._previews.empty()
 
     def age_ms(self) -> float:
         """Return the time since the run was made, in milliseconds."""

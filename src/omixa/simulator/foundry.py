@@ -32,15 +32,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from omixa.engines.painters import Painters
-from omixa.errors import InvalidRequest
+from omixa.engines.illustrator import Commission
+from omixa.engines.painters import RETRY_AFTER_S, Painters
+from omixa.errors import InvalidRequest, UpstreamError
 from omixa.simulator.models import MODELS, ModelSpec
-from omixa.simulator.refusals import bad_key, rate_limited, refuse, too_many_headers, unknown_deployment
+from omixa.simulator.refusals import bad_key, busy, rate_limited, refuse, too_many_headers, unknown_deployment
 from omixa.simulator.replies import Answer, reply
 from omixa.simulator.rules import Order, check_content, edit_order, generation_order
 from omixa.simulator.scenarios import Moods, Step, parse_scenario, split_prompt
 from omixa.simulator.statement import UsageFile
-from omixa.simulator.studio import Sketch, Studio
+from omixa.simulator.studio import Studio
 from omixa.simulator.wire import Form, ServiceError, invalid, json_response, read_body, read_json, read_multipart
 from omixa.tokens import Tokenizer
 
@@ -199,11 +200,14 @@ class FoundrySimulator:
         return MODELS[self._options.deployments[name]]
 
     async def _deliver(self, order: Order, spec: ModelSpec, variant: int, step: Step, entry: LogEntry) -> Response:
-        sketch = Sketch(split_prompt(order.prompt)[1], order.width, order.height, variant, order.references)
+        size = (order.width, order.height)
+        commission = Commission(split_prompt(order.prompt)[1], size, variant, order.references)
         try:
-            encoded = await self._studio.picture(sketch)
+            encoded = await self._studio.picture(commission)
         except InvalidRequest as error:
             raise invalid(f"'image' cannot be decoded: {error.message}") from error
+        except UpstreamError as error:
+            raise busy(str(RETRY_AFTER_S)) from error
         entry.status, entry.usage = 200, order.usage
         if self._usage_file is not None:
             self._usage_file.bill(
@@ -215,8 +219,8 @@ class FoundrySimulator:
             )
         self._log.append(entry)
         await asyncio.sleep(self._options.latency_s + (step.number or 0.0 if step.name == "slow" else 0.0))
-        size = f"{order.width}x{order.height}"
-        return reply(Answer(entry.request_id, int(entry.time), spec.name, size, encoded, order.usage), step)
+        shape = f"{order.width}x{order.height}"
+        return reply(Answer(entry.request_id, int(entry.time), spec.name, shape, encoded, order.usage), step)
 
     def _authenticate(self, headers: Headers) -> None:
         scheme, _, token = headers.get("authorization", "").partition(" ")

@@ -42,6 +42,12 @@ def out_of_quota(retry_after: str | None) -> ServiceError:
     return ServiceError(429, "insufficient_quota", message, headers=_retry_after(retry_after))
 
 
+def busy(retry_after: str) -> ServiceError:
+    """Return 503: the simulator paints as much as it can; `retry_after` is in seconds."""
+    message = "The service cannot take requests now."
+    return ServiceError(503, "ServiceUnavailable", message, headers=_retry_after(retry_after))
+
+
 def too_many_headers(limit: int) -> ServiceError:
     """Return 431: too many custom request headers."""
     return ServiceError(431, "RequestHeaderFieldsTooLarge", f"More than {limit} custom request headers were sent.")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
-from omixa.engines.illustrator.edit import paint_edit
+from omixa.engines.illustrator.commission import Commission
+from omixa.engines.illustrator.edit import natural_size, paint_edit, read_reference
 from omixa.engines.illustrator.library import Library, load_library
-from omixa.engines.illustrator.paint import paint_svg
-from omixa.engines.illustrator.plan import make_plan
+from omixa.engines.illustrator.paint import blurred, framed, paint_svg
+from omixa.engines.illustrator.plan import Plan, make_plan
 from omixa.engines.illustrator.scene import draw_scene
 
-__all__ = ["Illustrator"]
+__all__ = ["Commission", "Illustrator"]
+
+# How far a preview is blurred, as a share of its short side, when it is the last one; each one before twice as far.
+LAST_BLUR = 0.006
+DEFAULT_SIZE = (1024, 1024)
 
 
 class Illustrator:
@@ -25,13 +31,44 @@ class Illustrator:
 
         The same prompt, size and variant give the same bytes in every process; another variant another picture.
         """
-        plan = make_plan(prompt, self._library, variant=variant)
-        return paint_svg(draw_scene(plan, self._library, width, height), width, height)
+        return self._finished(Commission(prompt, (width, height), variant))
 
-    def edit(self, prompt: str, reference: bytes, *, width: int, height: int, variant: int = 0) -> bytes:
-        """Apply a prompt to a reference picture, PNG or JPEG bytes; give a PNG of exactly `width` x `height` pixels.
+    def edit(self, prompt: str, *references: bytes, width: int, height: int, variant: int = 0) -> bytes:
+        """Apply a prompt to reference pictures, PNG, JPEG or WebP bytes; give a PNG of exactly `width` x `height` pixels.
 
-        The reference keeps its proportions. Raises InvalidRequest when it cannot be read.
+        A reference keeps its proportions. Raises InvalidRequest when one cannot be read.
         """
-        plan = make_plan(prompt, self._library, variant=variant)
-        return paint_edit(plan, self._library, reference, width, height)
+        return self._finished(Commission(prompt, (width, height), variant, references))
+
+    def carry_out(self, commission: Commission) -> Iterator[bytes]:
+        """Yield PNGs: the previews that are asked for, at half the size and ever less blurred, then the picture."""
+        plan = make_plan(commission.prompt, self._library, variant=commission.variant)
+        if commission.references:
+            yield from self._edited(plan, commission)
+            return
+        width, height = commission.size or DEFAULT_SIZE
+        svg = draw_scene(plan, self._library, width, height, transparent=commission.transparent)
+        if commission.transparent:
+            svg = framed(svg, width, height)
+        if commission.previews:
+            yield from _previews(paint_svg(svg, width // 2, height // 2), commission.previews)
+        yield paint_svg(svg, width, height)
+
+    def _edited(self, plan: Plan, commission: Commission) -> Iterator[bytes]:
+        pictures = [read_reference(data) for data in commission.references]
+        width, height = commission.size or natural_size(pictures[0])
+        transparent = commission.transparent
+        if commission.previews:
+            half = (width // 2, height // 2)
+            small = paint_edit(plan, self._library, pictures, half, transparent=transparent)
+            yield from _previews(small, commission.previews)
+        yield paint_edit(plan, self._library, pictures, (width, height), transparent=transparent)
+
+    def _finished(self, commission: Commission) -> bytes:
+        *_, picture = self.carry_out(commission)
+        return picture
+
+
+def _previews(small: bytes, number: int) -> Iterator[bytes]:
+    for left in reversed(range(number)):
+        yield blurred(small, LAST_BLUR * 2**left)

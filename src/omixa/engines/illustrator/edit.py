@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,11 @@ CARD_RADIUS: Final = 18
 CROP_LIMIT: Final = 1.12  # up to this difference in aspect the picture is cropped, beyond it lies on a blur of itself
 BLUR_SIDE: Final = 24
 CARD_SHARE: Final = 0.66
+CARD_GAP: Final = 66.0
+ROUND_SHARE: Final = 0.06
+MAX_REFERENCE_PIXELS: Final = 4_194_304
+MIN_SIDE: Final = 64
+MAX_ASPECT: Final = 4.0
 MOVING_WORDS: Final = frozenset(
     ["background", "place", "put", "onto", "into", "inside", "set", "setting", "scene", "backdrop"]
 )
@@ -48,23 +54,47 @@ Layer = str | Print
 """An SVG document over the whole picture, or a print."""
 
 
-def paint_edit(plan: Plan, library: Library, reference: bytes, width: int, height: int) -> bytes:
-    """Paint the edited picture as PNG bytes.
-
-    Raises InvalidRequest when the reference is no readable PNG or JPEG.
-    """
-    picture = _decoded(reference)
-    size = (width, height)
+def paint_edit(
+    plan: Plan, library: Library, pictures: Sequence[Image.Image], size: tuple[int, int], *, transparent: bool = False
+) -> bytes:
+    """Paint the edited picture as PNG bytes. Several pictures are set side by side in their order, as prints."""
     if plan.place == "ui":
-        layers = _in_interface(plan, picture, size)
-    elif plan.place_named and plan.vocabulary & MOVING_WORDS and plan.place in BACKDROPS:
-        layers = _as_card(plan, library, picture, size)
+        layers = _in_interface(plan, pictures, size)
+    elif transparent or len(pictures) > 1 or (plan.place_named and plan.vocabulary & MOVING_WORDS):
+        layers = _as_prints(plan, library, pictures, size, on_nothing=transparent)
     else:
-        layers = _over_picture(plan, library, picture, size)
-    return _composed(layers, size)
+        layers = _over_picture(plan, library, pictures[0], size)
+    return encoded(_composed(layers, size, rounded=transparent and plan.place == "ui"), keep_alpha=transparent)
 
 
-def _composed(layers: Sequence[Layer], size: tuple[int, int]) -> bytes:
+def read_reference(data: bytes) -> Image.Image:
+    """Return a picture upright, on white and of at most MAX_REFERENCE_PIXELS.
+
+    Raises InvalidRequest when the bytes are no readable PNG, JPEG or WebP.
+    """
+    picture = _decoded(data)
+    share = math.sqrt(MAX_REFERENCE_PIXELS / (picture.width * picture.height))
+    if share >= 1:
+        return picture
+    return picture.resize((max(1, int(picture.width * share)), max(1, int(picture.height * share))))
+
+
+def natural_size(picture: Image.Image) -> tuple[int, int]:
+    """Return the size of an edit for which none is asked: the picture's own, where that is neither tiny nor a thin line."""
+    width, height = picture.size
+    enlarged = max(1.0, MIN_SIDE / min(width, height))
+    longest = MAX_ASPECT * enlarged * min(width, height)
+    return round(min(width * enlarged, longest)), round(min(height * enlarged, longest))
+
+
+def encoded(picture: Image.Image, *, keep_alpha: bool = False) -> bytes:
+    """Return a picture as PNG bytes."""
+    stream = io.BytesIO()
+    (picture if keep_alpha else picture.convert("RGB")).save(stream, "PNG", compress_level=PNG_LEVEL)
+    return stream.getvalue()
+
+
+def _composed(layers: Sequence[Layer], size: tuple[int, int], *, rounded: bool) -> Image.Image:
     """Lay all layers over each other, the first one lowest. Pillow does this at a third of the renderer's price."""
     from PIL import Image
 
@@ -75,27 +105,34 @@ def _composed(layers: Sequence[Layer], size: tuple[int, int]) -> bytes:
         else:
             with Image.open(io.BytesIO(paint_svg(layer, *size)), formats=("PNG",)) as painted:
                 canvas.alpha_composite(painted.convert("RGBA"))
-    stream = io.BytesIO()
-    canvas.convert("RGB").save(stream, "PNG", compress_level=PNG_LEVEL)
-    return stream.getvalue()
+    if rounded:
+        canvas.putalpha(_rounded(size, round(min(size) * ROUND_SHARE)))
+    return canvas
 
 
 def _stamp(canvas: Image.Image, layer: Print) -> None:
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     left, top, right, bottom = layer.place
     print_size = (right - left, bottom - top)
     scaled = layer.picture.resize(print_size, Image.Resampling.BICUBIC)
-    mask = Image.new("L", (2 * print_size[0], 2 * print_size[1]), 0)
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width, mask.height), 2 * layer.radius, fill=255)
-    canvas.paste(scaled, (left, top), mask.resize(print_size, Image.Resampling.BOX))
+    canvas.paste(scaled, (left, top), _rounded(print_size, layer.radius))
+
+
+def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
+    """Return a mask of a whole rectangle with round corners."""
+    from PIL import Image, ImageDraw
+
+    mask = Image.new("L", (2 * size[0], 2 * size[1]), 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width, mask.height), 2 * radius, fill=255)
+    return mask.resize(size, Image.Resampling.BOX)
 
 
 def _decoded(reference: bytes) -> Image.Image:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(reference), formats=("PNG", "JPEG")) as opened:
+        with Image.open(io.BytesIO(reference), formats=("PNG", "JPEG", "WEBP")) as opened:
             upright = ImageOps.exif_transpose(opened)
             layered = upright.convert("RGBA") if upright.mode in {"RGBA", "LA", "P", "PA"} else None
             if layered is None:
@@ -104,7 +141,7 @@ def _decoded(reference: bytes) -> Image.Image:
             ground.paste(layered, mask=layered.getchannel("A"))
             return ground
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise InvalidRequest("The reference picture cannot be read as PNG or JPEG.", param="image") from error
+        raise InvalidRequest("The reference picture cannot be read as PNG, JPEG or WebP.", param="image") from error
 
 
 def _fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -185,38 +222,85 @@ def _framed(plan: Plan, picture: Image.Image, size: tuple[int, int]) -> list[Lay
     return [_whole(fitted), sheet.document()]
 
 
-def _as_card(plan: Plan, library: Library, picture: Image.Image, size: tuple[int, int]) -> list[Layer]:
-    """Set the reference as a framed print into a newly painted scene."""
+def _as_prints(
+    plan: Plan, library: Library, pictures: Sequence[Image.Image], size: tuple[int, int], *, on_nothing: bool
+) -> list[Layer]:
+    """Set the references as framed prints into a newly painted scene, or on nothing."""
+    plan = plan if plan.place_named and plan.place in BACKDROPS else replace(plan, place="studio")
     look = look_for(plan)
     below, above = Sheet(*size, plan.rng("sheet")), Sheet(*size, plan.rng("above"))
-    stage = BACKDROPS[plan.place](below, plan, look)
-    scale = CARD_SHARE * min(below.w / picture.width, below.h / picture.height)
-    wide, tall = picture.width * scale, picture.height * scale
-    card = Box((below.w - wide) / 2, below.h * 0.44 - tall / 2, wide, tall)
-    for grow, opacity in ((32, 0.08), (26, 0.10), (21, 0.14)):
-        around = card.inset(-grow)
-        below.rect(around.x, around.y + 12, around.w, around.h, "#000000", opacity, grow)
-    mount = card.inset(-18)
-    below.rect(mount.x, mount.y, mount.w, mount.h, "#ffffff", 1, 8)
+    nowhere = Stage(far=below.h * 0.88, near=below.h * 0.95, air=below.h * 0.5)
+    stage = nowhere if on_nothing else BACKDROPS[plan.place](below, plan, look)
+    room = _room_for_prints(plan, below, alone=len(pictures) == 1 and not on_nothing)
+    scale = len(pictures) ** -0.4
+    cards = _side_by_side(room, pictures, gap=CARD_GAP * scale)
+    for card in cards:
+        for grow, opacity in ((32, 0.08), (26, 0.10), (21, 0.14)):
+            around = card.inset(-grow * scale)
+            below.rect(around.x, around.y + 12 * scale, around.w, around.h, "#000000", opacity, grow * scale)
+        mount = card.inset(-18 * scale)
+        below.rect(mount.x, mount.y, mount.w, mount.h, "#ffffff", 1, 8 * scale)
     place_cast(above, plan, library, look, stage)
-    weather(above, plan, look)
-    style_marks(above, plan, look)
+    if not on_nothing:
+        weather(above, plan, look)
+        style_marks(above, plan, look)
     lettering(above, plan, look)
-    grade = _grade_for(plan)
+    prints = _prints(pictures, cards, below, size, _grade_for(plan))
+    return [_styled(below, plan), *prints, _styled(above, plan)]
+
+
+def _room_for_prints(plan: Plan, sheet: Sheet, *, alone: bool) -> Box:
+    """Choose where prints go: a single one may be partly covered; several leave room for words above and subjects below."""
+    if alone:
+        wide, tall = sheet.w * CARD_SHARE, sheet.h * CARD_SHARE
+        return Box((sheet.w - wide) / 2, sheet.h * 0.44 - tall / 2, wide, tall)
+    top, bottom = sheet.h * (0.27 if plan.quotes else 0.07), sheet.h * (0.6 if plan.subjects else 0.92)
+    return Box(sheet.w * 0.08, top, sheet.w * 0.84, bottom - top)
+
+
+def _in_interface(plan: Plan, pictures: Sequence[Image.Image], size: tuple[int, int]) -> list[Layer]:
+    """Show the references on a glass card of an interface."""
+    sheet = Sheet(*size, plan.rng("sheet"))
+    aspect = sum(picture.width / picture.height for picture in pictures)
+    card = showcase(sheet, plan, aspect)
+    places = _side_by_side(card, pictures, gap=CARD_RADIUS)
+    grade = GRADES.get(plan.style or "")
+    radius = round(CARD_RADIUS * min(size) / SHORT_SIDE)
+    return [sheet.document(), *_prints(pictures, places, sheet, size, grade, radius)]
+
+
+def _prints(
+    pictures: Sequence[Image.Image],
+    places: Sequence[Box],
+    sheet: Sheet,
+    size: tuple[int, int],
+    grade: Grade | None,
+    radius: int = 0,
+) -> list[Print]:
     return [
-        _styled(below, plan),
-        Print(_graded(picture, grade) if grade else picture, _in_pixels(card, below, size)),
-        _styled(above, plan),
+        Print(_graded(picture, grade) if grade else picture, _in_pixels(place, sheet, size), radius)
+        for picture, place in zip(pictures, places, strict=True)
     ]
 
 
-def _in_interface(plan: Plan, picture: Image.Image, size: tuple[int, int]) -> list[Layer]:
-    """Show the reference on a glass card of an interface."""
-    sheet = Sheet(*size, plan.rng("sheet"))
-    card = showcase(sheet, plan, picture.width / picture.height)
-    grade = GRADES.get(plan.style or "")
-    shown = _graded(picture, grade) if grade else picture
-    return [sheet.document(), Print(shown, _in_pixels(card, sheet, size), round(CARD_RADIUS * min(size) / SHORT_SIDE))]
+def _side_by_side(room: Box, pictures: Sequence[Image.Image], *, gap: float) -> list[Box]:
+    """Give each picture its place: in reading order, unstretched, in as many rows as make the pictures largest."""
+    layouts = [_rows(room, pictures, columns, gap) for columns in range(1, len(pictures) + 1)]
+    return max(layouts, key=lambda places: sum(place.w * place.h for place in places))
+
+
+def _rows(room: Box, pictures: Sequence[Image.Image], columns: int, gap: float) -> list[Box]:
+    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    wide, tall = (room.w - gap * (columns - 1)) / columns, (room.h - gap * (len(rows) - 1)) / len(rows)
+    places = []
+    for down, row in enumerate(rows):
+        left = room.x + (room.w - len(row) * wide - (len(row) - 1) * gap) / 2
+        for across, picture in enumerate(row):
+            scale = min(wide / picture.width, tall / picture.height)
+            w, h = picture.width * scale, picture.height * scale
+            x, y = left + across * (wide + gap), room.y + down * (tall + gap)
+            places.append(Box(x + (wide - w) / 2, y + (tall - h) / 2, w, h))
+    return places
 
 
 def _in_pixels(box: Box, sheet: Sheet, size: tuple[int, int]) -> tuple[int, int, int, int]:

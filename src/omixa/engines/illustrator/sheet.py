@@ -216,6 +216,11 @@ class Sheet:
             f"{escape(words)}</text>"
         )
 
+    def round_off(self, radius: float) -> None:
+        """Cut the corners of all shapes so far round."""
+        clip = self.define("clipPath", "", f'<rect width="{self.w:.1f}" height="{self.h:.1f}" rx="{radius:.1f}"/>')
+        self._body = [f'<g clip-path="{clip}">', *self._body, "</g>"]
+
     def document(self) -> str:
         """Give the finished SVG text."""
         width, height = self._pixels
