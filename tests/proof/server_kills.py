@@ -303,5 +303,5 @@ PART = Part(
     unit="kills",
     size=500,
     share=20,
-    small=2,
+    small=1,
 )
