@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from omixa.domain.access import Secret
+from omixa.domain.access import RateLimits, Secret
 from omixa.domain.money import parse_usd
 
 CONFIG_FILE = "omixa.toml"
@@ -33,6 +33,7 @@ _MIB = 1 << 20
 # A shorter secret could be guessed, and whoever has it can credit himself.
 MIN_WEBHOOK_SECRET_BYTES = 24
 
+Count = Annotated[int, Meta(ge=0, le=10**9)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 
@@ -82,6 +83,35 @@ class FoundrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     api_key: Annotated[Secret | None, Meta(description="the resource's key")] = None
     bearer_token: Annotated[Secret | None, Meta(description="an Entra access token, instead of a key")] = None
     deployment: Annotated[str, Meta(description="name of the deployment, where it is not the model's")] = ""
+
+
+class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[limits]: how often may be asked, unless a key or a workspace has limits of its own. 0 is no limit."""
+
+    key_requests_per_minute: Annotated[Count, Meta(description="requests of a key in a minute; 0: no limit")] = 600_000
+    key_images_per_minute: Annotated[Count, Meta(description="pictures of a key in a minute; 0: no limit")] = 600_000
+    key_concurrent_images: Annotated[Count, Meta(description="pictures of a key at a time; 0: no limit")] = 0
+    workspace_requests_per_minute: Annotated[
+        Count, Meta(description="requests of a workspace in a minute, in each mode; 0: no limit")
+    ] = 0
+    workspace_images_per_minute: Annotated[
+        Count, Meta(description="pictures of a workspace in a minute, in each mode; 0: no limit")
+    ] = 0
+    workspace_concurrent_images: Annotated[
+        Count, Meta(description="pictures of a workspace at a time, in each mode; 0: no limit")
+    ] = 0
+
+    @property
+    def of_keys(self) -> RateLimits:
+        """Return the usual limits of a key."""
+        return RateLimits(self.key_requests_per_minute, self.key_images_per_minute, self.key_concurrent_images)
+
+    @property
+    def of_workspaces(self) -> RateLimits:
+        """Return the usual limits of a workspace."""
+        return RateLimits(
+            self.workspace_requests_per_minute, self.workspace_images_per_minute, self.workspace_concurrent_images
+        )
 
 
 class StripeSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,6 +169,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     result_retention_hours: Annotated[PositiveInt, Meta(description="how long results can be fetched again")] = 72
     codec_threads: Annotated[PositiveInt, Meta(description="pictures converted at a time")] = 2
     simulator_latency_s: Annotated[float, Meta(ge=0, description="how long the simulator waits before it paints")] = 0.0
+    limits: Annotated[LimitSettings, Meta(description="how often may be asked")] = LimitSettings()
     foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()
     stripe: Annotated[StripeSettings, Meta(description="Stripe, for top-ups")] = StripeSettings()
 

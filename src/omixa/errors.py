@@ -5,7 +5,7 @@ OmixaError
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402
-│  ├─ Forbidden 403 (WorkspaceSuspended)
+│  ├─ Forbidden 403 (WorkspaceSuspended) · RateLimited 429
 │  ├─ Conflict 409 (RequestInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
@@ -188,6 +188,19 @@ class PriceAboveCap(CallerError):
     status = 402
     type = "billing_error"
     default_code = "max_cost_exceeded"
+
+
+class RateLimited(CallerError):
+    """The key or its workspace asks too often, or for too many pictures at a time; `retry_after_ms` says when again."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "rate_limited"
+    caller_may_retry = True
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after_ms: int = 0) -> None:
+        super().__init__(message, code=code, retry_after_s=-(-retry_after_ms // 1000))
+        self.retry_after_ms = retry_after_ms
 
 
 class Forbidden(CallerError):

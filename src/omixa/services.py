@@ -34,7 +34,8 @@ from omixa.gateway.settlement import Settlement
 from omixa.gateway.topups import TopUps
 from omixa.gateway.workspaces import Workspaces
 from omixa.jobs.sweeper import Sweeper
-from omixa.limits import ByteBudget
+from omixa.limits.bodies import ByteBudget
+from omixa.limits.rates import Rates
 from omixa.payments.stripe import Stripe
 from omixa.providers.base import Provider
 from omixa.providers.foundry import FoundryProvider
@@ -115,6 +116,7 @@ class Services(BackOffice):
     sweeper: Sweeper
     topups: TopUps | None
     body_bytes: ByteBudget
+    rates: Rates
 
 
 @asynccontextmanager
@@ -206,7 +208,14 @@ async def open_services(
                 sweeper=sweeper,
                 topups=await _topups(settings, office, stack),
                 body_bytes=ByteBudget(settings.max_body_bytes_in_flight),
+                rates=_rates(settings, sweeper),
             )
+
+
+def _rates(settings: Settings, sweeper: Sweeper) -> Rates:
+    """Return the rate limits. A SQLite file has one server, whatever names earlier ones had."""
+    sharing = (lambda: 1) if settings.database.is_sqlite else (lambda: sweeper.live_nodes)
+    return Rates(settings.limits.of_keys, settings.limits.of_workspaces, nodes=sharing)
 
 
 def open_catalogue(settings: Settings) -> Catalogue:

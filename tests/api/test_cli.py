@@ -323,7 +323,13 @@ def test_completion_knows_the_commands(omixa: Omixa) -> None:
     check = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
     assert check.returncode == 0, check.stderr
     asked = omixa.with_variables(_OMIXA_COMPLETE="bash_complete", COMP_WORDS="omixa keys ", COMP_CWORD="2")
-    assert [line.partition(",")[2] for line in asked().splitlines()] == ["create", "list", "revoke", "set-budget"]
+    assert [line.partition(",")[2] for line in asked().splitlines()] == [
+        "create",
+        "list",
+        "revoke",
+        "set-budget",
+        "set-limits",
+    ]
 
 
 def test_help_names_every_command(omixa: Omixa) -> None:

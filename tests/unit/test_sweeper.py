@@ -116,6 +116,18 @@ def test_a_silent_node_loses_its_holds(disk: DiskLedger) -> None:
     assert (state(disk, mine)[0], state(disk, theirs)[0]) == ("held", "released")
 
 
+def test_every_node_knows_how_many_share_the_database(disk: DiskLedger) -> None:
+    assert disk.sweeper.live_nodes == 1
+    other = Sweeper(disk.database, disk.blobs, node_id="node-b")
+    disk.call(other.recover())
+    assert (disk.sweeper.live_nodes, other.live_nodes) == (1, 2)
+    disk.call(disk.sweeper.beat())
+    assert disk.sweeper.live_nodes == 2
+    disk.clock.now_ms += SILENCE_MS + 1
+    disk.call(disk.sweeper.beat())
+    assert disk.sweeper.live_nodes == 1
+
+
 def test_a_node_that_wakes_up_keeps_what_it_holds_from_then_on(disk: DiskLedger) -> None:
     neighbour = other_node(disk)
     before, _ = disk.hold(10_000, node=neighbour)

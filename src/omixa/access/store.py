@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 
 import msgspec
 from sqlalchemy import bindparam, null, select, update
 
-from omixa.domain.access import Mode, Principal
+from omixa.domain.access import Mode, Principal, RateLimits
 from omixa.domain.ids import new_id
 from omixa.storage.chain import AUDIT_COLUMNS, GENESIS_HASH, row_hash
 from omixa.storage.database import Row, Transaction
@@ -28,6 +28,7 @@ class KeyRow:
     last4: str
     models: tuple[str, ...] | None
     requires_signature: bool
+    limits: RateLimits
     created_at_ms: int
     revoked_at_ms: int | None
 
@@ -39,6 +40,7 @@ class WorkspaceRow:
     id: str
     name: str
     markup_ppm: int
+    limits: RateLimits
     created_at_ms: int
     suspended_at_ms: int | None
 
@@ -81,7 +83,9 @@ def insert_workspace(tx: Transaction, name: str) -> str:
 def list_workspaces(tx: Transaction) -> list[WorkspaceRow]:
     """Return all workspaces in the order of the alphabet."""
     return [
-        WorkspaceRow(row["id"], row["name"], row["markup_ppm"], row["created_at_ms"], row["suspended_at_ms"])
+        WorkspaceRow(
+            row["id"], row["name"], row["markup_ppm"], _limits(row), row["created_at_ms"], row["suspended_at_ms"]
+        )
         for row in tx.all(_workspaces)
     ]
 
@@ -121,6 +125,7 @@ _insert_key = insert_into(
     api_key,
     *("id", "workspace_id", "mode", "name", "digest", "last4", "models_json", "requires_signature", "created_at_ms"),
 )
+_LIMITS = tuple(field.name for field in fields(RateLimits))
 _key_columns = (
     api_key.c.id,
     workspace.c.name.label("workspace"),
@@ -129,6 +134,7 @@ _key_columns = (
     api_key.c.last4,
     api_key.c.models_json,
     api_key.c.requires_signature,
+    *(api_key.c[name] for name in _LIMITS),
     api_key.c.created_at_ms,
     api_key.c.revoked_at_ms,
 )
@@ -149,6 +155,8 @@ _principal = (
         api_key.c.models_json,
         api_key.c.requires_signature,
         workspace.c.markup_ppm,
+        *(api_key.c[name] for name in _LIMITS),
+        *(workspace.c[name].label(f"workspace_{name}") for name in _LIMITS),
     )
     .join(workspace, workspace.c.id == api_key.c.workspace_id)
     .join(account, (account.c.workspace_id == api_key.c.workspace_id) & (account.c.mode == api_key.c.mode))
@@ -199,6 +207,8 @@ def find_principal(tx: Transaction, digest: str) -> Principal | None:
         models=None if models is None else frozenset(model.lower() for model in models),
         markup_ppm=row["markup_ppm"],
         requires_signature=bool(row["requires_signature"]),
+        key_limits=_limits(row),
+        workspace_limits=_limits(row, "workspace_"),
     )
 
 
@@ -214,6 +224,7 @@ def list_keys(tx: Transaction, workspace_name: str | None) -> list[KeyRow]:
             last4=row["last4"],
             models=_models(row),
             requires_signature=bool(row["requires_signature"]),
+            limits=_limits(row),
             created_at_ms=row["created_at_ms"],
             revoked_at_ms=row["revoked_at_ms"],
         )
@@ -247,6 +258,40 @@ def list_accounts(tx: Transaction, workspace_name: str | None) -> list[AccountRo
 def revoke_key(tx: Transaction, key_id: str) -> bool:
     """Revoke a key from this transaction on. Returns False when there is no such key or it is revoked already."""
     return bool(tx.execute(_revoke, key_id=key_id, now=tx.now_ms()))
+
+
+_set_key_limits = (
+    update(api_key).where(api_key.c.id == bindparam("of_key")).values({name: bindparam(name) for name in _LIMITS})
+)
+_set_workspace_limits = (
+    update(workspace)
+    .where(workspace.c.id == bindparam("of_workspace"))
+    .values({name: bindparam(name) for name in _LIMITS})
+)
+_key_limits = select(*(api_key.c[name] for name in _LIMITS)).where(api_key.c.id == bindparam("of_key"))
+_workspace_limits = select(*(workspace.c[name] for name in _LIMITS)).where(workspace.c.id == bindparam("of_workspace"))
+
+
+def change_key_limits(tx: Transaction, key_id: str, changes: Mapping[str, int | None]) -> RateLimits:
+    """Change some limits of a key, which exists, and return all that it has now."""
+    row = tx.first(_key_limits, of_key=key_id)
+    assert row is not None, "the key was found in this transaction"
+    limits = replace(_limits(row), **changes)
+    tx.execute(_set_key_limits, of_key=key_id, **asdict(limits))
+    return limits
+
+
+def change_workspace_limits(tx: Transaction, workspace_id: str, changes: Mapping[str, int | None]) -> RateLimits:
+    """Change some limits of a workspace, which exists, and return all that it has now."""
+    row = tx.first(_workspace_limits, of_workspace=workspace_id)
+    assert row is not None, "the workspace was found in this transaction"
+    limits = replace(_limits(row), **changes)
+    tx.execute(_set_workspace_limits, of_workspace=workspace_id, **asdict(limits))
+    return limits
+
+
+def _limits(row: Row, prefix: str = "") -> RateLimits:
+    return RateLimits(*(row[prefix + name] for name in _LIMITS))
 
 
 def _models(row: Row) -> tuple[str, ...] | None:

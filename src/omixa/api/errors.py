@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from omixa.errors import OmixaError, Unauthenticated
+from omixa.errors import OmixaError, RateLimited, Unauthenticated
+
+# The official clients wait no longer than this; whoever would have to is told not to try again.
+MAX_RETRY_AFTER_S = 120
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -25,10 +28,13 @@ def error_body(error: OmixaError, request_id: str) -> bytes:
 
 
 def error_headers(error: OmixaError) -> Headers:
-    """Return what tells clients whether and when to try again. The official clients obey both headers."""
-    headers: Headers = [(b"x-should-retry", b"true" if error.caller_may_retry else b"false")]
+    """Return what tells clients whether and when to try again. The official clients obey all three headers."""
+    too_long = (error.retry_after_s or 0) > MAX_RETRY_AFTER_S
+    headers: Headers = [(b"x-should-retry", b"true" if error.caller_may_retry and not too_long else b"false")]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
+    if isinstance(error, RateLimited):
+        headers.append((b"retry-after-ms", str(error.retry_after_ms).encode()))
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b'Bearer realm="omixa"'))
     return headers

@@ -70,6 +70,7 @@ def _verdict(
         expected = quotes.expected(asked.request, asked.model, offer, terms)
         services.fail_stop.check()
         services.runs.require_room()
+        services.rates.of(exchange.principal).require_images(asked.request.n)
         quotes.require_within(asked.cap_micro_usd, highest)
         require_available(balance, highest.amount_micro_usd, mode)
         require_within(limits, highest.amount_micro_usd)

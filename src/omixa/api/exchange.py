@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from omixa.api.errors import Headers
 from omixa.domain.access import Principal
 from omixa.errors import ClientGone, InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
-from omixa.limits import ByteLease
+from omixa.limits.bodies import ByteLease
 
 
 class Exchange:
@@ -24,6 +24,8 @@ class Exchange:
         self.started = False
         # False while bytes of the body may still come, so that the connection cannot carry another request.
         self.body_complete = scope["method"] in ("GET", "HEAD")
+        # Asked once, when the answer begins, for headers that stand on whatever is answered.
+        self.further_headers: Callable[[], Headers] = list
         self._principal: Principal | None = None
         self._kept_body: bytes | None = None
         self._receive = receive
@@ -135,7 +137,9 @@ class Exchange:
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the status line and headers."""
         self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, *self.further_headers()]}
+        )
 
     async def send(self, piece: bytes | memoryview, *, more: bool) -> None:
         """Send a piece of the body; waits while the client is slow."""

@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from omixa.api.errors import Headers, error_body
 from omixa.api.exchange import Exchange
 from omixa.api.intake import Intake, read_edit, read_request
+from omixa.api.rate_headers import rate_headers
 from omixa.api.rendering import completed_event, error_event, preview_event, render_answer
 from omixa.errors import OmixaError, Unauthenticated
 from omixa.gateway.run import Answer, Run
+from omixa.limits.rates import Caller
 from omixa.services import Services
 
 # Answers up to this size are sent in one piece; joining them costs less than further sends.
@@ -30,7 +32,10 @@ async def edit_image(exchange: Exchange, services: Services) -> None:
 
 async def _make(exchange: Exchange, services: Services, read: Intake) -> None:
     """Check the request, start its run and watch it to the end."""
-    run = await _started_run(exchange, services, read)
+    caller = services.rates.of(exchange.principal)
+    exchange.further_headers = lambda: rate_headers(caller.standings())
+    caller.count_request()
+    run = await _started_run(exchange, services, read, caller)
     try:
         await _watch(exchange, run, services.settings.stream_keep_alive_s)
     except Unauthenticated:
@@ -51,14 +56,22 @@ async def _watch(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
             await send_answer(exchange, await run.answer(), run)
 
 
-async def _started_run(exchange: Exchange, services: Services, read: Intake) -> Run:
+async def _started_run(exchange: Exchange, services: Services, read: Intake, caller: Caller) -> Run:
     with services.body_bytes.lease() as lease:
         asked = await read(exchange, services, lease)
         terms = services.pipeline.terms(exchange.principal, asked.model)
         run = Run(exchange.id, exchange.principal, asked.request, asked.requested_model, terms, asked.cap_micro_usd)
         services.fail_stop.check()
-        services.runs.start(run, services.pipeline.execute(run, asked.model), on_end=lease.release)
-        lease.hand_on()
+        services.runs.require_room()
+        with caller.images(asked.request.n) as slots:
+
+            def end() -> None:
+                lease.release()
+                slots.release()
+
+            services.runs.start(run, services.pipeline.execute(run, asked.model), on_end=end)
+            slots.hand_on()
+            lease.hand_on()
     return run
 
 

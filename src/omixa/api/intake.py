@@ -20,7 +20,7 @@ from omixa.domain.models import Model
 from omixa.domain.money import parse_usd
 from omixa.errors import InvalidRequest
 from omixa.gateway.quotes import CAP_HEADER
-from omixa.limits import ByteLease
+from omixa.limits.bodies import ByteLease
 from omixa.services import Services
 
 # Bodies over this size are checked in a thread, so that a large picture or a long prompt does not hold up other requests.

@@ -26,7 +26,7 @@ from omixa.catalogue.loader import Catalogue
 from omixa.catalogue.schema import edit_schema, form_schema, json_schema
 from omixa.domain.images import MEDIA_TYPES
 from omixa.domain.models import Model
-from omixa.errors import InternalError, LedgerUnavailable, OmixaError, Unauthenticated
+from omixa.errors import InternalError, LedgerUnavailable, OmixaError, RateLimited, Unauthenticated
 from omixa.gateway.quotes import CAP_HEADER
 from omixa.services import Services
 
@@ -78,6 +78,33 @@ _HEADERS: Mapping[str, Json] = {
         "description": "Seconds to wait before another try, where waiting helps.",
         "schema": {"type": "integer", "minimum": 0},
     },
+    "retry-after-ms": {
+        "description": "The same in milliseconds, where this key or its workspace has asked too often.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    **{
+        f"x-ratelimit-{name}-{kind}": {"description": description.format(kind=kind), "schema": schema}
+        for kind in ("requests", "images")
+        for name, description, schema in (
+            ("limit", "How many {kind} per minute are allowed, by the limit that is nearest.", {"type": "integer"}),
+            ("remaining", "How many {kind} are left of them.", {"type": "integer", "minimum": 0}),
+            (
+                "reset",
+                "How long it takes until all are there again.",
+                {"type": "string", "pattern": r"^(\d+m)?\d+(\.\d+)?s$|^\d+ms$", "examples": ["8.64s"]},
+            ),
+        )
+    },
+    "RateLimit-Policy": {
+        "description": "All limits of this key and its workspace, as a structured field: quota, unit and window in seconds.",
+        "schema": {"type": "string"},
+        "example": '"key-requests";q=60;w=60, "workspace-images";q=200;qu="images";w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of them, and in how many seconds there is more.",
+        "schema": {"type": "string"},
+        "example": '"key-requests";r=0;t=1, "workspace-images";r=180;t=1',
+    },
     "x-should-retry": {
         "description": "Whether the same request may succeed later. OpenAI's clients obey it.",
         "schema": {"enum": ["true", "false"]},
@@ -94,6 +121,7 @@ _REQUEST_HEADERS: Mapping[str, Json] = {
     },
 }
 _ANSWER_HEADERS = ("Omixa-Cost", "Omixa-Mode", "Omixa-Route", "Omixa-Attempts", "Omixa-Ignored-Parameters")
+_RATE_HEADERS = tuple(name for name in _HEADERS if name.lower().startswith(("x-ratelimit", "ratelimit")))
 _TIMING_HEADERS = ("Server-Timing", "openai-processing-ms")
 
 EDIT_DESCRIPTION = """
@@ -233,7 +261,7 @@ def _success_description(operation: Operation) -> str:
 
 def _success_headers(operation: Operation) -> tuple[str, ...]:
     if operation.response is shapes.ImageAnswer:
-        return _ANSWER_HEADERS + (_TIMING_HEADERS if _makes_images(operation) else ())
+        return _ANSWER_HEADERS + (_TIMING_HEADERS + _RATE_HEADERS if _makes_images(operation) else ())
     if operation.further_types:
         return ("Content-Disposition",)
     return ("Link",) if operation.response is shapes.RequestList else ()
@@ -258,7 +286,8 @@ def _failures(operation: Operation) -> dict[str, Json]:
     by_status: dict[int, list[type[OmixaError]]] = {}
     for error in _errors(operation):
         by_status.setdefault(error.status, []).append(error)
-    return {str(status): _failure(errors) for status, errors in sorted(by_status.items())}
+    of_rates = _RATE_HEADERS if _makes_images(operation) else ()
+    return {str(status): _failure(errors, of_rates) for status, errors in sorted(by_status.items())}
 
 
 def _errors(operation: Operation) -> list[type[OmixaError]]:
@@ -277,7 +306,7 @@ def _tree(root: type[OmixaError]) -> Iterator[type[OmixaError]]:
             yield from _tree(child)
 
 
-def _failure(errors: Sequence[type[OmixaError]]) -> Json:
+def _failure(errors: Sequence[type[OmixaError]], of_rates: Sequence[str]) -> Json:
     codes: dict[str, list[tuple[type[OmixaError], str]]] = {}
     for error in errors:
         for code, meaning in {error.default_code: _sentence(error), **error.further_codes}.items():
@@ -288,7 +317,8 @@ def _failure(errors: Sequence[type[OmixaError]]) -> Json:
         lines.append(f"- `{code}` ({error.type}): {' '.join(meaning for _, meaning in meanings)}")
         value = msgspec.json.decode(error_body(error(meaning, code=code), REQUEST_ID))
         examples[code] = {"summary": meaning, "value": value}
-    headers = ["x-should-retry", "Retry-After"] + ["WWW-Authenticate"] * (Unauthenticated in errors)
+    headers = ["x-should-retry", "Retry-After", *of_rates]
+    headers += ["retry-after-ms"] * (RateLimited in errors) + ["WWW-Authenticate"] * (Unauthenticated in errors)
     answer = _answer("\n".join(lines), _reference("Error"), headers)
     answer["content"][_JSON]["examples"] = examples
     return answer

@@ -19,6 +19,7 @@ from omixa.errors import (
     PaymentUnavailable,
     PriceAboveCap,
     PriceChanged,
+    RateLimited,
     RequestInProgress,
     RequestNotFound,
     RequestTimeout,
@@ -43,6 +44,7 @@ _OF_MAKING = (
     RequestTimeout,
     TooLarge,
     UnsupportedMediaType,
+    RateLimited,
     UpstreamError,
     ServiceError,
 )

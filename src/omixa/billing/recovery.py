@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Integer, and_, bindparam, literal_column, null, or_, select, update
+from sqlalchemy import Integer, and_, bindparam, func, literal_column, null, or_, select, update
 
 from omixa.storage import small_results
 from omixa.storage.database import Transaction
@@ -46,6 +46,15 @@ def register_node(tx: Transaction, node_id: str) -> int:
 def beat(tx: Transaction, node_id: str, epoch: int) -> bool:
     """Say that a node is alive. Returns False when a later epoch has taken its place."""
     return bool(tx.execute(_beat, node_id=node_id, of_epoch=epoch, now=tx.now_ms()))
+
+
+_live_nodes = select(func.count().label("nodes")).where(node.c.heartbeat_at_ms >= bindparam("silent_since"))
+
+
+def live_nodes(tx: Transaction, *, silence_ms: int) -> int:
+    """Return how many nodes have said within `silence_ms` that they are alive."""
+    row = tx.first(_live_nodes, silent_since=tx.now_ms() - silence_ms)
+    return 0 if row is None else int(row["nodes"])
 
 
 # ------------------------------------------------------------------------------------------------------------------ holds

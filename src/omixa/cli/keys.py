@@ -1,4 +1,4 @@
-"""omixa keys: create, list, revoke, set-budget."""
+"""omixa keys: create, list, revoke, set-budget, set-limits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from omixa.cli.budgets import (
     require_some_limit,
 )
 from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
+from omixa.cli.limits import given_changes, limit_options, print_limits, require_some_change, told
 from omixa.domain.access import Mode
 from omixa.domain.times import iso_time
 
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from omixa.access.store import KeyRow
     from omixa.services import BackOffice
 
-KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "signed", "created", "revoked")
+KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "signed", "limits", "created", "revoked")
 
 
 @click.group()
 def keys() -> None:
-    """Create, list and revoke API keys, and limit what they spend."""
+    """Create, list and revoke API keys, and limit what they spend and how often they ask."""
 
 
 @keys.command("create")
@@ -40,10 +41,12 @@ def keys() -> None:
 @click.option("--require-signature", is_flag=True, help="Refuse requests that are not signed; see docs/signing.md.")
 @click.option("--budget-day", type=BudgetAmount(), help="USD that it may spend in a UTC day, for example 5.00")
 @click.option("--budget-month", type=BudgetAmount(), help="USD that it may spend in a UTC month.")
+@limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the key with its id as JSON.")
 @click.pass_obj
 def create_key(
     context: Context,
+    /,
     workspace: str,
     mode: Mode,
     name: str,
@@ -52,6 +55,7 @@ def create_key(
     budget_day: int | str | None,
     budget_month: int | str | None,
     as_json: bool,
+    **limits: int | str | None,
 ) -> None:
     """Create a key and print it. It is shown this once and stored nowhere.
 
@@ -68,6 +72,7 @@ def create_key(
             actor=actor(),
             requires_signature=require_signature,
             budgets=given_limits(budget_day, budget_month),
+            limits=given_changes(limits),
         )
         secrets = {"key": secret.reveal()}
         if require_signature:
@@ -99,7 +104,7 @@ def _key_cells(row: KeyRow) -> tuple[str, ...]:
     revoked = "" if row.revoked_at_ms is None else iso_time(row.revoked_at_ms)
     signed = "required" if row.requires_signature else ""
     created = iso_time(row.created_at_ms)
-    return row.id, row.workspace, row.mode, row.name, row.last4, models, signed, created, revoked
+    return row.id, row.workspace, row.mode, row.name, row.last4, models, signed, told(row.limits), created, revoked
 
 
 @keys.command("revoke")
@@ -125,3 +130,15 @@ def set_budget(context: Context, key_id: str, day: int | str | None, month: int 
     limits = require_some_limit(day, month)
     found = context.run(lambda office: office.allowances.set_key_budget(key_id, limits, actor=actor()))
     print_budgets(key_id, found, as_json=as_json)
+
+
+@keys.command("set-limits")
+@click.argument("key_id")
+@limit_options
+@json_option
+@click.pass_obj
+def set_limits(context: Context, /, key_id: str, as_json: bool, **limits: int | str | None) -> None:
+    """Set how often a key may ask and how many pictures it may make. Servers obey within seconds."""
+    changes = require_some_change(limits)
+    found = context.run(lambda office: office.allowances.set_key_limits(key_id, changes, actor=actor()))
+    print_limits(key_id, found, as_json=as_json)

@@ -1,4 +1,4 @@
-"""omixa workspaces: list, set-markup, set-budget, resume."""
+"""omixa workspaces: list, set-markup, set-budget, set-limits, resume."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import click
 
 from omixa.cli.budgets import day_option, month_option, print_budgets, require_some_limit
 from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
+from omixa.cli.limits import limit_options, print_limits, require_some_change, told
 from omixa.domain.access import Mode
 from omixa.domain.times import iso_time
 
-WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "created", "suspended")
+WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "limits", "created", "suspended")
 
 
 @click.group()
 def workspaces() -> None:
-    """List workspaces, and set what they pay and may spend."""
+    """List workspaces, and set what they pay, may spend and how often they may ask."""
 
 
 @workspaces.command("list")
@@ -28,6 +29,7 @@ def list_workspaces(context: Context, as_json: bool) -> None:
             row.id,
             row.name,
             row.markup_ppm,
+            told(row.limits),
             iso_time(row.created_at_ms),
             None if row.suspended_at_ms is None else iso_time(row.suspended_at_ms),
         )
@@ -78,6 +80,18 @@ def set_budget(
     limits = require_some_limit(day, month)
     found = context.run(lambda office: office.allowances.set_workspace_budget(workspace, mode, limits, actor=actor()))
     print_budgets(f"{workspace} ({mode})", found, as_json=as_json)
+
+
+@workspaces.command("set-limits")
+@workspace_option
+@limit_options
+@json_option
+@click.pass_obj
+def set_limits(context: Context, /, workspace: str, as_json: bool, **limits: int | str | None) -> None:
+    """Set how often all keys of a workspace together may ask, in each mode. Servers obey within seconds."""
+    changes = require_some_change(limits)
+    found = context.run(lambda office: office.allowances.set_workspace_limits(workspace, changes, actor=actor()))
+    print_limits(workspace, found, as_json=as_json)
 
 
 @workspaces.command("resume")

@@ -37,11 +37,29 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimits:
+    """How often may be asked, and for how many pictures at a time. 0 is no limit, None what is usual."""
+
+    requests_per_minute: int | None = None
+    images_per_minute: int | None = None
+    concurrent_images: int | None = None
+
+    def or_else(self, usual: RateLimits) -> RateLimits:
+        """Return these limits, with those of another one where they are None."""
+        return RateLimits(
+            usual.requests_per_minute if self.requests_per_minute is None else self.requests_per_minute,
+            usual.images_per_minute if self.images_per_minute is None else self.images_per_minute,
+            usual.concurrent_images if self.concurrent_images is None else self.concurrent_images,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated key: whose money it spends, in which mode, and which models it may call (None: every model).
 
     `markup_ppm` is what the workspace pays above the price lists in parts per million, a discount below zero.
-    `requires_signature` says that requests with this key must be signed.
+    `requires_signature` says that requests with this key must be signed. The limits are those that were set for the key and for
+    its workspace.
     """
 
     workspace_id: str
@@ -52,6 +70,8 @@ class Principal:
     models: frozenset[str] | None
     markup_ppm: int = 0
     requires_signature: bool = False
+    key_limits: RateLimits = RateLimits()
+    workspace_limits: RateLimits = RateLimits()
 
     def may_call(self, model_id: str) -> bool:
         """Tell whether the key is allowed to call a model. Names compare without case."""

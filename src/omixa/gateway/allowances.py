@@ -1,20 +1,26 @@
-"""What operators allow a workspace or a key to spend. Each change is one transaction, and the audit log names who made it."""
+"""What operators allow a workspace or a key: how much to spend and how often to ask.
+
+Each change is one transaction, and the audit log names who made it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from omixa.access import store
 from omixa.billing import budgets, ledger
 from omixa.billing.budgets import PERIODS, Budget, Period, Subject
-from omixa.domain.access import Mode, Principal
+from omixa.domain.access import Mode, Principal, RateLimits
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
 from omixa.errors import InvalidRequest, NotFound
 from omixa.storage.database import Database, Transaction
 
 # A limit for each period that is to be changed, in micro-USD; None takes the budget away.
 Limits = Mapping[Period, int | None]
+# A number for each field of RateLimits that is to be changed.
+LimitChanges = Mapping[str, int | None]
+MAX_RATE = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class ListedBudget:
 
 
 class Allowances:
-    """Budgets of workspaces and keys. `actor` in the methods is who the audit log names."""
+    """Budgets and rate limits of workspaces and keys. `actor` in the methods is who the audit log names."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -68,6 +74,37 @@ class Allowances:
 
         return await self._database.write(operation)
 
+    async def set_key_limits(self, key_id: str, changes: LimitChanges, *, actor: str) -> RateLimits:
+        """Change limits of a key and return all that were set for it. Raises NotFound, or InvalidRequest for one out of range.
+
+        Servers obey within a few seconds.
+        """
+        require_rates(changes)
+
+        def operation(tx: Transaction) -> RateLimits:
+            if store.find_key_owner(tx, key_id) is None:
+                raise NotFound(f"There is no active key {key_id[:80]}.", code="key_not_found")
+            limits = store.change_key_limits(tx, key_id, changes)
+            store.audit(tx, actor=actor, action="key.limits_set", target=key_id, details=asdict(limits))
+            return limits
+
+        return await self._database.write(operation)
+
+    async def set_workspace_limits(self, workspace: str, changes: LimitChanges, *, actor: str) -> RateLimits:
+        """Change limits of a workspace, for each of its modes apart, and return all that were set. As for keys."""
+        require_rates(changes)
+
+        def operation(tx: Transaction) -> RateLimits:
+            workspace_id = store.find_workspace(tx, workspace)
+            if workspace_id is None:
+                raise NotFound(f'There is no workspace "{workspace[:80]}".', code="workspace_not_found")
+            limits = store.change_workspace_limits(tx, workspace_id, changes)
+            details = {"workspace": workspace, **asdict(limits)}
+            store.audit(tx, actor=actor, action="workspace.limits_set", target=workspace_id, details=details)
+            return limits
+
+        return await self._database.write(operation)
+
     async def set_workspace_budget(self, workspace: str, mode: Mode, limits: Limits, *, actor: str) -> list[Budget]:
         """Set budgets of all keys of a workspace together, in one mode, and return all that it has now. Raises as for keys."""
         require_limits(limits)
@@ -83,6 +120,13 @@ class Allowances:
             return _of_subject(tx, subject)
 
         return await self._database.write(operation)
+
+
+def require_rates(changes: LimitChanges) -> None:
+    """Raise InvalidRequest unless every limit can be kept."""
+    for name, limit in changes.items():
+        if limit is not None and not 0 <= limit <= MAX_RATE:
+            raise InvalidRequest(f"A limit must be from 0, which is none, to {MAX_RATE}.", param=name)
 
 
 def require_limits(limits: Limits) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM
 from omixa.domain.access import DEFAULT_WORKSPACE, Mode, Principal, Secret
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
 from omixa.errors import InvalidRequest, NotFound, Unauthenticated
-from omixa.gateway.allowances import Limits, require_limits, set_limits
+from omixa.gateway.allowances import LimitChanges, Limits, require_limits, require_rates, set_limits
 from omixa.storage.database import Database, Transaction
 
 # Play money that every new workspace starts with, so that a test key works at once.
@@ -24,6 +25,8 @@ PLAY_MONEY_MICRO_USD = 1_000_000_000
 
 # Keys that are remembered between requests, some hundred bytes each.
 MAX_KNOWN_KEYS = 10_000
+# How long a key's limits are believed without asking the database again.
+KNOWN_FOR_S = 5.0
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MAX_REASON = 500
@@ -36,7 +39,8 @@ class Workspaces:
     def __init__(self, database: Database, pepper: Secret) -> None:
         self._database = database
         self._pepper = pepper
-        self._known: dict[str, Principal] = {}
+        # Keys that have asked, and until when that is believed, by the event loop's clock.
+        self._known: dict[str, tuple[Principal, float]] = {}
 
     async def prepare(self) -> None:
         """Create the system's accounts and the default workspace where they are missing."""
@@ -61,19 +65,20 @@ class Workspaces:
         the markup of its workspace, and the hold asks the database about both.
         """
         digest = keys.parse_key(text).digest(self._pepper)
-        if spends and (known := self._known.get(digest)) is not None:
-            return known
+        now = asyncio.get_running_loop().time()
+        if spends and (known := self._known.get(digest)) is not None and now < known[1]:
+            return known[0]
         principal = await self._database.read(lambda tx: store.find_principal(tx, digest))
         if principal is None:
             raise Unauthenticated("The API key is unknown or revoked.")
         if len(self._known) >= MAX_KNOWN_KEYS:
             self._known.clear()
-        self._known[digest] = principal
+        self._known[digest] = principal, now + KNOWN_FOR_S
         return principal
 
     def forget(self, principal: Principal) -> None:
         """Remember a key no longer, so that its next request asks the database again."""
-        for digest in [digest for digest, known in self._known.items() if known.key_id == principal.key_id]:
+        for digest in [digest for digest, (known, _) in self._known.items() if known.key_id == principal.key_id]:
             del self._known[digest]
 
     async def create_key(
@@ -86,12 +91,14 @@ class Workspaces:
         actor: str,
         requires_signature: bool = False,
         budgets: Limits = MappingProxyType({}),
+        limits: LimitChanges = MappingProxyType({}),
     ) -> tuple[str, Secret]:
         """Create a key, and its workspace where that is missing. Returns the key's id and, this once, the key.
 
-        Raises InvalidRequest for a budget out of range.
+        Raises InvalidRequest for a budget or a limit out of range.
         """
         require_limits(budgets)
+        require_rates(limits)
         key = keys.generate_key(mode)
 
         def operation(tx: Transaction) -> str:
@@ -116,6 +123,9 @@ class Workspaces:
             if budgets:
                 subject = Subject(ledger.workspace_account(tx, workspace_id, mode), key_id)
                 details["budgets"] = set_limits(tx, subject, budgets)
+            if limits:
+                store.change_key_limits(tx, key_id, limits)
+                details["limits"] = dict(limits)
             store.audit(tx, actor=actor, action="key.created", target=key_id, details=details)
             return key_id
 

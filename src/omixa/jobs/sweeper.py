@@ -58,6 +58,8 @@ class Sweeper:
         # The database's times of the first and of the last beat in a row of beats without a gap.
         self._listening_since_ms = 0
         self._last_beat_ms = 0
+        # Serving processes that share the database, this one among them, as of the last beat.
+        self.live_nodes = 1
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = threading.Event()
 
@@ -66,8 +68,8 @@ class Sweeper:
 
         Requests of earlier epochs are released before this returns, and their processes can no longer settle them.
         """
-        self._epoch, now_ms = await self._database.write(
-            lambda tx: (recovery.register_node(tx, self._node_id), tx.now_ms())
+        self._epoch, now_ms, self.live_nodes = await self._database.write(
+            lambda tx: (recovery.register_node(tx, self._node_id), tx.now_ms(), _live_nodes(tx))
         )
         self._listening_since_ms = self._last_beat_ms = now_ms
         await asyncio.to_thread(self._blobs.remove_unfinished)
@@ -95,8 +97,8 @@ class Sweeper:
 
     async def beat(self) -> None:
         """Say that this node is alive."""
-        alive, now_ms = await self._database.write(
-            lambda tx: (recovery.beat(tx, self._node_id, self._epoch), tx.now_ms())
+        alive, now_ms, self.live_nodes = await self._database.write(
+            lambda tx: (recovery.beat(tx, self._node_id, self._epoch), tx.now_ms(), _live_nodes(tx))
         )
         if now_ms - self._last_beat_ms > SILENCE_MS:
             self._listening_since_ms = now_ms
@@ -196,3 +198,7 @@ class Sweeper:
                 await work()
             except Exception:
                 log.exception("sweeper.round_failed", extra={"round": getattr(work, "__name__", "")})
+
+
+def _live_nodes(tx: Transaction) -> int:
+    return recovery.live_nodes(tx, silence_ms=SILENCE_MS)

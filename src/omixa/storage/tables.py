@@ -50,6 +50,12 @@ def _time(name: str, *, nullable: bool = False) -> Column[int]:
     return Column(name, BigInteger, nullable=nullable)
 
 
+def _rate_limits() -> tuple[Column[int], ...]:
+    """Return the columns that override the usual limits of the options: 0 is no limit, NULL the usual one."""
+    names = ("requests_per_minute", "images_per_minute", "concurrent_images")
+    return tuple(Column(name, BigInteger, nullable=True) for name in names)
+
+
 workspace = Table(
     "workspace",
     metadata,
@@ -60,6 +66,7 @@ workspace = Table(
     _time("created_at_ms"),
     # While it is set, nothing new is held.
     _time("suspended_at_ms", nullable=True),
+    *_rate_limits(),
     CheckConstraint("markup_ppm BETWEEN -1000000 AND 100000000", name="markup_within_bounds"),
     sqlite_with_rowid=False,
 )
@@ -79,6 +86,7 @@ api_key = Table(
     Column("requires_signature", Integer, nullable=False, server_default="0"),
     _time("created_at_ms"),
     _time("revoked_at_ms", nullable=True),
+    *_rate_limits(),
     _one_of("mode", "live", "test"),
     sqlite_with_rowid=False,
 )

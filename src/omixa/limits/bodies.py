@@ -1,4 +1,4 @@
-"""May this start now? Bounds on what one process takes on at the same time."""
+"""How many bytes of requests may be in memory at the same time?"""
 
 from __future__ import annotations
 
