@@ -96,7 +96,7 @@ def test_a_refund_shows_beside_the_charge(shop: Shop) -> None:
 
 def test_a_rerating_keeps_the_markup_and_shows_beside_the_charge(shop: Shop) -> None:
     made, before = shop.make(), shop.balance()
-    _, later = shop.omixa.json("prices", "list")
+    _, later = shop.omixa.price_lists(MODEL)
     foreseen = shop.rerate(later["version"], "--dry-run")
     assert shop.balance() == before
     report = shop.rerate(later["version"])
@@ -122,7 +122,7 @@ def test_a_rerating_keeps_the_markup_and_shows_beside_the_charge(shop: Shop) -> 
 def test_what_cannot_be_adjusted_is_named_and_fails_the_command(shop: Shop) -> None:
     made = shop.make()
     shop.omixa("refunds", "create", made["request_id"], "--reason", "all of it")
-    _, later = shop.omixa.json("prices", "list")
+    _, later = shop.omixa.price_lists(MODEL)
     days = ("--from", str(TODAY), "--to", str(utc_today()))
     command = ("ledger", "rerate", "--model", MODEL, "--mode", "test", *days, "--price-version", later["version"])
     done = shop.omixa.run(*command, "--label", "another", "--reason", "test")

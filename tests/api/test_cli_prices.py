@@ -77,19 +77,14 @@ def test_without_a_change_nothing_changes(omixa: Omixa) -> None:
     assert omixa.json("prices", "diff", "--month", "2020-02")["rows"] == []
 
 
-def listed(omixa: Omixa) -> list[dict[str, Any]]:
-    """Return the price lists of the model."""
-    return [prices for prices in omixa.json("prices", "list") if prices["model"] == MODEL]
-
-
 def test_prices_to_come_are_compared_and_listed(omixa: Omixa, dearer: Path) -> None:
     tomorrow = omixa.with_variables(OMIXA_CATALOGUE_DIR=str(dearer.parent.parent))
     report = tomorrow.json("prices", "diff", "--month", MONTH, "--mode", "test")
     assert [row["new"] for row in report["rows"]] == ["0.050000", "0.100000"]
-    current, later = listed(tomorrow)
+    current, later = tomorrow.price_lists(MODEL)
     assert (current["status"], later["status"]) == ("in force", "to come")
     assert later["prices"] == {"image": "0.05 / 1"}
-    _, withdrawn = listed(omixa)
+    _, withdrawn = omixa.price_lists(MODEL)
     assert withdrawn["status"] == "withdrawn"
     assert omixa("prices", "list").splitlines()[0].split() == ["model", "version", "effective_from", "status"]
 

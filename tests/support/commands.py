@@ -90,6 +90,10 @@ class Omixa:
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "--json"))
 
+    def price_lists(self, model: str) -> list[dict[str, Any]]:
+        """Return what `prices list` tells of one model."""
+        return [prices for prices in self.json("prices", "list") if prices["model"] == model]
+
     @contextlib.contextmanager
     def serving(self, *arguments: str) -> Iterator[Server]:
         """Run a command that listens, until the block ends."""

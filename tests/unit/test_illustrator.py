@@ -20,6 +20,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from omixa.engines.illustrator import Illustrator
 from omixa.engines.illustrator.colour import GRADES, hls, light, regrade, towards
+from omixa.engines.illustrator.edit import read_reference
 from omixa.engines.illustrator.finish import writable
 from omixa.engines.illustrator.library import DATA_DIR, FONT_FILES, Library, load_library
 from omixa.engines.illustrator.plan import MAX_COUNT, MAX_SUBJECTS, Plan, Subject, make_plan
@@ -372,6 +373,26 @@ def test_a_transparent_reference_lies_on_white(illustrator: Illustrator) -> None
     Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(stream, "PNG")
     picture = decoded(illustrator.edit('"."', stream.getvalue(), width=64, height=64))
     assert picture.getpixel((5, 60)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("large", [False, True])
+def test_a_reference_stands_upright_whatever_its_size(format: str, large: bool) -> None:
+    stream = io.BytesIO()
+    width, height = (4000, 2000) if large else (400, 200)
+    sideways = Image.new("RGB", (width, height), "#ff0000")
+    sideways.paste("#0000ff", (0, 0, width // 2, height))
+    exif = Image.Exif()
+    exif[274] = 6  # the right side of what is stored is the bottom
+    sideways.save(stream, format, exif=exif)
+    upright = read_reference(stream.getvalue())
+    assert upright.height == pytest.approx(2 * upright.width, abs=2)
+    assert upright.width * upright.height <= 4_194_304
+    middle = upright.width // 2
+    top, bottom = (upright.getpixel((middle, y)) for y in (upright.height // 4, 3 * upright.height // 4))
+    assert isinstance(top, tuple)
+    assert isinstance(bottom, tuple)
+    assert (top[2] > 200, bottom[0] > 200) == (True, True)
 
 
 @pytest.mark.parametrize("data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"GIF89a" + b"\0" * 40])

@@ -24,6 +24,7 @@ from omixa.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from PIL import Image
+    from PIL.ImageFile import ImageFile
 
 LUT_SIZE: Final = 11
 PNG_LEVEL: Final = 1
@@ -72,11 +73,46 @@ def read_reference(data: bytes) -> Image.Image:
 
     Raises InvalidRequest when the bytes are no readable PNG, JPEG or WebP.
     """
-    picture = _decoded(data)
-    share = math.sqrt(MAX_REFERENCE_PIXELS / (picture.width * picture.height))
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
+            return _on_white(ImageOps.exif_transpose(_bounded(opened)))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise InvalidRequest("The reference picture cannot be read as PNG, JPEG or WebP.", param="image") from error
+
+
+def _bounded(opened: ImageFile) -> Image.Image:
+    """Decode a picture, a large one at less than its own size: everything after this costs by the pixel."""
+    from PIL import Image
+
+    share = math.sqrt(MAX_REFERENCE_PIXELS / (opened.width * opened.height))
     if share >= 1:
-        return picture
-    return picture.resize((max(1, int(picture.width * share)), max(1, int(picture.height * share))))
+        return opened
+    size = (max(1, int(opened.width * share)), max(1, int(opened.height * share)))
+    # A JPEG is decoded at a half or a quarter where that is still large enough; other formats ignore this.
+    opened.draft("RGB", size)
+    exif = opened.getexif()
+    picture = opened if opened.mode in {"RGB", "RGBA"} else opened.convert("RGBA" if _is_layered(opened) else "RGB")
+    smaller = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    # What says which way is up.
+    smaller.info["exif"] = exif.tobytes()
+    return smaller
+
+
+def _is_layered(picture: Image.Image) -> bool:
+    return picture.mode in {"RGBA", "LA", "P", "PA"}
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if not _is_layered(picture):
+        return picture.convert("RGB")
+    layered = picture.convert("RGBA")
+    ground = Image.new("RGB", layered.size, "#ffffff")
+    ground.paste(layered, mask=layered.getchannel("A"))
+    return ground
 
 
 def natural_size(picture: Image.Image) -> tuple[int, int]:
@@ -126,22 +162,6 @@ def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
     mask = Image.new("L", (2 * size[0], 2 * size[1]), 0)
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width, mask.height), 2 * radius, fill=255)
     return mask.resize(size, Image.Resampling.BOX)
-
-
-def _decoded(reference: bytes) -> Image.Image:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(reference), formats=("PNG", "JPEG", "WEBP")) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            layered = upright.convert("RGBA") if upright.mode in {"RGBA", "LA", "P", "PA"} else None
-            if layered is None:
-                return upright.convert("RGB")
-            ground = Image.new("RGB", layered.size, "#ffffff")
-            ground.paste(layered, mask=layered.getchannel("A"))
-            return ground
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise InvalidRequest("The reference picture cannot be read as PNG, JPEG or WebP.", param="image") from error
 
 
 def _fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
