@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 
 import pytest
@@ -179,15 +180,21 @@ def test_a_webp_has_a_longest_side() -> None:
         convert(long, format="webp")
 
 
+@functools.cache
+def with_metadata(format: str) -> bytes:
+    """Return a picture with EXIF and a colour profile; made once, because the profile says in which second it was made."""
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return encoded(format, exif=exif.tobytes(), icc_profile=profile)
+
+
 @pytest.mark.filterwarnings("ignore")  # Pillow tells of odd metadata by warnings
 @pytest.mark.parametrize("format", FORMATS)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_flipped_bytes_are_converted_or_refused(format: str, data: st.DataObject) -> None:
-    exif = Pillow.Exif()
-    exif[0x0112] = 6
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    broken = bytearray(encoded(format, exif=exif.tobytes(), icc_profile=profile))
+    broken = bytearray(with_metadata(format))
     for _ in range(data.draw(st.integers(1, 4))):
         broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
     try:

@@ -15,7 +15,7 @@ from omixa.services import Services
 Handler = Callable[[Exchange, Services], Awaitable[None]]
 
 
-def _always(services: Services) -> bool:
+def always(services: Services) -> bool:
     return True
 
 
@@ -44,7 +44,7 @@ class Operation:
     spends: bool = False
     takes_images: Literal["generation", "edit"] | None = None
     body: type[Shape] | None = None
-    is_offered: Callable[[Services], bool] = _always
+    is_offered: Callable[[Services], bool] = always
     query: type[Query] | None = None
     further_types: tuple[str, ...] = ()
     errors: tuple[type[OmixaError], ...] = ()
