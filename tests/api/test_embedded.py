@@ -23,7 +23,7 @@ from omixa.engines.painters import Painters
 from tests.support.document import Document, events
 from tests.support.footprint import money
 from tests.support.painters import hold, release
-from tests.support.pictures import decoded, reference
+from tests.support.pictures import decoded, picture, reference
 from tests.support.servers import Gateway, running_gateway
 
 MODEL = "omixa-illustrator-1"
@@ -193,8 +193,8 @@ def test_several_pictures_are_set_side_by_side_in_their_order(own_client: httpx.
     plain = [_plain(colour) for colour in ("#ff0000", "#00ff00", "#0000ff")]
     one_way = decoded(make(own_client, prompt="combine them", size="1536x1024", input_images=plain))
     other_way = decoded(make(own_client, prompt="combine them", size="1536x1024", input_images=plain[::-1]))
-    for picture, order in ((one_way, "rgb"), (other_way, "bgr")):
-        pixels = [picture.convert("RGB").getpixel((x, y)) for y in range(0, 1024, 16) for x in range(0, 1536, 16)]
+    for merged, order in ((one_way, "rgb"), (other_way, "bgr")):
+        pixels = [merged.convert("RGB").getpixel((x, y)) for y in range(0, 1024, 16) for x in range(0, 1536, 16)]
         seen = [
             "rgb"[pixel.index(255)] for pixel in pixels if isinstance(pixel, tuple) and sorted(pixel) == [0, 0, 255]
         ]
@@ -264,7 +264,9 @@ def test_previews_without_a_stream_are_named_as_ignored(own_client: httpx.Client
 # ---------------------------------------------------------------------------------------------------------------- clients
 
 
-def test_the_openai_client_generates_streams_and_finds_the_model(alone: Gateway, workspace: str, mode: Mode) -> None:
+def test_the_openai_client_finds_the_model_generates_edits_and_streams(
+    alone: Gateway, workspace: str, mode: Mode
+) -> None:
     alone.grant(DOLLARS_10, mode="live", workspace=workspace)
     with (
         httpx.Client(trust_env=False, verify=False, timeout=60) as transport,
@@ -277,6 +279,10 @@ def test_the_openai_client_generates_streams_and_finds_the_model(alone: Gateway,
         assert made.background == "transparent"
         assert made.data is not None
         assert opened(str(made.data[0].b64_json)).size == (1024, 1536)
+        files = [("fox.png", picture("png", 300, 200)), ("owl.jpg", picture("jpeg", 300, 200))]
+        merged = client.images.edit(model=MODEL, image=files, prompt="side by side in a forest", size="1536x1024")
+        assert merged.data is not None
+        assert opened(str(merged.data[0].b64_json)).size == (1536, 1024)
         stream = client.images.generate(model=MODEL, prompt=PROMPT, stream=True, partial_images=2)
         assert [event.type for event in stream] == [
             "image_generation.partial_image",
