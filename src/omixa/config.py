@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from omixa.domain.access import RateLimits, Secret
+from omixa.domain.access import EMAIL, RateLimits, Secret
 from omixa.domain.money import parse_usd
 
 CONFIG_FILE = "omixa.toml"
@@ -138,6 +138,17 @@ class StripeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class SmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[smtp]: e-mail for alerts."""
+
+    host: Annotated[str, Meta(description="mail server; without one no e-mail is sent")] = ""
+    port: Annotated[int, Meta(ge=1, le=65535, description="port of the mail server")] = 587
+    user: Annotated[str, Meta(description="name to log in with, where that is needed")] = ""
+    password: Annotated[Secret | None, Meta(description="password to log in with")] = None
+    sender: Annotated[str, Meta(description="address that e-mail comes from")] = ""
+    tls: Annotated[Literal["starttls", "tls", "none"], Meta(description="how the connection is protected")] = "starttls"
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All options. Sizes are in bytes, times in the unit that ends the name."""
 
@@ -171,6 +182,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     simulator_latency_s: Annotated[float, Meta(ge=0, description="how long the simulator waits before it paints")] = 0.0
     limits: Annotated[LimitSettings, Meta(description="how often may be asked")] = LimitSettings()
     foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()
+    smtp: Annotated[SmtpSettings, Meta(description="e-mail for alerts")] = SmtpSettings()
     stripe: Annotated[StripeSettings, Meta(description="Stripe, for top-ups")] = StripeSettings()
 
     @property
@@ -233,6 +245,7 @@ def load(
             sources[name] = f"{source} ({_variable(name)})" if source == "environment" else source
     settings = _convert(values, sources)
     _check_foundry(settings.foundry)
+    _check_smtp(settings.smtp)
     _check_stripe(settings.stripe)
     return Configuration(settings, sources)
 
@@ -293,6 +306,17 @@ def _check_foundry(foundry: FoundrySettings) -> None:
         raise ConfigError("foundry.endpoint must be an address such as https://NAME.services.ai.azure.com")
     if (foundry.api_key is None) == (foundry.bearer_token is None):
         raise ConfigError("give exactly one of foundry.api_key and foundry.bearer_token")
+
+
+def _check_smtp(smtp: SmtpSettings) -> None:
+    if not smtp.host:
+        return
+    if not EMAIL.fullmatch(smtp.sender):
+        raise ConfigError("smtp.sender must be an e-mail address when smtp.host is given")
+    if bool(smtp.user) != (smtp.password is not None):
+        raise ConfigError("give both smtp.user and smtp.password, or neither")
+    if smtp.user and smtp.tls == "none" and smtp.host not in {"localhost", "127.0.0.1", "::1"}:
+        raise ConfigError("smtp.password would be sent in the clear: set smtp.tls to starttls or tls")
 
 
 def _check_stripe(stripe: StripeSettings) -> None:

@@ -33,9 +33,11 @@ from omixa.gateway.run import Runs
 from omixa.gateway.settlement import Settlement
 from omixa.gateway.topups import TopUps
 from omixa.gateway.workspaces import Workspaces
+from omixa.jobs.courier import Courier
 from omixa.jobs.sweeper import Sweeper
 from omixa.limits.bodies import ByteBudget
 from omixa.limits.rates import Rates
+from omixa.mail import Mailer
 from omixa.payments.stripe import Stripe
 from omixa.providers.base import Provider
 from omixa.providers.foundry import FoundryProvider
@@ -114,6 +116,7 @@ class Services(BackOffice):
     results: Results
     pipeline: Pipeline
     sweeper: Sweeper
+    courier: Courier
     topups: TopUps | None
     body_bytes: ByteBudget
     rates: Rates
@@ -190,6 +193,7 @@ async def open_services(
                 deadline_s=settings.run_deadline_s,
             )
             await stack.enter_async_context(sweeper)
+            courier = await stack.enter_async_context(Courier(office.database, _mailer(settings)))
             runs = Runs(settings.max_requests_in_flight)
             stack.push_async_callback(runs.drain, settings.shutdown_grace_s)
             yield Services(
@@ -206,6 +210,7 @@ async def open_services(
                 results=results,
                 pipeline=pipeline,
                 sweeper=sweeper,
+                courier=courier,
                 topups=await _topups(settings, office, stack),
                 body_bytes=ByteBudget(settings.max_body_bytes_in_flight),
                 rates=_rates(settings, sweeper),
@@ -224,6 +229,13 @@ def open_catalogue(settings: Settings) -> Catalogue:
         return load_catalogue(Path(settings.catalogue_dir) if settings.catalogue_dir else None)
     except (CatalogueError, OSError) as error:
         raise ConfigError(f"catalogue: {error}") from error
+
+
+def _mailer(settings: Settings) -> Mailer | None:
+    smtp = settings.smtp
+    if not smtp.host:
+        return None
+    return Mailer(smtp.host, smtp.port, smtp.user, smtp.password, smtp.sender, smtp.tls)
 
 
 async def _topups(settings: Settings, office: BackOffice, stack: AsyncExitStack) -> TopUps | None:

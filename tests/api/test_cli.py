@@ -168,6 +168,21 @@ def test_credit_is_granted_to_the_named_mode(omixa: Omixa) -> None:
     assert granted == {"workspace": "purse", "mode": "live", **money}
 
 
+def test_a_workspace_is_watched_and_resumed(omixa: Omixa) -> None:
+    omixa("credits", "grant", "--workspace", "watched", "--mode", "live", "--amount", "2", "--reason", "test")
+    told = omixa("workspaces", "set-alert", "--workspace", "watched", "--below", "10.00")
+    assert told == "The balance of watched in live mode is watched: below $10.000000 there is an alert."
+    mail = omixa.with_variables(OMIXA_SMTP_HOST="localhost", OMIXA_SMTP_SENDER="billing@example.org")
+    alert = ("workspaces", "set-alert", "--workspace", "watched", "--below", "10.00", "--email")
+    assert mail(*alert, "ops@example.org") == told
+    refused = mail.run(*alert, "ops@example.org, all@example.org")
+    assert (refused.returncode, "is not an e-mail address" in refused.stderr) == (EXIT_FAILURE, True)
+    ended = omixa("workspaces", "set-alert", "--workspace", "watched", "--below", "none")
+    assert ended == "The balance of watched in live mode is not watched any more."
+    resumed = omixa("workspaces", "resume", "--workspace", "watched", "--reason", "test")
+    assert resumed == "watched was not suspended."
+
+
 def test_credit_is_listed_in_the_order_in_which_it_burns(omixa: Omixa) -> None:
     purse = ("--workspace", "lots", "--mode", "live")
     grant = ("credits", "grant", *purse, "--amount", "2", "--reason", "test")
@@ -197,6 +212,11 @@ def test_credit_is_listed_in_the_order_in_which_it_burns(omixa: Omixa) -> None:
         ("credits grant --mode live --amount 5 --reason x --expires soon", EXIT_USAGE, "--expires"),
         ("credits grant --mode live --amount 5 --reason x --priority 101", EXIT_FAILURE, "from -100 to 100"),
         ("credits grant --mode live --amount 5 --reason x --reference a b", EXIT_USAGE, "b"),
+        ("workspaces set-alert --workspace nowhere --below 5", EXIT_FAILURE, "no workspace"),
+        ("workspaces set-alert --below 0", EXIT_FAILURE, "above 0"),
+        ("workspaces set-alert --below much", EXIT_USAGE, "--below"),
+        ("workspaces set-alert --below 5 --email a@example.org", EXIT_USAGE, "smtp.host"),
+        ("workspaces resume --workspace nowhere --reason x", EXIT_FAILURE, "no workspace"),
         ("credits list --mode live --workspace nowhere", EXIT_FAILURE, "no workspace"),
         ("usage list --workspace nowhere", EXIT_FAILURE, "no workspace"),
     ],

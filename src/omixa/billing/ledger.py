@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from sqlalchemy import bindparam, exists, select, update
 
-from omixa.billing import budgets, lots
+from omixa.billing import alerts, budgets, lots
 from omixa.billing.budgets import EndedHold
 from omixa.billing.lots import PAID, LotTerms, NewLot, Settled, Share
 from omixa.domain.access import Mode
@@ -461,6 +461,8 @@ def _lost(request_id: str) -> SettlementUnavailable:
 
 # -------------------------------------------------------------------------------------------------------------- transfers
 
+# What an alert depends on.
+_WATCHED = (account.c.posted, account.c.alert_below, account.c.alerted)
 _advance_chain = (
     update(account)
     .where(account.c.id == bindparam("account_id"))
@@ -469,7 +471,7 @@ _advance_chain = (
         held=account.c.held - bindparam("released"),
         seq=account.c.seq + bindparam("count"),
     )
-    .returning(account.c.seq, account.c.head_hash, account.c.has_budgets)
+    .returning(account.c.seq, account.c.head_hash, account.c.has_budgets, *_WATCHED)
 )
 _set_head = update(account).where(account.c.id == bindparam("account_id")).values(head_hash=bindparam("head"))
 _insert_transfer = insert_into(transfer)
@@ -516,6 +518,7 @@ def _move(
         budgets.settle(tx, account_id, ended)
     if not postings:
         return ()
+    alerts.consider(tx, account_id, head)
     rows = _chained(account_id, postings, head["seq"] - len(postings), head["head_hash"], tx.now_ms())
     tx.execute_many(_insert_transfer, rows)
     tx.execute(_set_head, account_id=account_id, head=rows[-1]["hash"])

@@ -1,13 +1,14 @@
-"""omixa workspaces: list, set-markup, set-budget, set-limits, resume."""
+"""omixa workspaces: list, set-markup, set-budget, set-limits, set-alert, resume."""
 
 from __future__ import annotations
 
 import click
 
-from omixa.cli.budgets import day_option, month_option, print_budgets, require_some_limit
+from omixa.cli.budgets import BudgetAmount, day_option, month_option, print_budgets, require_some_limit
 from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
 from omixa.cli.limits import limit_options, print_limits, require_some_change, told
 from omixa.domain.access import Mode
+from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
 
 WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "limits", "created", "suspended")
@@ -92,6 +93,29 @@ def set_limits(context: Context, /, workspace: str, as_json: bool, **limits: int
     changes = require_some_change(limits)
     found = context.run(lambda office: office.allowances.set_workspace_limits(workspace, changes, actor=actor()))
     print_limits(workspace, found, as_json=as_json)
+
+
+@workspaces.command("set-alert")
+@workspace_option
+@click.option("--mode", type=MODES, default="live", show_default=True, help="Real money or play money.")
+@click.option("--below", type=BudgetAmount(), required=True, help="USD, for example 10.00; none ends the alert.")
+@click.option("--email", help="Who is told; needs the options of [smtp]. Without it, the server's log alone tells.")
+@click.pass_obj
+def set_alert(context: Context, workspace: str, mode: Mode, below: int | str, email: str | None) -> None:
+    """Tell when the balance of a workspace falls below an amount.
+
+    One crossing is told once; it is told again when the balance has been a tenth above the amount in between.
+    """
+    amount = below if isinstance(below, int) else None
+    if email is not None and not context.configuration().settings.smtp.host:
+        raise click.BadParameter("no mail server is configured; see smtp.host", param_hint="--email")
+    context.run(
+        lambda office: office.workspaces.set_alert(
+            workspace=workspace, mode=mode, below_micro_usd=amount, email=email, actor=actor()
+        )
+    )
+    state = "is not watched any more" if amount is None else f"is watched: below ${format_usd(amount)} there is an alert"
+    click.echo(f"The balance of {workspace} in {mode} mode {state}.")
 
 
 @workspaces.command("resume")

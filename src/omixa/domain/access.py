@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["live", "test"]
+
+# What is taken for an e-mail address: enough to keep lines, lists and typing errors out. The mail server knows the rest.
+EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
 # Exists from the start.
 DEFAULT_WORKSPACE = "default"

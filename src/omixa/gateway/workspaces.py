@@ -9,12 +9,12 @@ from types import MappingProxyType
 
 from omixa.access import keys, signatures, store
 from omixa.access.store import KeyRow, WorkspaceRow
-from omixa.billing import ledger, lots
+from omixa.billing import alerts, ledger, lots
 from omixa.billing.budgets import Subject
 from omixa.billing.ledger import Balance
 from omixa.billing.lots import MAX_PRIORITY, MIN_PRIORITY, PAID, Lot, LotTerms
 from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM
-from omixa.domain.access import DEFAULT_WORKSPACE, Mode, Principal, Secret
+from omixa.domain.access import DEFAULT_WORKSPACE, EMAIL, Mode, Principal, Secret
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
 from omixa.errors import InvalidRequest, NotFound, Unauthenticated
 from omixa.gateway.allowances import LimitChanges, Limits, require_limits, require_rates, set_limits
@@ -232,6 +232,28 @@ class Workspaces:
             return before
 
         return await self._database.write(operation)
+
+    async def set_alert(
+        self, *, workspace: str, mode: Mode, below_micro_usd: int | None, email: str | None, actor: str
+    ) -> None:
+        """Alert when a workspace's balance falls below an amount; None ends that. Raises NotFound, InvalidRequest."""
+        if below_micro_usd is not None and not 0 < below_micro_usd <= MAX_AMOUNT_MICRO_USD:
+            raise InvalidRequest(
+                f"The threshold must be above 0 and at most {format_usd(MAX_AMOUNT_MICRO_USD)}.", param="below"
+            )
+        if email is not None and not EMAIL.fullmatch(email):
+            raise InvalidRequest(f'"{email[:80]}" is not an e-mail address.', param="email")
+
+        def operation(tx: Transaction) -> None:
+            workspace_id = store.find_workspace(tx, workspace)
+            if workspace_id is None:
+                raise _no_workspace(workspace)
+            alerts.set_threshold(tx, ledger.workspace_account(tx, workspace_id, mode), below_micro_usd, email)
+            below = None if below_micro_usd is None else format_usd(below_micro_usd)
+            details = {"workspace": workspace, "mode": mode, "below": below, "email": email}
+            store.audit(tx, actor=actor, action="workspace.alert_set", target=workspace_id, details=details)
+
+        await self._database.write(operation)
 
     async def resume(self, *, workspace: str, reason: str, actor: str) -> bool:
         """Let a suspended workspace spend again. Returns False when it was not suspended. Raises NotFound, InvalidRequest."""

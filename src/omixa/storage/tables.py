@@ -107,6 +107,10 @@ account = Table(
     Column("head_hash", Text, nullable=False),
     # 1 where the workspace or one of its keys has a budget, so that nobody else's hold has to look for one.
     Column("has_budgets", Integer, nullable=False, server_default="0"),
+    # Below this balance somebody is told, once until it has recovered.
+    _amount("alert_below", nullable=True),
+    Column("alert_email", Text),
+    Column("alerted", Integer, nullable=False, server_default="0"),
     CheckConstraint(
         "(workspace_id IS NULL AND posted IS NULL AND held IS NULL)"
         " OR (workspace_id IS NOT NULL AND held >= 0 AND posted - held >= 0)",
@@ -212,6 +216,27 @@ grant_lot = Table(
     Index("lot_to_spend", "account_id", sqlite_where=text("remaining > 0"), postgresql_where=text("remaining > 0")),
     Index("lot_to_expire", "expires_at_ms", sqlite_where=text("remaining > 0"), postgresql_where=text("remaining > 0")),
     Index("lot_by_transfer", "transfer_id"),
+    sqlite_with_rowid=False,
+)
+
+# What others are to be told, written with what it tells of.
+outbox = Table(
+    "outbox",
+    metadata,
+    _id(),
+    Column("topic", Text, nullable=False),
+    Column("payload_json", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    _time("next_at_ms"),
+    _time("created_at_ms"),
+    _time("delivered_at_ms", nullable=True),
+    Index(
+        "message_to_deliver",
+        "next_at_ms",
+        sqlite_where=text("delivered_at_ms IS NULL"),
+        postgresql_where=text("delivered_at_ms IS NULL"),
+    ),
+    Index("message_to_forget", "delivered_at_ms"),
     sqlite_with_rowid=False,
 )
 

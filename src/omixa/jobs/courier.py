@@ -1,0 +1,85 @@
+"""Delivers what the outbox holds, at least once: an attempt is recorded before it is made, and its success afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from types import TracebackType
+from typing import Self
+
+from omixa.billing.alerts import BALANCE_LOW
+from omixa.mail import Mailer
+from omixa.storage import outbox
+from omixa.storage.database import Database
+from omixa.storage.outbox import MAX_ATTEMPTS, Message
+
+log = logging.getLogger(__name__)
+
+POLL_INTERVAL_S = 5.0
+BATCH = 50
+
+
+class Courier:
+    """Keep it entered while serving. Without a mailer, events are logged alone."""
+
+    def __init__(self, database: Database, mailer: Mailer | None) -> None:
+        self._database = database
+        self._mailer = mailer
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._deliver_for_ever(), name="courier")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def deliver(self) -> int:
+        """Attempt what is due, and return how much of it has arrived."""
+        messages = await self._database.read(functools.partial(outbox.due, limit=BATCH))
+        return sum([await self._attempt(message) for message in messages])
+
+    async def _attempt(self, message: Message) -> bool:
+        if not await self._database.write(functools.partial(outbox.claim, message=message)):
+            return False
+        try:
+            await self._tell(message)
+        except OSError as error:
+            is_last = message.attempts + 1 == MAX_ATTEMPTS
+            report = log.error if is_last else log.warning
+            report(
+                "outbox.given_up" if is_last else "outbox.failed",
+                extra={"message_id": message.id, "topic": message.topic, "reason": type(error).__name__},
+            )
+            return False
+        await self._database.write(functools.partial(outbox.mark_delivered, message=message))
+        return True
+
+    async def _tell(self, message: Message) -> None:
+        said = message.payload
+        told = {name: said[name] for name in said if name != "email"}
+        log.warning(message.topic, extra={"message_id": message.id, **told})
+        if message.topic == BALANCE_LOW and said["email"] and self._mailer is not None:
+            await self._mailer.send(
+                to=said["email"],
+                subject=f"Omixa: {said['workspace']} has less than ${said['threshold']} left",
+                text=(
+                    f"Workspace {said['workspace']} has a balance of ${said['posted']} in {said['mode']} mode, which is below"
+                    f" the threshold of ${said['threshold']}.\n\nRequests are refused when it does not cover them any more."
+                    " Add credit in time.\n"
+                ),
+                message_id=message.id,
+            )
+
+    async def _deliver_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_INTERVAL_S)
+            try:
+                await self.deliver()
+            except Exception:
+                log.exception("courier.round_failed")
