@@ -114,7 +114,9 @@ def set_alert(context: Context, workspace: str, mode: Mode, below: int | str, em
             workspace=workspace, mode=mode, below_micro_usd=amount, email=email, actor=actor()
         )
     )
-    state = "is not watched any more" if amount is None else f"is watched: below ${format_usd(amount)} there is an alert"
+    state = (
+        "is not watched any more" if amount is None else f"is watched: below ${format_usd(amount)} there is an alert"
+    )
     click.echo(f"The balance of {workspace} in {mode} mode {state}.")
 
 
