@@ -16,6 +16,7 @@ Handler = Callable[[Exchange, Services], Awaitable[None]]
 
 
 def always(services: Services) -> bool:
+    """Offer an operation on every gateway."""
     return True
 
 
