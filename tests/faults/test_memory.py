@@ -72,7 +72,7 @@ def _charge_count(server: ServerProcess, key: str) -> int:
 def _size_of_answer(connection: socket.socket) -> int:
     """Read to the end of an answer, which is its receipt's or its last chunk's, and return how many bytes it has."""
     size, end = 0, b""
-    while not end.rstrip().endswith((b"]}}", b"0")):
+    while not end.endswith((b"]}}", b"\r\n0\r\n\r\n")):
         piece = connection.recv(READ_BYTES)
         assert piece, "the answer was cut short"
         size, end = size + len(piece), (end + piece)[-100:]
