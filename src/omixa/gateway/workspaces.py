@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+import time
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -26,7 +26,7 @@ PLAY_MONEY_MICRO_USD = 1_000_000_000
 # Keys that are remembered between requests, some hundred bytes each.
 MAX_KNOWN_KEYS = 10_000
 # How long a key's limits are believed without asking the database again.
-KNOWN_FOR_S = 5.0
+KNOWN_FOR_NS = 5_000_000_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MAX_REASON = 500
@@ -39,8 +39,8 @@ class Workspaces:
     def __init__(self, database: Database, pepper: Secret) -> None:
         self._database = database
         self._pepper = pepper
-        # Keys that have asked, and until when that is believed, by the event loop's clock.
-        self._known: dict[str, tuple[Principal, float]] = {}
+        # Keys that have asked, and until when that is believed, by the monotonic clock.
+        self._known: dict[str, tuple[Principal, int]] = {}
 
     async def prepare(self) -> None:
         """Create the system's accounts and the default workspace where they are missing."""
@@ -65,7 +65,7 @@ class Workspaces:
         the markup of its workspace, and the hold asks the database about both.
         """
         digest = keys.parse_key(text).digest(self._pepper)
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic_ns()
         if spends and (known := self._known.get(digest)) is not None and now < known[1]:
             return known[0]
         principal = await self._database.read(lambda tx: store.find_principal(tx, digest))
@@ -73,7 +73,7 @@ class Workspaces:
             raise Unauthenticated("The API key is unknown or revoked.")
         if len(self._known) >= MAX_KNOWN_KEYS:
             self._known.clear()
-        self._known[digest] = principal, now + KNOWN_FOR_S
+        self._known[digest] = principal, now + KNOWN_FOR_NS
         return principal
 
     def forget(self, principal: Principal) -> None:
