@@ -178,6 +178,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     )
     shutdown_grace_s: Annotated[PositiveFloat, Meta(description="for running requests when the server stops")] = 30.0
     result_retention_hours: Annotated[PositiveInt, Meta(description="how long results can be fetched again")] = 72
+    idempotency_retention_hours: Annotated[
+        int, Meta(ge=24, description="how long a repeat with the same Idempotency-Key gets the same answer")
+    ] = 72
     codec_threads: Annotated[PositiveInt, Meta(description="pictures converted at a time")] = 2
     simulator_latency_s: Annotated[float, Meta(ge=0, description="how long the simulator waits before it paints")] = 0.0
     limits: Annotated[LimitSettings, Meta(description="how often may be asked")] = LimitSettings()

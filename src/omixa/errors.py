@@ -6,7 +6,8 @@ OmixaError
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402
 │  ├─ Forbidden 403 (WorkspaceSuspended) · RateLimited 429
-│  ├─ Conflict 409 (RequestInProgress · PriceChanged · ReferenceUsed) · Gone 410
+│  ├─ Conflict 409 (RequestInProgress · IdempotencyInProgress · PriceChanged · ReferenceUsed) · Gone 410
+│  ├─ IdempotencyMismatch 422
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy (EngineBusy) · UpstreamRateLimited · UpstreamCredentials
@@ -32,6 +33,7 @@ class OmixaError(Exception):
 
     `status` is the HTTP status the caller sees, `type` and `code` are stable words of the public error shape, `param`
     names the request field, `retry_after_s` is set where waiting helps, `caller_may_retry` becomes `x-should-retry`.
+    `is_kept` marks what a repeat of the request is told too, without another try.
     `further_codes` are more precise words that an instance may carry instead of the default, with their meaning.
     """
 
@@ -40,6 +42,7 @@ class OmixaError(Exception):
     default_code: ClassVar[str] = "internal_error"
     further_codes: ClassVar[Mapping[str, str]] = {}
     caller_may_retry: ClassVar[bool] = False
+    is_kept: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -274,6 +277,12 @@ class RequestInProgress(Conflict):
     default_code = "request_in_progress"
 
 
+class IdempotencyInProgress(Conflict):
+    """The request with this `Idempotency-Key` still runs; send it again after `Retry-After` for its answer."""
+
+    default_code = "idempotency_in_progress"
+
+
 class PriceChanged(Conflict):
     """The workspace's markup was changed while the request was checked; `markup_ppm` is what it is now."""
 
@@ -292,10 +301,21 @@ class ReferenceUsed(Conflict):
 
 
 class Gone(CallerError):
-    """The result was deleted by the retention rule."""
+    """The result was deleted by the retention rule; `billed_micro_usd` is what it was charged."""
 
     status = 410
     default_code = "result_expired"
+
+    def __init__(self, message: str, *, code: str | None = None, billed_micro_usd: int = 0) -> None:
+        super().__init__(message, code=code)
+        self.billed_micro_usd = billed_micro_usd
+
+
+class IdempotencyMismatch(CallerError):
+    """The `Idempotency-Key` was used for a request that asked for something else."""
+
+    status = 422
+    default_code = "idempotency_mismatch"
 
 
 # --------------------------------------------------------------------------------------------------------- a provider
@@ -427,6 +447,7 @@ class UpstreamRefused(UpstreamError):
     status = 400
     type = "content_policy_violation"
     default_code = "content_policy_violation"
+    is_kept = True
     fails_over = False
     caller_may_retry = False
 

@@ -28,6 +28,7 @@ from omixa.gateway.allowances import Allowances
 from omixa.gateway.attempts import Attempts
 from omixa.gateway.finishing import Finisher
 from omixa.gateway.pipeline import Pipeline
+from omixa.gateway.replay import Replays
 from omixa.gateway.results import Results
 from omixa.gateway.run import Runs
 from omixa.gateway.settlement import Settlement
@@ -190,6 +191,7 @@ async def open_services(
                 ),
                 settlement=settlement,
                 results=results,
+                replays=Replays(settlement, results, patience_s=settings.run_deadline_s),
                 deadline_s=settings.run_deadline_s,
             )
             await stack.enter_async_context(sweeper)

@@ -790,9 +790,9 @@ def test_without_a_ledger_no_provider_is_called(
 def test_a_charge_that_cannot_be_recorded_is_not_made(
     several_deployments: Simulator, tmp_path: Path, stream: bool
 ) -> None:
-    """Row 27: 503, and the hold goes back at the latest when the gateway starts again."""
+    """Row 27: 503 at the deadline, and the hold goes back at the latest when the gateway starts again."""
     several_deployments.play("slow=0.3")
-    with running_faulty_gateway(tmp_path, several_deployments) as faulty:
+    with running_faulty_gateway(tmp_path, several_deployments, run_deadline_s=2.0) as faulty:
         faulty.set_busy_timeout(100)
         with customer(faulty.gateway, "default") as buyer, sqlite3.connect(tmp_path / "omixa.db") as other:
             key = buyer.client.headers["authorization"].removeprefix("Bearer ")

@@ -11,9 +11,22 @@ from omixa.access import store
 from omixa.billing import budgets, topups
 from omixa.billing.budgets import Subject
 from omixa.billing.verify import INVARIANTS, MAX_FINDINGS, Verification, verify
+from omixa.domain.ids import new_id
+from omixa.gateway.idempotency import Remains, RequestIdentity
 from omixa.storage.chain import GENESIS_HASH
 from omixa.storage.database import Transaction
-from tests.support.ledger import DiskLedger, add_customer, adjust, disk_ledger, failed, refund
+from tests.support.ledger import (
+    HOUR_MS,
+    DiskLedger,
+    a_call,
+    a_hold,
+    a_result,
+    add_customer,
+    adjust,
+    disk_ledger,
+    failed,
+    refund,
+)
 from tests.support.places import Place
 
 CHANGE = "TRIGGER {}_no_update"
@@ -22,15 +35,25 @@ REMOVE = "TRIGGER {}_no_delete"
 
 @pytest.fixture
 def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
-    """A ledger with two captured requests, of which one was corrected, a released one, one in progress, and a second customer."""
+    """A ledger with two captured requests, of which one was corrected, a released one, one in progress, and a second customer.
+
+    The released one has parked its result, the one in progress has a key.
+    """
     with disk_ledger(tmp_path, place, credit=1_000_000) as opened:
         corrected = opened.settle(stored=True)
         opened.settle(stored=True)
         opened.write(lambda tx: refund(tx, corrected, 1_000))
         opened.write(lambda tx: adjust(tx, corrected, 33_000))
         released, call = opened.hold(10_000)
-        opened.call(opened.settlement.release(released, "provider_timeout", [failed(call)]))
-        opened.hold(10_000)
+        parked = a_result(released)
+        opened.call(opened.blobs.put(parked.ref, lambda: [b"never charged"]))
+        opened.call(
+            opened.settlement.release(released, "settlement_unavailable", [failed(call)], Remains(parked=parked))
+        )
+        keyed = new_id("req")
+        identity = RequestIdentity("/images", "f" * 64, "order-1", is_retry=False, retention_ms=HOUR_MS)
+        hold = a_hold(opened.customer, keyed, 10_000, opened.node)
+        opened.call(opened.settlement.authorise(hold, [a_call(keyed)], identity))
         other = opened.write(lambda tx: add_customer(tx, name="other", mode="test", credit=5))
         opened.write(lambda tx: budgets.set_limit(tx, Subject(other.account_id), "day", 1_000))
         for number in range(3):
@@ -203,6 +226,31 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
     "a request with a foreign account": (
         {"I1", "I11", "I5 pins", "budgets"},
         ["UPDATE request SET account_id = (SELECT id FROM account WHERE posted = 5) WHERE state = 'held'"],
+        [],
+    ),
+    "a key of another mode": ({"I11 repeats"}, ["UPDATE idempotency SET mode = 'test'"], []),
+    "a parked result of a captured request": (
+        {"I4 parked"},
+        ["UPDATE parked_result SET request_id = (SELECT min(id) FROM request WHERE state = 'captured')"],
+        [],
+    ),
+    "a parked result without its file": ({"I7"}, ["UPDATE parked_result SET ref = '20261123/req_0'"], []),
+    "a parked result that two were charged for": (
+        {"I4 parked"},
+        ["UPDATE request SET parked_from = (SELECT request_id FROM parked_result) WHERE state = 'captured'"],
+        ["INDEX one_charge_per_parked_result"],
+    ),
+    "a parked result that was charged and is still parked": (
+        {"I4 parked"},
+        ["UPDATE request SET parked_from = (SELECT request_id FROM parked_result) WHERE refunded_amount > 0"],
+        [],
+    ),
+    "a parked result that another mode paid for": (
+        {"I11", "I11 repeats"},
+        [
+            "UPDATE request SET parked_from = (SELECT request_id FROM parked_result) WHERE state = 'held'",
+            "UPDATE request SET mode = 'test' WHERE state = 'released'",
+        ],
         [],
     ),
     "a request with a foreign key": (

@@ -20,10 +20,11 @@ from omixa.billing.pricing import Charge, rate
 from omixa.domain.access import Principal
 from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
-from omixa.errors import Gone, InternalError, RequestInProgress, RequestNotFound, ResultNotFound
+from omixa.errors import RequestInProgress, RequestNotFound, ResultNotFound
+from omixa.gateway import idempotency
+from omixa.gateway.idempotency import RUNNING_RETRY_AFTER_S
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
-from omixa.gateway.results import BrokenResult
-from omixa.gateway.run import Answer
+from omixa.gateway.replay import load_answer
 from omixa.services import Services
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
@@ -32,9 +33,6 @@ from omixa.usage.analytics import AttemptStep, Correction, Grouping, RequestDeta
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-# When to ask again for an answer that is still being made.
-RUNNING_RETRY_AFTER_S = 2
 
 
 # --------------------------------------------------------------------------------------------------------------- requests
@@ -118,6 +116,8 @@ def _summary(summary: RequestSummary) -> dict[str, Any]:
         "adjusted_amount": format_usd(summary.adjusted_micro_usd),
         "currency": CURRENCY,
         "result_expires_at": _time_or_none(summary.result_expires_at_ms),
+        "joined_requests": summary.joined_requests,
+        "parked_from": summary.parked_from,
     }
 
 
@@ -175,7 +175,7 @@ async def get_result(exchange: Exchange, services: Services) -> None:
         lambda tx: analytics.find_result(tx, principal.workspace_id, principal.mode, request_id)
     )
     ref, digest = _stored(place, request_id)
-    await send_answer(exchange, await _load(services, request_id, ref, digest))
+    await send_answer(exchange, await load_answer(services.results, request_id, ref, digest))
 
 
 def _stored(place: ResultPlace | None, request_id: str) -> tuple[str, str]:
@@ -189,18 +189,8 @@ def _stored(place: ResultPlace | None, request_id: str) -> tuple[str, str]:
             f"{request_id} has no result: it ended with {place.outcome} and was not charged.", param="request"
         )
     if place.ref is None or place.digest is None:
-        raise Gone(
-            f"The result of {request_id} is no longer kept. It was billed {format_usd(place.charged_micro_usd)} {CURRENCY}."
-        )
+        raise idempotency.expired(request_id, place.charged_micro_usd)
     return place.ref, place.digest
-
-
-async def _load(services: Services, request_id: str, ref: str, digest: str) -> Answer:
-    try:
-        return await services.results.load(request_id, ref, digest)
-    except BrokenResult as error:
-        log.error("result.broken", extra={"request_id": request_id, "ref": ref, "reason": str(error)})
-        raise InternalError(f"The stored result of {request_id} is damaged. The operator has been told.") from error
 
 
 # ------------------------------------------------------------------------------------------------------------------ usage

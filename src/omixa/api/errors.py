@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from omixa.errors import OmixaError, RateLimited, Unauthenticated
+from omixa.domain.money import format_usd
+from omixa.errors import Gone, OmixaError, RateLimited, Unauthenticated
 
 # The official clients wait no longer than this; whoever would have to is told not to try again.
 MAX_RETRY_AFTER_S = 120
@@ -35,6 +36,8 @@ def error_headers(error: OmixaError) -> Headers:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if isinstance(error, RateLimited):
         headers.append((b"retry-after-ms", str(error.retry_after_ms).encode()))
+    if isinstance(error, Gone):
+        headers.append((b"omixa-cost", format_usd(error.billed_micro_usd).encode()))
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b'Bearer realm="omixa"'))
     return headers

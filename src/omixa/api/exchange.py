@@ -22,6 +22,7 @@ class Exchange:
         self.scope = scope
         self.id = request_id
         self.started = False
+        self.ended = False
         # False while bytes of the body may still come, so that the connection cannot carry another request.
         self.body_complete = scope["method"] in ("GET", "HEAD")
         # Asked once, when the answer begins, for headers that stand on whatever is answered.
@@ -143,6 +144,7 @@ class Exchange:
 
     async def send(self, piece: bytes | memoryview, *, more: bool) -> None:
         """Send a piece of the body; waits while the client is slow."""
+        self.ended = not more
         await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def respond_json(self, value: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -11,10 +12,13 @@ from omixa.api.exchange import Exchange
 from omixa.api.intake import Intake, read_edit, read_request
 from omixa.api.rate_headers import rate_headers
 from omixa.api.rendering import completed_event, error_event, preview_event, render_answer
+from omixa.api.repeats import idempotency_key, request_identity
 from omixa.errors import OmixaError, Unauthenticated
 from omixa.gateway.run import Answer, Run
 from omixa.limits.rates import Caller
 from omixa.services import Services
+
+log = logging.getLogger(__name__)
 
 # Answers up to this size are sent in one piece; joining them costs less than further sends.
 SMALL_ANSWER_BYTES = 64 * 1024
@@ -37,7 +41,7 @@ async def _make(exchange: Exchange, services: Services, read: Intake) -> None:
     caller.count_request()
     run = await _started_run(exchange, services, read, caller)
     try:
-        await _watch(exchange, run, services.settings.stream_keep_alive_s)
+        await _watch(exchange, services, run)
     except Unauthenticated:
         # The hold found the key revoked; from now on it is refused before anything else is looked at.
         services.workspaces.forget(exchange.principal)
@@ -48,19 +52,31 @@ async def _make(exchange: Exchange, services: Services, read: Intake) -> None:
             services.workspaces.forget(exchange.principal)
 
 
-async def _watch(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
-    async with _noticing_departure(exchange, run):
-        if run.request.stream:
-            await _stream(exchange, run, keep_alive_s)
-        else:
-            await send_answer(exchange, await run.answer(), run)
+async def _watch(exchange: Exchange, services: Services, run: Run) -> None:
+    of_caller = exchange.further_headers
+    exchange.further_headers = lambda: [*of_caller(), *_repeat_headers(run)]
+    async with _noticing_departure(exchange, services, run):
+        try:
+            if run.request.stream:
+                await _stream(exchange, run, services.settings.stream_keep_alive_s)
+            else:
+                await send_answer(exchange, await run.answer(), run)
+        except OmixaError:
+            if run.earlier is not None and not exchange.started:
+                # What an earlier request was told is told again as its own.
+                exchange.id = run.told_id
+            raise
 
 
 async def _started_run(exchange: Exchange, services: Services, read: Intake, caller: Caller) -> Run:
+    # Before the body: a key that cannot be used is refused without reading megabytes.
+    idempotency_key(exchange)
     with services.body_bytes.lease() as lease:
         asked = await read(exchange, services, lease)
         terms = services.pipeline.terms(exchange.principal, asked.model)
         run = Run(exchange.id, exchange.principal, asked.request, asked.requested_model, terms, asked.cap_micro_usd)
+        retention_ms = services.settings.idempotency_retention_hours * 3_600_000
+        run.identity = request_identity(exchange, asked.fingerprint, retention_ms)
         services.fail_stop.check()
         services.runs.require_room()
         with caller.images(asked.request.n) as slots:
@@ -76,12 +92,21 @@ async def _started_run(exchange: Exchange, services: Services, read: Intake, cal
 
 
 @asynccontextmanager
-async def _noticing_departure(exchange: Exchange, run: Run) -> AsyncIterator[None]:
-    """Tell the run when its client leaves; only before anything is sent to a provider does that stop it."""
+async def _noticing_departure(exchange: Exchange, services: Services, run: Run) -> AsyncIterator[None]:
+    """Tell the run when its client leaves without its whole answer, and the ledger, so that a retry is known for one.
+
+    Only before anything is sent to a provider does that stop the run, unless the provider's call can be cancelled for nothing.
+    """
 
     async def watch() -> None:
         await exchange.disconnected()
-        run.client_gone = True
+        if exchange.ended:
+            return
+        run.depart()
+        try:
+            await services.pipeline.settlement.leave(run.told_id)
+        except OmixaError as error:
+            log.warning("departure.not_noted", extra={"request_id": run.told_id, "code": error.code})
 
     watcher = asyncio.create_task(watch())
     try:
@@ -98,7 +123,7 @@ async def send_answer(exchange: Exchange, answer: Answer, run: Run | None = None
         (b"content-length", str(length).encode()),
         *_answer_headers(answer),
     ]
-    if run is not None:
+    if run is not None and run.earlier is None:
         headers += timing_headers(run)
     await exchange.start(200, headers)
     if length <= SMALL_ANSWER_BYTES:
@@ -117,7 +142,7 @@ async def _stream(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),
-            (b"x-request-id", run.id.encode()),
+            (b"x-request-id", run.told_id.encode()),
             (b"omixa-mode", run.principal.mode.encode()),
         ],
     )
@@ -130,7 +155,7 @@ async def _stream(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
     try:
         answer = await run.answer()
     except OmixaError as error:
-        await exchange.send(error_event(error_body(error, run.id)), more=False)
+        await exchange.send(error_event(error_body(error, run.told_id)), more=False)
         return
     for index in range(len(answer.images)):
         await _send_all(exchange, completed_event(answer, index))
@@ -154,6 +179,13 @@ def _answer_headers(answer: Answer) -> Headers:
     if omixa["ignored_parameters"]:
         headers["omixa-ignored-parameters"] = ", ".join(omixa["ignored_parameters"])
     return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _repeat_headers(run: Run) -> Headers:
+    """Return what says that an earlier request answers this one."""
+    if run.earlier is None:
+        return []
+    return [(b"omixa-joined", b"true")] if run.earlier.joined else [(b"idempotency-replayed", b"true")]
 
 
 def timing_headers(run: Run) -> Headers:

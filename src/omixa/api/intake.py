@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from omixa.api.exchange import Exchange
 from omixa.api.forms import FORM, FormReader
 from omixa.api.models import allowed_model
+from omixa.api.repeats import fingerprint
 from omixa.catalogue.edits import EditField, as_edit
 from omixa.catalogue.validation import Body, parse_body, requested_model, validate
 from omixa.domain.images import ImageRequest
@@ -31,12 +32,16 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A checked request, its model, the name by which the model was called, and the most that it may cost, if that is said."""
+    """A checked request, its model, the name by which the model was called, and the most that it may cost, if that is said.
+
+    `fingerprint` is the same for every request that asks for the same.
+    """
 
     request: ImageRequest
     model: Model
     requested_model: str
     cap_micro_usd: int | None
+    fingerprint: str
 
 
 Intake = Callable[[Exchange, Services, ByteLease], Awaitable[Asked]]
@@ -90,7 +95,8 @@ async def _checked(
         name = requested_model(body)
         model = allowed_model(exchange, services, name)
         spelled = model if edited is None else as_edit(model, edited)
-        return Asked(validate(body, spelled, services.tokenizer), model, name, cap_micro_usd)
+        request = validate(body, spelled, services.tokenizer)
+        return Asked(request, model, name, cap_micro_usd, fingerprint(exchange, body))
 
     return check() if received.size <= INLINE_BODY_BYTES else await asyncio.to_thread(check)
 

@@ -26,7 +26,8 @@ from omixa.catalogue.loader import Catalogue
 from omixa.catalogue.schema import edit_schema, form_schema, json_schema
 from omixa.domain.images import MEDIA_TYPES
 from omixa.domain.models import Model
-from omixa.errors import InternalError, LedgerUnavailable, OmixaError, RateLimited, Unauthenticated
+from omixa.errors import Gone, InternalError, LedgerUnavailable, OmixaError, RateLimited, Unauthenticated
+from omixa.gateway.idempotency import KEY_HEADER
 from omixa.gateway.quotes import CAP_HEADER
 from omixa.services import Services
 
@@ -50,6 +51,14 @@ _PATH_PARAMETERS: Mapping[str, str] = {
     "request": "The id of a request: the header `x-request-id` of its answer.",
 }
 _HEADERS: Mapping[str, Json] = {
+    "Idempotency-Replayed": {
+        "description": "This is the stored answer of the first request with the same key. It was not charged again.",
+        "schema": {"enum": ["true"]},
+    },
+    "Omixa-Joined": {
+        "description": "A retry without a key got the answer of the request that it repeats. It was not charged again.",
+        "schema": {"enum": ["true"]},
+    },
     "x-request-id": {"description": "The id of the request.", "schema": {"type": "string"}, "required": True},
     "Omixa-Cost": {
         "description": "What was charged, in US dollars.",
@@ -120,9 +129,24 @@ _REQUEST_HEADERS: Mapping[str, Json] = {
         "example": "0.05",
     },
 }
+_SPENDING_HEADERS: Mapping[str, Json] = {
+    KEY_HEADER: {
+        "description": "A key of the client's own for this request, 1 to 255 visible ASCII characters. The same request with the"
+        " same key gets the same answer and is charged once, however often it is sent.",
+        "schema": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,255}$"},
+        "example": "order-4711-cover",
+    },
+    "x-stainless-retry-count": {
+        "description": "How often the request was sent before; OpenAI's clients count. Above 0 and without a key, a request joins"
+        " the one that asked for the same with the same API key, and is charged with it.",
+        "schema": {"type": "string", "pattern": r"^\d+$"},
+        "example": "0",
+    },
+}
 _ANSWER_HEADERS = ("Omixa-Cost", "Omixa-Mode", "Omixa-Route", "Omixa-Attempts", "Omixa-Ignored-Parameters")
 _RATE_HEADERS = tuple(name for name in _HEADERS if name.lower().startswith(("x-ratelimit", "ratelimit")))
 _TIMING_HEADERS = ("Server-Timing", "openai-processing-ms")
+_REPEAT_HEADERS = ("Idempotency-Replayed", "Omixa-Joined")
 
 EDIT_DESCRIPTION = """
 A form as OpenAI's clients send it: each picture is a file in the field `image`, also written `image[]`, and every other field is
@@ -237,7 +261,10 @@ def _query_parameters(query: type[Query] | None) -> Iterator[Json]:
 
 
 def _header_parameters(operation: Operation) -> Iterator[Json]:
-    for name, header in _REQUEST_HEADERS.items() if operation.takes_images else ():
+    headers = dict(_REQUEST_HEADERS) if operation.takes_images else {}
+    if _makes_images(operation):
+        headers |= _SPENDING_HEADERS
+    for name, header in headers.items():
         yield {"name": name, "in": "header", "required": False, **header}
 
 
@@ -261,7 +288,9 @@ def _success_description(operation: Operation) -> str:
 
 def _success_headers(operation: Operation) -> tuple[str, ...]:
     if operation.response is shapes.ImageAnswer:
-        return _ANSWER_HEADERS + (_TIMING_HEADERS + _RATE_HEADERS if _makes_images(operation) else ())
+        return _ANSWER_HEADERS + (
+            (*_TIMING_HEADERS, *_RATE_HEADERS, *_REPEAT_HEADERS) if _makes_images(operation) else ()
+        )
     if operation.further_types:
         return ("Content-Disposition",)
     return ("Link",) if operation.response is shapes.RequestList else ()
@@ -319,6 +348,9 @@ def _failure(errors: Sequence[type[OmixaError]], of_rates: Sequence[str]) -> Jso
         examples[code] = {"summary": meaning, "value": value}
     headers = ["x-should-retry", "Retry-After", *of_rates]
     headers += ["retry-after-ms"] * (RateLimited in errors) + ["WWW-Authenticate"] * (Unauthenticated in errors)
+    headers += ["Omixa-Cost"] * (Gone in errors)
+    if any(error.is_kept for error in errors):
+        headers += _REPEAT_HEADERS
     answer = _answer("\n".join(lines), _reference("Error"), headers)
     answer["content"][_JSON]["examples"] = examples
     return answer

@@ -10,7 +10,6 @@ import msgspec
 from msgspec import UnsetType
 
 from omixa.api import shapes
-from omixa.api.account import RUNNING_RETRY_AFTER_S
 from omixa.api.exchange import Exchange
 from omixa.api.queries import ReceiptQuery, parse_query
 from omixa.api.receipt_pdf import receipt_pdf
@@ -19,6 +18,7 @@ from omixa.billing.receipts import Call, Receipt, read_receipt
 from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
 from omixa.errors import RequestInProgress, RequestNotFound
+from omixa.gateway.idempotency import RUNNING_RETRY_AFTER_S
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
 from omixa.services import Services
 from omixa.storage.database import Row, Transaction

@@ -172,6 +172,12 @@ class Receipt(Shape):
     ignored_parameters: Annotated[list[str], Meta(description="Parameters that were given and have no effect here.")]
     emulated: list[Emulation]
     failed: list[FailedImage]
+    joined_request: Annotated[
+        bool | UnsetType, Meta(description="True in the answer to a retry that is charged with the request it repeats.")
+    ] = UNSET
+    parked_from: Annotated[
+        RequestId | UnsetType, Meta(description="The request that had made this result and could not be charged.")
+    ] = UNSET
 
 
 class Picture(Shape):
@@ -405,6 +411,13 @@ class RequestSummary(Shape, tag_field="object", tag="request"):
     ]
     currency: Currency
     result_expires_at: Annotated[Instant | None, Meta(description="Until when the answer can be fetched again.")]
+    joined_requests: Annotated[
+        Count, Meta(description="Retries that were answered by this request. They cost nothing.")
+    ]
+    parked_from: Annotated[
+        RequestId | None,
+        Meta(description="The request that had made this result and could not be charged; no provider was called."),
+    ]
 
 
 class AttemptStep(Shape):

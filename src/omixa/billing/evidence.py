@@ -25,6 +25,7 @@ from omixa.storage.tables import (
     attempt,
     correction_day,
     is_correction,
+    parked_result,
     provider_statement,
     request,
     small_result,
@@ -49,8 +50,11 @@ _kept_results = (
 )
 
 
+_parked_results = select(parked_result).where(parked_result.c.expires_at_ms > bindparam("until"))
+
+
 def kept_results_exist(at: Snapshot) -> Checked:
-    """Check that the result of a captured request is there until its time has passed."""
+    """Check that the result of a captured request, and one that was parked, is there until its time has passed."""
     if at.result_exists is None:
         return
     for row in at.tx.each(_kept_results, until=at.now_ms + RETENTION_MARGIN_MS):
@@ -58,6 +62,8 @@ def kept_results_exist(at: Snapshot) -> Checked:
         there = row["small"] is not None if ref == IN_DATABASE else ref is not None and at.result_exists(ref)
         right = there and row["result_digest"] is not None
         yield row["id"], fault_unless(right, f"the result {ref} is missing")
+    for row in at.tx.each(_parked_results, until=at.now_ms + RETENTION_MARGIN_MS):
+        yield row["request_id"], fault_unless(at.result_exists(row["ref"]), f"the result {row['ref']} is missing")
 
 
 # ------------------------------------------------------------------------------------------------------------ I8: prices

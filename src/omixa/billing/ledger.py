@@ -52,7 +52,10 @@ SYSTEM_ACCOUNTS: tuple[SystemAccount, ...] = get_args(SystemAccount)
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Everything that is known of a request when its money is held. `deadline_ms` counts from now."""
+    """Everything that is known of a request when its money is held. `deadline_ms` counts from now.
+
+    `fingerprint` is by what a retry is recognised, `parked_from` the request whose result this one charges for.
+    """
 
     request_id: str
     workspace_id: str
@@ -68,6 +71,8 @@ class Hold:
     owner_node: str
     owner_epoch: int
     deadline_ms: int
+    fingerprint: str | None = None
+    parked_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +247,7 @@ _insert_request = insert_into(
     request,
     *("id", "workspace_id", "account_id", "key_id", "mode", "model", "operation", "parameters_json", "state", "lot_id"),
     *("hold_amount", "price_version_id", "markup_ppm", "owner_node", "owner_epoch", "created_at_ms", "expires_at_ms"),
+    *("fingerprint", "parked_from"),
 )
 _owned = (
     request.c.id == bindparam("request_id"),
@@ -271,6 +277,9 @@ _release = (
     .returning(*_ENDED)
 )
 _is_owned = select(request.c.id).where(*_owned)
+_is_captured = select(request.c.id).where(
+    request.c.id == bindparam("request_id"), request.c.state == "captured", request.c.owner_epoch == bindparam("epoch")
+)
 
 
 def hold(tx: Transaction, wanted: Sequence[Hold]) -> list[OmixaError | None]:
@@ -345,6 +354,8 @@ def _held_row(wanted: Hold, pinned: Sequence[Share], now_ms: int) -> dict[str, o
         "owner_epoch": wanted.owner_epoch,
         "created_at_ms": now_ms,
         "expires_at_ms": now_ms + wanted.deadline_ms + HOLD_MARGIN_MS,
+        "fingerprint": wanted.fingerprint,
+        "parked_from": wanted.parked_from,
     }
 
 
@@ -391,6 +402,11 @@ def require_owned(tx: Transaction, request_id: str, epoch: int) -> None:
     """Raise SettlementUnavailable when a request is no longer held by this epoch: a sweeper took it away."""
     if tx.first(_is_owned, request_id=request_id, epoch=epoch) is None:
         raise _lost(request_id)
+
+
+def was_captured(tx: Transaction, request_id: str, epoch: int) -> bool:
+    """Tell whether this epoch has charged a request: what a commit did whose answer was lost."""
+    return tx.first(_is_captured, request_id=request_id, epoch=epoch) is not None
 
 
 def capture(tx: Transaction, wanted: Sequence[Capture]) -> list[OmixaError | None]:

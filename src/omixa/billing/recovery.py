@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Integer, and_, bindparam, func, literal_column, null, or_, select, update
 
-from omixa.storage import small_results
+from omixa.storage import repeats, small_results
 from omixa.storage.database import Transaction
 from omixa.storage.small_results import IN_DATABASE
 from omixa.storage.statements import insert_into
@@ -145,9 +145,12 @@ def forget_expired_results(tx: Transaction, *, limit: int) -> Sequence[str]:
 
 
 def is_orphan(tx: Transaction, name: str) -> bool:
-    """Tell whether a result's file belongs to nothing: its request is not running and does not refer to it.
+    """Tell whether a result's file belongs to nothing: its request is not running, does not refer to it, and has not parked it.
 
     A file is named after its request and written while that is held, so this can be asked at any time.
     """
-    row = tx.first(_keeper, request_id=name.rpartition("/")[2])
-    return row is None or (row["state"] != "held" and row["result_ref"] != name)
+    request_id = name.rpartition("/")[2]
+    row = tx.first(_keeper, request_id=request_id)
+    if row is None:
+        return True
+    return row["state"] != "held" and row["result_ref"] != name and not repeats.is_parked(tx, request_id, name)

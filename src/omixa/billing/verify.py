@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from omixa.billing import budget_evidence, evidence, invariants
+from omixa.billing import budget_evidence, evidence, invariants, repeated
 from omixa.billing.invariants import Invariant, Snapshot
 from omixa.storage.database import Transaction
 
@@ -17,6 +17,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     "I2": invariants.no_account_is_overdrawn,
     "I3": invariants.each_capture_is_one_charge,
     "I4": invariants.no_charge_without_a_capture,
+    "I4 parked": repeated.parked_results_are_charged_once,
     "I5": invariants.no_charge_above_its_hold,
     "I5 lots": invariants.lots_are_what_accounts_have,
     "I5 pins": invariants.holds_are_pinned_to_lots,
@@ -29,6 +30,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     "I10": evidence.every_cost_is_explained,
     "costs as billed": evidence.explained_costs_are_as_billed,
     "I11": evidence.workspaces_never_meet,
+    "I11 repeats": repeated.repeats_stay_in_their_workspace,
     "corrections": invariants.corrections_stay_within_their_charge,
     "budgets": budget_evidence.budgets_count_every_request,
     "sums": evidence.days_add_up,

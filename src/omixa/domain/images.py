@@ -31,10 +31,11 @@ class ImageInfo:
 class Image:
     """An encoded picture and what its header says.
 
-    `base64` is its text as it came, where that is exactly what encoding `data` would give.
+    `data` may be a view of a file, so that a large picture need not be in memory to be sent. `base64` is its text as it came,
+    where that is exactly what encoding `data` would give.
     """
 
-    data: bytes
+    data: bytes | memoryview
     info: ImageInfo
     base64: memoryview | None = field(default=None, repr=False, compare=False)
 

@@ -13,7 +13,7 @@ from omixa.billing.sanity import impossible, surprising
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.images import Image, ImageRequest, Usage
 from omixa.domain.models import Deployment, Offer
-from omixa.errors import UpstreamError, UpstreamProtocol, UpstreamTimeout
+from omixa.errors import ClientGone, UpstreamError, UpstreamProtocol, UpstreamTimeout
 from omixa.gateway.run import Run
 from omixa.gateway.settlement import Settlement
 from omixa.providers.base import PartialImage, Provider, ProviderCall, ProviderResult
@@ -93,7 +93,8 @@ class Attempts:
     ) -> Delivery:
         """Return the first picture that any deployment of the plan delivers. `deadline` is a time of the event loop.
 
-        Raises the last attempt's UpstreamError, or at once one that must not be tried elsewhere.
+        Raises the last attempt's UpstreamError, or at once one that must not be tried elsewhere; ClientGone when the client left
+        and the offer says that its call is cancelled then.
         """
         started, last_chance = first, False
         tried = plan[:MAX_ATTEMPTS]
@@ -109,6 +110,9 @@ class Attempts:
                 last_chance = error.ambiguous
                 started = calls.start(tried[position + 1], started.image_index)
                 await self.settlement.next_attempt(ended, started)
+            except ClientGone as error:
+                calls.end(EndedAttempt(started.id, "failed_free", None, None, error.code, None, None, 0, "none"))
+                raise
         raise AssertionError("a plan is never empty")
 
     async def _attempt(
@@ -116,7 +120,7 @@ class Attempts:
     ) -> Delivery:
         offer = self.catalogue.offer(deployment.provider, run.request.model)
         call = ProviderCall(run.request, offer, deployment, run.id, started.image_index)
-        result = await self._result(run, call, deadline)
+        result = await self._unless_departed(run, call, deadline)
         usage, remark = self._usage(run, call, result)
         image, emulated = await self._finished(run, result.image)
         cost = rate([usage], offer.cost_on(run.terms.day))
@@ -147,6 +151,22 @@ class Attempts:
 
     def _estimate(self, run: Run, offer: Offer, picture: Image | None = None) -> Usage:
         return estimate_usage(run.request, self.catalogue.resolve(run.request.model).bounds, offer, picture)
+
+    async def _unless_departed(self, run: Run, call: ProviderCall, deadline: float) -> ProviderResult:
+        """Return the result; a provider that does not bill what is cancelled need not finish for a client that has left."""
+        if call.offer.on_disconnect == "finish":
+            return await self._result(run, call, deadline)
+        working = asyncio.create_task(self._result(run, call, deadline))
+        leaving = asyncio.create_task(run.departed())
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise ClientGone("The client left, and the provider's call was cancelled. Nothing was charged.")
+        finally:
+            for task in (working, leaving):
+                task.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
 
     async def _result(self, run: Run, call: ProviderCall, deadline: float) -> ProviderResult:
         provider = self.providers[call.deployment.provider]

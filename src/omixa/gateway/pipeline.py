@@ -11,37 +11,57 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
-from omixa.billing.ledger import Hold
+from omixa.billing.ledger import Hold, StoredResult
 from omixa.billing.pricing import Charge, Terms, rate
 from omixa.domain.access import Principal
+from omixa.domain.images import Image, Usage
 from omixa.domain.models import Deployment, Model
 from omixa.domain.times import utc_today
-from omixa.errors import ClientGone, InternalError, OmixaError, PriceChanged
+from omixa.errors import ClientGone, InternalError, OmixaError, PriceChanged, SettlementUnavailable
 from omixa.gateway import quotes
 from omixa.gateway.attempts import AttemptLog, Attempts, Delivery
-from omixa.gateway.receipt import Failure, build_envelope
-from omixa.gateway.results import Results
+from omixa.gateway.idempotency import Earlier, Remains
+from omixa.gateway.receipt import Failure, build_envelope, reissue_envelope
+from omixa.gateway.replay import Replays
+from omixa.gateway.results import BrokenResult, Results, Settling
 from omixa.gateway.run import Answer, Run
 from omixa.gateway.settlement import Settlement
 from omixa.routing.router import Router
-from omixa.usage.records import StartedAttempt, UsageRecord
+from omixa.storage.repeats import ParkedResult
+from omixa.usage.records import EndedAttempt, StartedAttempt, UsageRecord
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What is to be charged for. `envelope` makes the answer from its time, the charge and what is billed of it."""
+
+    usages: tuple[Usage, ...]
+    images: tuple[Image, ...]
+    envelope: Callable[[int, Charge, int], Mapping[str, Any]]
+    attempts: Sequence[EndedAttempt] = ()
+    parked_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Executes runs. `deadline_s` bounds all attempts of a run together. `today` says which price list is in force."""
+    """Executes runs. `deadline_s` bounds all attempts of a run together, and the wait for the ledger after them.
+
+    `today` says which price list is in force.
+    """
 
     router: Router
     attempts: Attempts
     settlement: Settlement
     results: Results
+    replays: Replays
     deadline_s: float
     today: Callable[[], datetime.date] = utc_today
 
@@ -50,32 +70,50 @@ class Pipeline:
         return quotes.terms(principal, model, self.today())
 
     async def execute(self, run: Run, model: Model) -> Answer:
-        """Make the pictures and charge for them. Raises an OmixaError after the hold is released."""
+        """Make the pictures and charge for them, or give what an earlier request brought.
+
+        Raises an OmixaError after the hold is released.
+        """
         plan = self.router.plan(model, run.principal.mode)
         calls = AttemptLog(run.id)
         first = [calls.start(plan[0], index) for index in range(run.request.n)]
-        with run.timed("hold"):
-            ceiling = await self._authorise(run, model, first)
+        while True:
+            with run.timed("hold"):
+                ceiling, found = await self._authorise(run, model, first)
+            if not isinstance(found, Earlier):
+                break
+            if (answer := await self.replays.answer(run, found)) is not None:
+                return answer
+        deadline = asyncio.get_running_loop().time() + self.deadline_s
         try:
             if run.client_gone:
                 raise ClientGone("The client left before the request was sent to a provider.")
             run.admit()
-            with run.timed("provider"):
-                deliveries, failures = await self._make(run, calls, plan, first)
-            return await self._settle(run, model, ceiling, calls, deliveries, failures)
+            if found is not None:
+                made = await self._parked(run, ceiling, found)
+            else:
+                with run.timed("provider"):
+                    deliveries, failures = await self._make(run, calls, plan, first, deadline)
+                made = _made(run, model, ceiling, calls, deliveries, failures)
+            return await self._settle(run, model, ceiling, made, deadline)
         except Exception as error:
             raise await self._released(run, calls, error) from error
 
-    async def _authorise(self, run: Run, model: Model, first: Sequence[StartedAttempt]) -> Charge:
-        """Hold the highest price and return it. Where the markup was changed meanwhile, the request is priced once more."""
+    async def _authorise(
+        self, run: Run, model: Model, first: Sequence[StartedAttempt]
+    ) -> tuple[Charge, Earlier | ParkedResult | None]:
+        """Hold the highest price, or find what answers instead; return both.
+
+        Where the markup was changed meanwhile, the request is priced once more.
+        """
         ceiling = self._ceiling(run, model)
         try:
-            await self.settlement.authorise(self._hold(run, model, ceiling), first)
+            found = await self.settlement.authorise(self._hold(run, model, ceiling), first, run.identity)
         except PriceChanged as changed:
             run.terms = dataclasses.replace(run.terms, markup_ppm=changed.markup_ppm)
             ceiling = self._ceiling(run, model)
-            await self.settlement.authorise(self._hold(run, model, ceiling), first)
-        return ceiling
+            found = await self.settlement.authorise(self._hold(run, model, ceiling), first, run.identity)
+        return ceiling, found
 
     def _ceiling(self, run: Run, model: Model) -> Charge:
         ceiling = quotes.ceiling(run.request, model, run.terms)
@@ -83,10 +121,14 @@ class Pipeline:
         return ceiling
 
     async def _make(
-        self, run: Run, calls: AttemptLog, plan: Sequence[Deployment], first: Sequence[StartedAttempt]
+        self,
+        run: Run,
+        calls: AttemptLog,
+        plan: Sequence[Deployment],
+        first: Sequence[StartedAttempt],
+        deadline: float,
     ) -> tuple[list[Delivery], list[Failure]]:
         """Return what arrived, in order, and what did not. Raises the first error when nothing arrived."""
-        deadline = asyncio.get_running_loop().time() + self.deadline_s
         outcomes = await asyncio.gather(
             *(self.attempts.first_success(run, calls, started, plan, deadline) for started in first),
             return_exceptions=True,
@@ -94,21 +136,30 @@ class Pipeline:
         deliveries = [outcome for outcome in outcomes if isinstance(outcome, Delivery)]
         errors = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)]
         for _, error in errors:
-            if not deliveries or not isinstance(error, OmixaError):
+            if not deliveries or not isinstance(error, OmixaError) or isinstance(error, ClientGone):
                 raise error
         return deliveries, [Failure(index, error) for index, error in errors if isinstance(error, OmixaError)]
 
-    async def _settle(
-        self,
-        run: Run,
-        model: Model,
-        ceiling: Charge,
-        calls: AttemptLog,
-        deliveries: Sequence[Delivery],
-        failures: Sequence[Failure],
-    ) -> Answer:
-        usages = tuple(delivery.usage for delivery in deliveries)
-        charge = rate(usages, run.terms.prices, markup_ppm=run.terms.markup_ppm)
+    async def _parked(self, run: Run, ceiling: Charge, parked: ParkedResult) -> Made:
+        """Return what was made for an earlier request and never charged."""
+        try:
+            content = await self.results.content(parked.request_id, parked.ref, parked.digest)
+        except BrokenResult as error:
+            log.error("result.broken", extra={"request_id": parked.request_id, "ref": parked.ref, "reason": str(error)})
+            await self.settlement.forget_parked(parked.request_id)
+            raise SettlementUnavailable(
+                "The picture that was kept for this request is damaged. Nothing was charged. Try again.",
+                retry_after_s=1,
+            ) from error
+        held = ceiling.amount_micro_usd
+
+        def envelope(created: int, charge: Charge, billed: int) -> Mapping[str, Any]:
+            return reissue_envelope(content.manifest.envelope, run, created, charge, billed, held)
+
+        return Made(content.manifest.settling.usages, content.images, envelope, parked_from=parked.request_id)
+
+    async def _settle(self, run: Run, model: Model, ceiling: Charge, made: Made, deadline: float) -> Answer:
+        charge = rate(made.usages, run.terms.prices, markup_ppm=run.terms.markup_ppm)
         held = ceiling.amount_micro_usd
         billed = min(charge.amount_micro_usd, held)
         if billed < charge.amount_micro_usd:
@@ -116,26 +167,33 @@ class Pipeline:
             log.error(
                 "usage.above_bound", extra={"request_id": run.id, "model": model.id, "price": charge.amount_micro_usd}
             )
-        created = int(time.time())
-        envelope = build_envelope(run, model, created, charge, billed, held, deliveries, failures, calls)
-        images = tuple(delivery.image for delivery in deliveries)
+        envelope = made.envelope(int(time.time()), charge, billed)
+        settling = Settling(made.usages, tuple(made.attempts))
         with run.timed("store"):
-            result = await self.results.keep(run.id, self.settlement.node.epoch, envelope, images)
+            result = await self.results.keep(run.id, self.settlement.node.epoch, envelope, made.images, settling)
+        run.stored = result
+
+        async def secure() -> StoredResult:
+            run.stored = await self.results.secure(run.id, result)
+            return run.stored
+
         record = UsageRecord(
             request_id=run.id,
             workspace_id=run.principal.workspace_id,
             key_id=run.principal.key_id,
             mode=run.principal.mode,
             model=model.id,
-            usages=usages,
+            usages=made.usages,
             exact_pico_usd=charge.exact_pico_usd,
             amount_micro_usd=billed,
             markup_ppm=charge.markup_ppm,
             price_version_id=run.terms.prices.version,
         )
         with run.timed("capture"):
-            await self.settlement.capture(record, result, calls.ended)
-        return Answer(run.id, envelope, images)
+            await self.settlement.capture(
+                record, result, made.attempts, parked_from=made.parked_from, until=deadline, secure=secure
+            )
+        return Answer(run.id, envelope, made.images)
 
     async def _released(self, run: Run, calls: AttemptLog, error: Exception) -> OmixaError:
         """Release the hold and return what the caller is told."""
@@ -146,7 +204,7 @@ class Pipeline:
             told = InternalError(f"Omixa failed on request {run.id}. Nothing was charged.")
         calls.abandon(told.code)
         try:
-            await self.settlement.release(run.id, told.code, calls.ended)
+            await self.settlement.release(run.id, told.code, calls.ended, _remains(run, told))
         except OmixaError as failed:
             # The answer is sent all the same: the sweeper releases the hold when the ledger is back.
             log.warning("run.release_failed", extra={"request_id": run.id, "code": failed.code})
@@ -169,7 +227,34 @@ class Pipeline:
             owner_node=self.settlement.node.id,
             owner_epoch=self.settlement.node.epoch,
             deadline_ms=int(self.deadline_s * 1000),
+            # A request with a key is recognised by that alone.
+            fingerprint=None if run.identity is None or run.identity.key is not None else run.identity.fingerprint,
         )
+
+
+def _made(
+    run: Run,
+    model: Model,
+    ceiling: Charge,
+    calls: AttemptLog,
+    deliveries: Sequence[Delivery],
+    failures: Sequence[Failure],
+) -> Made:
+    def envelope(created: int, charge: Charge, billed: int) -> Mapping[str, Any]:
+        held = ceiling.amount_micro_usd
+        return build_envelope(run, model, created, charge, billed, held, deliveries, failures, calls)
+
+    usages = tuple(delivery.usage for delivery in deliveries)
+    return Made(usages, tuple(delivery.image for delivery in deliveries), envelope, calls.ended)
+
+
+def _remains(run: Run, told: OmixaError) -> Remains | None:
+    """Return what repeats of a released request are answered with: its refusal, or a result that could not be charged."""
+    if told.is_kept and run.identity is not None:
+        return Remains(refusal=told, refusal_retention_ms=run.identity.retention_ms)
+    if isinstance(told, SettlementUnavailable) and run.stored is not None and run.stored.data is None:
+        return Remains(parked=run.stored)
+    return None
 
 
 def _parameters_json(run: Run) -> str:

@@ -78,6 +78,32 @@ def build_envelope(
     }
 
 
+def reissue_envelope(
+    envelope: Mapping[str, Any], run: Run, created: int, charge: Charge, billed_micro_usd: int, held_micro_usd: int
+) -> dict[str, Any]:
+    """Return a parked answer as that of another request, which pays for it at its own terms."""
+    prices, billed, parked = run.terms.prices, format_usd(billed_micro_usd), envelope["omixa"]
+    return {
+        **envelope,
+        "created": created,
+        "usage": {**envelope["usage"], "billed_amount": billed},
+        "omixa": {
+            **parked,
+            "request_id": run.id,
+            "parked_from": parked.get("parked_from", parked["request_id"]),
+            "price_version": prices.version,
+            "currency": prices.currency,
+            "line_items": [line_item_json(item) for item in charge.items],
+            "exact_amount": format_exact(charge.exact_pico_usd),
+            "markup_ppm": charge.markup_ppm,
+            "rounded_to": format_usd(prices.rounding.unit_micro_usd),
+            "rounding": prices.rounding.direction,
+            "held_amount": format_usd(held_micro_usd),
+            "billed_amount": billed,
+        },
+    }
+
+
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Return usage under the names of OpenAI's Images API."""
     return {

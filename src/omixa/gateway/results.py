@@ -1,7 +1,8 @@
 """Results: everything that is needed to answer a request again, byte for byte, durable before its charge or together with it.
 
 Layout: eight bytes of magic, four bytes with the manifest's length (big endian), the manifest as JSON, then the pictures one
-after the other. The manifest holds the envelope of the answer and each picture's format, size, length and SHA-256.
+after the other. The manifest holds the envelope of the answer and each picture's format, size, length and SHA-256, and what
+settling needs, so that a result can be charged for whose request could not be settled.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from omixa.billing.ledger import StoredResult
-from omixa.domain.images import Image, ImageFormat, ImageInfo
+from omixa.domain.images import Image, ImageFormat, ImageInfo, Usage
+from omixa.gateway.idempotency import PARKED_RETENTION_MS
 from omixa.gateway.run import Answer
 from omixa.storage import small_results
 from omixa.storage.blobs import BlobStore
 from omixa.storage.database import Database
 from omixa.storage.small_results import IN_DATABASE
-from omixa.usage.records import day_of
+from omixa.usage.records import EndedAttempt, day_of
 
 # Pictures up to this size together are stored in the database.
 SMALL_RESULT_BYTES = 64 * 1024
@@ -42,6 +46,13 @@ class StoredImage(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class Settling(msgspec.Struct, frozen=True):
+    """What a charge needs besides the answer: what each picture used, and how the calls to providers ended."""
+
+    usages: tuple[Usage, ...] = ()
+    attempts: tuple[EndedAttempt, ...] = ()
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """The head of a stored result. `envelope` is the answer without its pictures."""
 
@@ -49,6 +60,15 @@ class Manifest(msgspec.Struct, frozen=True):
     owner_epoch: int
     envelope: Mapping[str, Any]
     images: tuple[StoredImage, ...]
+    settling: Settling
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A stored result, unpacked."""
+
+    manifest: Manifest
+    images: tuple[Image, ...]
 
 
 class BrokenResult(Exception):
@@ -64,59 +84,112 @@ class Results:
         self._retention_ms = retention_ms
 
     async def keep(
-        self, request_id: str, owner_epoch: int, envelope: Mapping[str, Any], images: Sequence[Image]
+        self,
+        request_id: str,
+        owner_epoch: int,
+        envelope: Mapping[str, Any],
+        images: Sequence[Image],
+        settling: Settling,
     ) -> StoredResult:
         """Make an answer durable, or ready to become so together with its charge. Raises StorageUnavailable."""
         if sum(len(image.data) for image in images) <= SMALL_RESULT_BYTES:
-            pieces, digest = pack(request_id, owner_epoch, envelope, images)
+            pieces, digest = pack(request_id, owner_epoch, envelope, images, settling)
             return StoredResult(IN_DATABASE, digest, self._retention_ms, b"".join(pieces))
         digest = ""
 
-        def produce() -> list[bytes]:
+        def produce() -> list[bytes | memoryview]:
             nonlocal digest
-            pieces, digest = pack(request_id, owner_epoch, envelope, images)
+            pieces, digest = pack(request_id, owner_epoch, envelope, images, settling)
             return pieces
 
-        ref = f"{day_of(envelope['created'] * 1000).replace('-', '')}/{request_id}"
+        ref = _file_name(request_id, envelope["created"])
         await self._blobs.put(ref, produce)
         return StoredResult(ref, digest, self._retention_ms)
 
+    async def secure(self, request_id: str, result: StoredResult) -> StoredResult:
+        """Make a result durable that was to become so together with its charge. Raises StorageUnavailable."""
+        data = result.data
+        if data is None:
+            return result
+        ref = _file_name(request_id, int(time.time()))
+        await self._blobs.put(ref, lambda: [data])
+        return StoredResult(ref, result.digest, result.retention_ms)
+
     async def load(self, request_id: str, ref: str, digest: str) -> Answer:
         """Return an answer as it was given. Raises BrokenResult when it is not what the ledger knows."""
+        content = await self.content(request_id, ref, digest)
+        return Answer(content.manifest.request_id, content.manifest.envelope, content.images)
+
+    async def content(self, request_id: str, ref: str, digest: str) -> Content:
+        """Return a stored result. Its pictures are views of its file. Raises BrokenResult as `load` does."""
         if ref == IN_DATABASE:
-            data = await self._database.read(lambda tx: small_results.find(tx, request_id))
+            small = await self._database.read(lambda tx: small_results.find(tx, request_id))
+            data = None if small is None else memoryview(small)
         else:
             data = await self._blobs.get(ref)
         if data is None:
             raise BrokenResult("there is nothing where the result should be")
         # Hashing megabytes takes milliseconds that other requests should not wait for.
         manifest, images = await asyncio.to_thread(unpack, data, digest)
-        return Answer(manifest.request_id, manifest.envelope, tuple(images))
+        return Content(manifest, tuple(images))
+
+
+async def find_unsettled(
+    blobs: BlobStore, request_id: str, owner_epoch: int
+) -> tuple[StoredResult, Sequence[EndedAttempt]] | None:
+    """Return the whole result of a request that was not settled, to be parked, and how its calls ended; None without one."""
+    for ref in await asyncio.to_thread(blobs.find, request_id):
+        data = await blobs.get(ref)
+        try:
+            digest = digest_of(data or b"")
+            manifest, _ = await asyncio.to_thread(unpack, data or b"", digest)
+        except (BrokenResult, msgspec.MsgspecError):
+            continue
+        if (manifest.request_id, manifest.owner_epoch) == (request_id, owner_epoch):
+            return StoredResult(ref, digest, PARKED_RETENTION_MS), manifest.settling.attempts
+    return None
+
+
+def _file_name(request_id: str, created_s: int) -> str:
+    return f"{day_of(created_s * 1000).replace('-', '')}/{request_id}"
 
 
 def pack(
-    request_id: str, owner_epoch: int, envelope: Mapping[str, Any], images: Sequence[Image]
-) -> tuple[list[bytes], str]:
+    request_id: str,
+    owner_epoch: int,
+    envelope: Mapping[str, Any],
+    images: Sequence[Image],
+    settling: Settling,
+) -> tuple[list[bytes | memoryview], str]:
     """Return the pieces of a result and the digest of its manifest. Hashes every picture: large ones belong in a thread."""
-    manifest = Manifest(request_id, owner_epoch, envelope, tuple(map(_describe, images)))
+    manifest = Manifest(request_id, owner_epoch, envelope, tuple(map(_describe, images)), settling)
     head = msgspec.json.encode(manifest)
     pieces = [_MAGIC, _LENGTH.pack(len(head)), head, *(image.data for image in images)]
     return pieces, hashlib.sha256(head).hexdigest()
 
 
-def unpack(data: bytes, digest: str) -> tuple[Manifest, list[Image]]:
-    """Return what `pack` was given. Raises BrokenResult when any byte differs."""
-    if data[: len(_MAGIC)] != _MAGIC or len(data) < _HEAD:
+def digest_of(data: bytes | memoryview) -> str:
+    """Return the digest of a result's manifest. Raises BrokenResult when there is none."""
+    return hashlib.sha256(_manifest(memoryview(data))).hexdigest()
+
+
+def _manifest(view: memoryview) -> memoryview:
+    if view[: len(_MAGIC)] != _MAGIC or len(view) < _HEAD:
         raise BrokenResult("the file is not a result")
-    (length,) = _LENGTH.unpack_from(data, len(_MAGIC))
-    head = data[_HEAD : _HEAD + length]
+    (length,) = _LENGTH.unpack_from(view, len(_MAGIC))
+    return view[_HEAD : _HEAD + length]
+
+
+def unpack(data: bytes | memoryview, digest: str) -> tuple[Manifest, list[Image]]:
+    """Return what `pack` was given, the pictures as views of the data. Raises BrokenResult when any byte differs."""
+    view = memoryview(data)
+    head = _manifest(view)
     if hashlib.sha256(head).hexdigest() != digest:
         raise BrokenResult("the manifest differs from what the ledger knows")
     manifest = msgspec.json.decode(head, type=Manifest)
-    view = memoryview(data)
-    images, position = [], _HEAD + length
+    images, position = [], _HEAD + len(head)
     for stored in manifest.images:
-        piece = bytes(view[position : position + stored.size_bytes])
+        piece = view[position : position + stored.size_bytes]
         if hashlib.sha256(piece).hexdigest() != stored.sha256:
             raise BrokenResult("a picture differs from its digest")
         info = ImageInfo(stored.format, stored.width, stored.height, stored.size_bytes, stored.has_alpha)

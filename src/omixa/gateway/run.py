@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from omixa.billing.ledger import StoredResult
 from omixa.billing.pricing import Terms
 from omixa.domain.access import Principal
 from omixa.domain.images import Image, ImageRequest
 from omixa.errors import Overloaded
+from omixa.gateway.idempotency import Earlier, RequestIdentity
 from omixa.providers.base import PartialImage
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ class Answer:
 class Run:
     """One request on its way. `cap_micro_usd` is the most its caller allows, `timings_ms` becomes the header Server-Timing.
 
-    `terms` are final once the money is held.
+    `terms` are final once the money is held. `identity` is by what a repeat is recognised, `earlier` the request that answers
+    this one. `stored` is the answer as soon as it is durable in a file.
     """
 
     id: str
@@ -48,8 +51,11 @@ class Run:
     requested_model: str
     terms: Terms
     cap_micro_usd: int | None = None
+    identity: RequestIdentity | None = None
+    earlier: Earlier | None = None
+    stored: StoredResult | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
-    client_gone: bool = False
+    _departed: asyncio.Event = field(default_factory=asyncio.Event)
     _admitted: asyncio.Event = field(default_factory=asyncio.Event)
     _previews: asyncio.Queue[PartialImage] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING_PREVIEWS))
     _made: float = field(default_factory=time.perf_counter)
@@ -59,6 +65,24 @@ class Run:
         """Begin the work."""
         self._task = asyncio.get_running_loop().create_task(work, name=self.id)
         return self._task
+
+    @property
+    def told_id(self) -> str:
+        """Return the id of the request whose answer the caller gets."""
+        return self.id if self.earlier is None else self.earlier.request_id
+
+    @property
+    def client_gone(self) -> bool:
+        """Tell whether the client has left."""
+        return self._departed.is_set()
+
+    def depart(self) -> None:
+        """Say that the client has left."""
+        self._departed.set()
+
+    async def departed(self) -> None:
+        """Wait until the client leaves."""
+        await self._departed.wait()
 
     def admit(self) -> None:
         """Say that the money is held: from here on an event stream may begin."""

@@ -5,16 +5,27 @@ Requests that are at the same step at the same moment take it together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from omixa.billing import ledger
 from omixa.billing.ledger import Capture, Hold, Release, StoredResult
-from omixa.errors import LedgerUnavailable, OmixaError, SettlementUnavailable
-from omixa.storage import small_results
+from omixa.errors import LedgerUnavailable, OmixaError, Overloaded, SettlementUnavailable
+from omixa.gateway import idempotency
+from omixa.gateway.idempotency import Decision, Earlier, Remains, RequestIdentity
+from omixa.storage import repeats, small_results
 from omixa.storage.database import Database, Transaction
+from omixa.storage.repeats import EarlierRequest, ParkedResult
 from omixa.usage import records
 from omixa.usage.records import EndedAttempt, StartedAttempt, UsageRecord
+
+log = logging.getLogger(__name__)
+
+# Between tries to write a charge while the ledger is away.
+MIN_PAUSE_S = 0.05
+MAX_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +43,27 @@ class Settlement:
         self._database = database
         self.node = node
 
-    async def authorise(self, hold: Hold, attempts: Sequence[StartedAttempt]) -> None:
-        """Hold the highest price and record the first calls, before anything is sent. Raises InsufficientFunds."""
-        await self._database.write_together(_authorise, (hold, attempts))
+    async def authorise(
+        self, hold: Hold, attempts: Sequence[StartedAttempt], identity: RequestIdentity | None = None
+    ) -> Earlier | ParkedResult | None:
+        """Hold the highest price and record the first calls, before anything is sent. Raises InsufficientFunds.
+
+        Returns None when a provider is to be called. A repeat of an earlier request gets what that one brought, and then
+        nothing is held; or its parked result, which is to be charged for and needs no call.
+        """
+        return await self._database.write_together(_authorise, _Asked(hold, attempts, identity))
+
+    async def outcome(self, request_id: str) -> Earlier | EarlierRequest | None:
+        """Return how a request that a retry has joined answers it, the request while it runs, or None when it failed."""
+        return await self._database.read(lambda tx: idempotency.outcome(tx, request_id))
+
+    async def leave(self, request_id: str) -> None:
+        """Note that a client has left, so that its retry is known for one."""
+        await self._database.write(lambda tx: repeats.leave(tx, request_id))
+
+    async def forget_parked(self, request_id: str) -> None:
+        """Give up a parked result that cannot be used."""
+        await self._database.write(lambda tx: repeats.unpark(tx, request_id))
 
     async def next_attempt(self, ended: EndedAttempt, started: StartedAttempt) -> None:
         """Record a failed call and the one that follows it. Raises SettlementUnavailable when the hold is gone."""
@@ -46,46 +75,128 @@ class Settlement:
 
         await self._database.write(operation)
 
-    async def capture(self, record: UsageRecord, result: StoredResult, attempts: Sequence[EndedAttempt]) -> None:
+    async def capture(
+        self,
+        record: UsageRecord,
+        result: StoredResult,
+        attempts: Sequence[EndedAttempt],
+        *,
+        parked_from: str | None = None,
+        until: float = 0.0,
+        secure: Callable[[], Awaitable[StoredResult]] | None = None,
+    ) -> None:
         """Charge the request. After this returns, and not before, the answer may be sent.
 
-        Raises SettlementUnavailable when the hold is gone or the ledger cannot be written: then no success may be told.
+        While the ledger cannot be written, it is tried again until a time of the event loop; before that, `secure` makes a
+        result durable that was to become so together with its charge. `parked_from` is the request whose parked result is
+        charged for. Raises SettlementUnavailable when the hold is gone or the time has passed: then no success may be told.
         """
         capture = Capture(record.request_id, self.node.epoch, record.amount_micro_usd, result)
+        item = _Charged(capture, record, attempts, parked_from)
         try:
-            await self._database.write_together(_capture, (capture, record, attempts))
-        except LedgerUnavailable as error:
-            raise SettlementUnavailable(
-                f"The picture was made, but its charge could not be confirmed. Ask for /requests/{record.request_id} later:"
-                " it is charged only if its result is there.",
-                retry_after_s=5,
-            ) from error
+            await self._database.write_together(_capture, item)
+        except (LedgerUnavailable, Overloaded) as error:
+            log.warning("capture.waits", extra={"request_id": record.request_id})
+            if secure is not None:
+                secured = Capture(capture.request_id, capture.epoch, capture.charge_micro_usd, await secure())
+                item = _Charged(secured, record, attempts, parked_from)
+            if not await self._captured_later(item, until):
+                raise SettlementUnavailable(
+                    "The picture was made, but its charge could not be confirmed. Ask for"
+                    f" /requests/{record.request_id} later: it is charged only if its result is there. The same request with"
+                    " the same Idempotency-Key gets the picture once the ledger is back.",
+                    retry_after_s=5,
+                ) from error
 
-    async def release(self, request_id: str, outcome: str, attempts: Sequence[EndedAttempt]) -> None:
-        """Give the hold back. When the ledger cannot be written, the sweeper does it later."""
-        await self._database.write_together(_release, (Release(request_id, self.node.epoch, outcome), attempts))
+    async def _captured_later(self, item: _Charged, until: float) -> bool:
+        """Try to charge until a time of the event loop. An earlier try counts when it was committed after all."""
+        pause_s, now = MIN_PAUSE_S, asyncio.get_running_loop().time
+        while not self._database.is_closed and now() < until:
+            await asyncio.sleep(min(pause_s, max(until - now(), 0)))
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+            try:
+                await self._database.write_together(_capture_or_confirm, item)
+            except (LedgerUnavailable, Overloaded):
+                continue
+            return True
+        return False
+
+    async def release(
+        self, request_id: str, outcome: str, attempts: Sequence[EndedAttempt], remains: Remains | None = None
+    ) -> None:
+        """Give the hold back and keep what remains. When the ledger cannot be written, the sweeper does it later."""
+        item = _Failed(Release(request_id, self.node.epoch, outcome), attempts, remains)
+        await self._database.write_together(_release, item)
 
 
-def _authorise(tx: Transaction, items: Sequence[tuple[Hold, Sequence[StartedAttempt]]]) -> Sequence[OmixaError | None]:
-    verdicts = ledger.hold(tx, [hold for hold, _ in items])
-    admitted = [attempts for (_, attempts), verdict in zip(items, verdicts, strict=True) if verdict is None]
-    records.start_attempts(tx, [attempt for attempts in admitted for attempt in attempts])
-    return verdicts
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    hold: Hold
+    attempts: Sequence[StartedAttempt]
+    identity: RequestIdentity | None
 
 
-def _capture(
-    tx: Transaction, items: Sequence[tuple[Capture, UsageRecord, Sequence[EndedAttempt]]]
-) -> Sequence[OmixaError | None]:
-    verdicts = ledger.capture(tx, [capture for capture, _, _ in items])
+@dataclass(frozen=True, slots=True)
+class _Charged:
+    capture: Capture
+    record: UsageRecord
+    attempts: Sequence[EndedAttempt]
+    parked_from: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    release: Release
+    attempts: Sequence[EndedAttempt]
+    remains: Remains | None
+
+
+def _authorise(tx: Transaction, items: Sequence[_Asked]) -> Sequence[OmixaError | Earlier | ParkedResult | None]:
+    decisions = idempotency.decide(tx, [(item.hold, item.identity) for item in items])
+    going_on = [(item, decision) for item, decision in zip(items, decisions, strict=True) if decision.goes_on]
+    verdicts = ledger.hold(tx, [decision.hold for _, decision in going_on])
+    refused = {
+        item.hold.request_id: verdict
+        for (item, _), verdict in zip(going_on, verdicts, strict=True)
+        if verdict is not None
+    }
+    held = [(item, decision) for item, decision in going_on if item.hold.request_id not in refused]
+    idempotency.claim(tx, [decision for _, decision in held])
+    calling = [item for item, decision in held if decision.parked is None]
+    records.start_attempts(tx, [attempt for item in calling for attempt in item.attempts])
+    return [refused.get(decision.hold.request_id) or _told(decision) for decision in decisions]
+
+
+def _told(decision: Decision) -> OmixaError | Earlier | ParkedResult | None:
+    return decision.error or decision.earlier or decision.parked
+
+
+def _capture(tx: Transaction, items: Sequence[_Charged]) -> Sequence[OmixaError | None]:
+    idempotency.use_parked(tx, [item.parked_from for item in items if item.parked_from is not None])
+    verdicts = ledger.capture(tx, [item.capture for item in items])
+    for item, verdict in zip(items, verdicts, strict=True):
+        if verdict is not None and item.parked_from is not None:
+            # The result that it did not charge for must stay parked.
+            raise verdict
     captured = [item for item, verdict in zip(items, verdicts, strict=True) if verdict is None]
-    small = {capture.request_id: capture.result.data for capture, _, _ in captured if capture.result.data is not None}
-    small_results.keep(tx, small)
-    records.end_attempts(tx, [attempt for _, _, attempts in captured for attempt in attempts])
-    records.record_usage(tx, [record for _, record, _ in captured])
+    results = {item.capture.request_id: item.capture.result.data for item in captured}
+    small_results.keep(tx, {request_id: data for request_id, data in results.items() if data is not None})
+    records.end_attempts(tx, [attempt for item in captured for attempt in item.attempts])
+    records.record_usage(tx, [item.record for item in captured])
     return verdicts
 
 
-def _release(tx: Transaction, items: Sequence[tuple[Release, Sequence[EndedAttempt]]]) -> Sequence[None]:
-    ledger.release(tx, [release for release, _ in items])
-    records.end_attempts(tx, [attempt for _, attempts in items for attempt in attempts])
+def _capture_or_confirm(tx: Transaction, items: Sequence[_Charged]) -> Sequence[OmixaError | None]:
+    """Charge for requests whose charge was tried before: one that was committed, though its answer was lost, is confirmed."""
+    confirmed = [ledger.was_captured(tx, item.capture.request_id, item.capture.epoch) for item in items]
+    verdicts = iter(_capture(tx, [item for item, done in zip(items, confirmed, strict=True) if not done]))
+    return [None if done else next(verdicts) for done in confirmed]
+
+
+def _release(tx: Transaction, items: Sequence[_Failed]) -> Sequence[None]:
+    released = ledger.release(tx, [item.release for item in items])
+    records.end_attempts(tx, [attempt for item in items for attempt in item.attempts])
+    for item, is_released in zip(items, released, strict=True):
+        if is_released and item.remains is not None:
+            idempotency.keep(tx, item.release.request_id, item.remains)
     return [None] * len(items)

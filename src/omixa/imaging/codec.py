@@ -46,7 +46,7 @@ _DECODER_ERRORS = (
 
 
 def convert(
-    data: bytes, *, format: ImageFormat, quality: int | None = None, size: tuple[int, int] | None = None
+    data: bytes | memoryview, *, format: ImageFormat, quality: int | None = None, size: tuple[int, int] | None = None
 ) -> Image:
     """Return a picture encoded anew: upright by its EXIF orientation, in sRGB, without any metadata.
 
@@ -67,7 +67,7 @@ def convert(
     return Image(encoded, inspect(encoded))
 
 
-def _decode(data: bytes) -> Pillow.Image:
+def _decode(data: bytes | memoryview) -> Pillow.Image:
     """Return the first frame in mode RGB or RGBA."""
     try:
         with Pillow.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:

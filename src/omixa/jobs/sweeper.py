@@ -2,7 +2,8 @@
 
 It also verifies the ledger, every hour.
 
-What a crash can leave is a request that is still held, or a file of a result that was never charged; nothing else. Every
+What a crash can leave is a request that is still held, or a file of a result that was never charged; nothing else. A whole
+result whose request is released is parked: it waits for a repeat of the request, which is then charged for it. Every
 release is guarded by the request's state and its owner's epoch, so the sweeper may meet the owner at any moment: one of them
 ends the request, the other finds that it has ended.
 """
@@ -22,7 +23,11 @@ from omixa.billing import ledger, lots, recovery
 from omixa.billing.ledger import Release
 from omixa.billing.recovery import OwnedRequest
 from omixa.billing.verify import Verification, verify
+from omixa.gateway import idempotency
+from omixa.gateway.idempotency import Remains
+from omixa.gateway.results import find_unsettled
 from omixa.gateway.settlement import NodeIdentity
+from omixa.storage import repeats
 from omixa.storage.blobs import BlobStore
 from omixa.storage.database import Database, Transaction
 from omixa.storage.small_results import IN_DATABASE
@@ -112,10 +117,12 @@ class Sweeper:
         await self.sweep()
 
     async def sweep(self) -> None:
-        """Release every hold whose owner is gone, post the expiry of credit, and delete results past their time."""
+        """Release holds whose owner is gone, post the expiry of credit, and delete results and keys past their time."""
         await self._release_lost_holds()
         await self._expire_credit()
         await self._delete_expired_results()
+        for place in await self._database.write(repeats.forget_expired):
+            await self._blobs.delete(place)
 
     async def check(self) -> Verification:
         """Verify the ledger, log what is wrong, and delete files of results that were never charged."""
@@ -159,17 +166,25 @@ class Sweeper:
                 return
 
     async def _release(self, lost: OwnedRequest) -> bool:
+        """Release a request. A whole result of it is parked: what it cost is known, and a repeat may still pay for it."""
+        unsettled = await find_unsettled(self._blobs, lost.id, lost.owner_epoch)
+
         def operation(tx: Transaction) -> bool:
             if not recovery.claim(tx, lost):
                 return False
             (released,) = ledger.release(tx, [Release(lost.id, lost.owner_epoch, INTERRUPTED)])
+            if released and unsettled is not None:
+                result, attempts = unsettled
+                records.end_attempts(tx, attempts)
+                idempotency.keep(tx, lost.id, Remains(parked=result))
             if released:
                 records.abandon_attempts(tx, lost.id, INTERRUPTED)
             return released
 
         released = await self._database.write(operation)
         if released:
-            log.warning("request.released", extra={"request_id": lost.id, "owner": lost.owner_node})
+            facts = {"request_id": lost.id, "owner": lost.owner_node, "parked": unsettled is not None}
+            log.warning("request.released", extra=facts)
         return released
 
     async def _expire_credit(self) -> None:

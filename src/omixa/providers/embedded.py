@@ -47,7 +47,7 @@ def _commission(call: ProviderCall) -> Commission:
         # An edit without a size has its reference's.
         size=None if request.size == "auto" and request.input_images else (size.width, size.height),
         variant=call.index,
-        references=tuple(image.data for image in request.input_images),
+        references=tuple(bytes(image.data) for image in request.input_images),
         transparent=request.background == "transparent",
         previews=request.partial_images if request.stream else 0,
     )

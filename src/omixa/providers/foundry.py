@@ -81,7 +81,7 @@ async def _edit(call: ProviderCall) -> WireRequest:
     references = [await _acceptable(image, call) for image in call.request.input_images]
     texts = {"model": call.deployment.deployment_name, "prompt": call.request.prompt}
     heads = [_part_head(boundary, f'name="{name}"') + text.encode() for name, text in texts.items()]
-    parts = [b"\r\n".join(heads)]
+    parts: list[bytes | memoryview] = [b"\r\n".join(heads)]
     for number, image in enumerate(references, 1):
         filename = f"image-{number}.{_EXTENSIONS[image.info.format]}"
         head = _part_head(boundary, f'name="image"; filename="{filename}"', MEDIA_TYPES[image.info.format])
@@ -105,7 +105,9 @@ async def _acceptable(image: Image, call: ProviderCall) -> Image:
         raise UpstreamRejected("A reference picture cannot be decoded.", param="input_images") from error
 
 
-def _request(call: ProviderCall, path: str, content_type: str, body_parts: tuple[bytes, ...]) -> WireRequest:
+def _request(
+    call: ProviderCall, path: str, content_type: str, body_parts: tuple[bytes | memoryview, ...]
+) -> WireRequest:
     headers = {"content-type": content_type, "accept": "application/json"}
     if call.deployment.api_key is not None:
         headers["api-key"] = call.deployment.api_key.reveal()

@@ -36,7 +36,7 @@ class WireRequest:
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
-    body_parts: Sequence[bytes] = field(repr=False)
+    body_parts: Sequence[bytes | memoryview] = field(repr=False)
 
     @property
     def body_bytes(self) -> int:

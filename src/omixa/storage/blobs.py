@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import os
 import queue
 import re
@@ -83,8 +84,8 @@ class BlobStore:
                 "The result could not be stored. Nothing was charged. Try again shortly.", retry_after_s=5
             ) from error
 
-    async def get(self, name: str) -> bytes | None:
-        """Return what is stored under a name, or None."""
+    async def get(self, name: str) -> memoryview | None:
+        """Return what is stored under a name, or None. The bytes stay in the file: they are read when they are looked at."""
         return await self._in_thread(self._get, self._path(name))
 
     async def delete(self, name: str) -> None:
@@ -94,6 +95,11 @@ class BlobStore:
     def has(self, name: str) -> bool:
         """Tell whether something is stored under a name. Blocking."""
         return self._path(name).is_file()
+
+    def find(self, last: str) -> list[str]:
+        """Return the names that end with this part, behind any day. Blocking."""
+        found = (path / last for path in self._directory.glob("*/"))
+        return [path.relative_to(self._directory).as_posix() for path in found if path.is_file()]
 
     def names(self) -> list[str]:
         """Return every stored name, unsorted. Blocking."""
@@ -185,9 +191,13 @@ class BlobStore:
         sync_directory(directory.parent)
         self._durable_directories.add(directory)
 
-    def _get(self, path: Path) -> bytes | None:
+    def _get(self, path: Path) -> memoryview | None:
         try:
-            return path.read_bytes()
+            with path.open("rb") as file:
+                # An empty file cannot be mapped.
+                if not os.fstat(file.fileno()).st_size:
+                    return memoryview(b"")
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except FileNotFoundError:
             return None
 

@@ -274,6 +274,11 @@ class Database:
         self._writer.start()
         self._accepts = True
 
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether nothing can be written any more, however long one waits."""
+        return self._failed or not self._accepts
+
     async def write(self, operation: Operation[T]) -> T:
         """Run an operation in a write transaction and return its result once that is durable.
 

@@ -314,6 +314,13 @@ request = Table(
     Column("markup_ppm", BigInteger, nullable=False, server_default="0"),
     Column("owner_node", Text, nullable=False),
     Column("owner_epoch", BigInteger, nullable=False),
+    # By what a retry that carries no key is recognised: SHA-256 over what was asked. Null where the request has a key.
+    Column("fingerprint", Text),
+    # The request whose parked result this one charges for, instead of calling a provider.
+    Column("parked_from", Text, ForeignKey("request.id")),
+    # When its client left without the whole answer, until a retry takes its place; and how many retries were answered by it.
+    _time("left_at_ms", nullable=True),
+    Column("joined_requests", BigInteger, nullable=False, server_default="0"),
     # 'ok', or the code of the error that the caller was told.
     Column("outcome", Text),
     Column("result_ref", Text),
@@ -336,6 +343,21 @@ request = Table(
     CheckConstraint("(state = 'captured') = (charge_amount IS NOT NULL)", name="captured_has_charge"),
     CheckConstraint("(state = 'held') = (ended_at_ms IS NULL)", name="held_has_not_ended"),
     Index("request_by_workspace", "workspace_id", "mode", "id"),
+    Index(
+        "request_by_fingerprint",
+        "fingerprint",
+        "key_id",
+        "id",
+        sqlite_where=text("fingerprint IS NOT NULL"),
+        postgresql_where=text("fingerprint IS NOT NULL"),
+    ),
+    Index(
+        "one_charge_per_parked_result",
+        "parked_from",
+        unique=True,
+        sqlite_where=text("state = 'captured' AND parked_from IS NOT NULL"),
+        postgresql_where=text("state = 'captured' AND parked_from IS NOT NULL"),
+    ),
     Index(
         "request_held", "expires_at_ms", sqlite_where=text("state = 'held'"), postgresql_where=text("state = 'held'")
     ),
@@ -366,6 +388,42 @@ small_result = Table(
     metadata,
     Column("request_id", Text, ForeignKey("request.id"), primary_key=True),
     Column("data", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What a request with an Idempotency-Key is answered with when it comes again: whatever became of the request named here.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("workspace_id", Text, ForeignKey("workspace.id"), primary_key=True),
+    Column("mode", Text, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("request_id", Text, ForeignKey("request.id"), nullable=False),
+    _time("expires_at_ms"),
+    Index("idempotency_by_expiry", "expires_at_ms"),
+    sqlite_with_rowid=False,
+)
+
+# Refusals of content as they were told, so that a repeat is told the same without asking a provider again.
+refusal = Table(
+    "refusal",
+    metadata,
+    Column("request_id", Text, ForeignKey("request.id"), primary_key=True),
+    Column("error_json", Text, nullable=False),
+    _time("expires_at_ms"),
+    sqlite_with_rowid=False,
+)
+
+# Results that were made and never charged, because their request was released before. One that is charged leaves this table.
+parked_result = Table(
+    "parked_result",
+    metadata,
+    Column("request_id", Text, ForeignKey("request.id"), primary_key=True),
+    Column("ref", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    _time("expires_at_ms"),
     sqlite_with_rowid=False,
 )
 

@@ -35,7 +35,8 @@ class RequestSummary:
 
     `outcome` is "ok", an error's code, or None while the request runs. What was refunded and adjusted leaves the charge as it
     was; an adjustment below zero is in the customer's favour. `usages` has one entry for each picture that arrived.
-    `result_expires_at_ms` is None without a result.
+    `result_expires_at_ms` is None without a result. `joined_requests` counts the retries that were answered by it,
+    `parked_from` is the request whose result it charged for, where no provider was called.
     """
 
     id: str
@@ -52,6 +53,8 @@ class RequestSummary:
     result_expires_at_ms: int | None
     created_at_ms: int
     ended_at_ms: int | None
+    joined_requests: int
+    parked_from: str | None
 
     @property
     def usage(self) -> Usage | None:
@@ -238,6 +241,8 @@ def _summary(row: Row) -> RequestSummary:
         result_expires_at_ms=row["result_expires_at_ms"],
         created_at_ms=row["created_at_ms"],
         ended_at_ms=row["ended_at_ms"],
+        joined_requests=row["joined_requests"],
+        parked_from=row["parked_from"],
     )
 
 

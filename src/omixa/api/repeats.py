@@ -1,0 +1,59 @@
+"""How a client says that it may send a request again, or that it does: by a key of its own, or by counting its tries."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from omixa.api.exchange import Exchange
+from omixa.catalogue.bodies import Body
+from omixa.errors import InvalidRequest
+from omixa.gateway.idempotency import KEY_HEADER, RequestIdentity
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+# Headers in which clients count, and what they say of the first try: OpenAI's own clients, and Envoy in front of any client.
+RETRY_HEADERS: Mapping[str, int] = {"x-stainless-retry-count": 0, "x-envoy-attempt-count": 1}
+_COUNT = re.compile(r"\d{1,6}")
+
+
+def fingerprint(exchange: Exchange, body: Body) -> str:
+    """Return the SHA-256 over method, path and body, in hexadecimal; white space and the order of fields do not matter."""
+    digest = hashlib.sha256(f"{exchange.scope['method']} {_endpoint(exchange)}\n".encode())
+    for piece in body.canonical():
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def request_identity(exchange: Exchange, fingerprint: str, retention_ms: int) -> RequestIdentity:
+    """Return by what a repeat of a request is recognised. Raises InvalidRequest for a key that cannot be one."""
+    return RequestIdentity(
+        endpoint=_endpoint(exchange),
+        fingerprint=fingerprint,
+        key=idempotency_key(exchange),
+        is_retry=any(_count(exchange, header) > first for header, first in RETRY_HEADERS.items()),
+        retention_ms=retention_ms,
+    )
+
+
+def idempotency_key(exchange: Exchange) -> str | None:
+    """Return the client's key, if it sent one. Raises InvalidRequest for one that cannot be used."""
+    key = exchange.sole_header(KEY_HEADER)
+    if key is not None and not _KEY.fullmatch(key):
+        raise InvalidRequest(
+            f"{KEY_HEADER} must be 1 to 255 visible ASCII characters without spaces; got {len(key)} characters.",
+            param=KEY_HEADER,
+        )
+    return key
+
+
+def _endpoint(exchange: Exchange) -> str:
+    """Return the path, which is the same below /api/v1 and /v1."""
+    path: str = exchange.scope["path"]
+    return path.removeprefix("/api")
+
+
+def _count(exchange: Exchange, header: str) -> int:
+    text = exchange.header(header.encode()) or ""
+    # Proxies write what they like; only a number is a count.
+    return int(text) if _COUNT.fullmatch(text) else 0
