@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, func, select
 from omixa.domain.ids import new_id
 from omixa.domain.images import Image, ImageInfo
 from omixa.errors import OmixaError
-from omixa.gateway.results import Results
+from omixa.gateway.results import Results, Settling
 from omixa.gateway.settlement import Settlement
 from omixa.storage.blobs import BlobStore
 from omixa.storage.database import Database, Row, Transaction
@@ -99,7 +99,8 @@ class Worker:
                 tell(self._listener, "failed", request_id, "provider_error")
                 return
             image = _image(picture_of(request_id))
-            stored = await self._results.keep(request_id, node.epoch, {"created": 1_795_400_000}, [image])
+            settling = Settling((ONE_PICTURE,), (succeeded(call),))
+            stored = await self._results.keep(request_id, node.epoch, {"created": 1_795_400_000}, [image], settling)
             record = a_record(self._customer, request_id, ONE_PICTURE, HOLD)
             await self._settlement.capture(record, stored, [succeeded(call)])
         except OmixaError as error:

@@ -5,7 +5,6 @@ Requests that are at the same step at the same moment take it together.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from omixa.billing.ledger import Capture, Hold, Release, StoredResult
 from omixa.errors import LedgerUnavailable, OmixaError, Overloaded, SettlementUnavailable
 from omixa.gateway import idempotency
 from omixa.gateway.idempotency import Decision, Earlier, Remains, RequestIdentity
+from omixa.gateway.pauses import LoopTime, pauses_until
 from omixa.storage import repeats, small_results
 from omixa.storage.database import Database, Transaction
 from omixa.storage.repeats import EarlierRequest, ParkedResult
@@ -22,10 +22,6 @@ from omixa.usage import records
 from omixa.usage.records import EndedAttempt, StartedAttempt, UsageRecord
 
 log = logging.getLogger(__name__)
-
-# Between tries to write a charge while the ledger is away.
-MIN_PAUSE_S = 0.05
-MAX_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ class Settlement:
         attempts: Sequence[EndedAttempt],
         *,
         parked_from: str | None = None,
-        until: float = 0.0,
+        until: LoopTime = 0,
         secure: Callable[[], Awaitable[StoredResult]] | None = None,
     ) -> None:
         """Charge the request. After this returns, and not before, the answer may be sent.
@@ -108,12 +104,11 @@ class Settlement:
                     retry_after_s=5,
                 ) from error
 
-    async def _captured_later(self, item: _Charged, until: float) -> bool:
+    async def _captured_later(self, item: _Charged, until: LoopTime) -> bool:
         """Try to charge until a time of the event loop. An earlier try counts when it was committed after all."""
-        pause_s, now = MIN_PAUSE_S, asyncio.get_running_loop().time
-        while not self._database.is_closed and now() < until:
-            await asyncio.sleep(min(pause_s, max(until - now(), 0)))
-            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+        async for _ in pauses_until(until):
+            if self._database.is_closed:
+                break
             try:
                 await self._database.write_together(_capture_or_confirm, item)
             except (LedgerUnavailable, Overloaded):
