@@ -228,7 +228,8 @@ def _ask_until_it_stops(server: ServerProcess, key: str, at_once: int) -> tuple[
         with _client(server, key) as client:
             try:
                 answer = client.post(CREATE, json=request_body())
-            except httpx.ConnectError:
+            except httpx.TransportError:
+                # The server ends while others still ask: nobody answers, or hangs up on them.
                 return "gone"
         body = answer.json()
         if answer.status_code == 200:
