@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -145,7 +146,8 @@ def test_items_of_one_operation_run_as_one_call_and_have_outcomes_of_their_own(o
     clash, added = asyncio.run(add_together("a", "c"))
     assert isinstance(clash, REFUSED)
     assert added == "c"
-    assert calls[1:] == [["a", "c"], ["a"], ["c"]]
+    # On PostgreSQL another writer could have been in between, so that the item is run once more.
+    assert [call for call, _ in itertools.groupby(calls[1:])] == [["a", "c"], ["a"], ["c"]]
     assert asyncio.run(opened.database.read(names)) == ["a", "b", "c"]
 
 

@@ -428,16 +428,20 @@ class Database:
         self._commit(connection)
 
     def _run_one(self, transaction: Transaction, write: _Write) -> None:
-        transaction.savepoint("operation")
-        try:
-            (outcome,) = write.operation(transaction, [write.item])
-            write.take(outcome)
-        except BaseException as error:
-            if self.backend.is_fatal(error) or self.backend.is_unavailable(error):
-                raise
-            write.error = error
-            transaction.rollback_to("operation")
-        transaction.release("operation")
+        """Run an item in a savepoint, and once more when another writer was in between: now it sees what that one wrote."""
+        for is_last in (False, True):
+            transaction.savepoint("operation")
+            try:
+                (outcome,) = write.operation(transaction, [write.item])
+                write.take(outcome)
+            except BaseException as error:
+                if self.backend.is_fatal(error) or self.backend.is_unavailable(error):
+                    raise
+                write.error = error
+                transaction.rollback_to("operation")
+            transaction.release("operation")
+            if is_last or write.error is None or not self.backend.is_conflict(write.error):
+                return
 
     def _commit(self, connection: Connection) -> None:
         """Commit. When the answer is lost, find out what became of it before anybody is told anything."""
