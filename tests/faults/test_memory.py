@@ -1,7 +1,8 @@
-"""Memory stays bounded while many large answers wait for clients that do not read them."""
+"""Memory stays bounded while many large answers wait for clients that do not read them, also when they are replayed."""
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -38,6 +39,57 @@ def test_many_large_answers_at_once_fit_in_little_memory(tmp_path: Path) -> None
         for number in range(1, ROUNDS + 1):
             _ask_at_once(server, key, charges=number * CLIENTS)
         assert server.peak_memory_bytes() < MAX_PEAK_BYTES
+
+
+# Eight pictures are an answer of 16 MB.
+REPLAYED_PICTURES = 8
+REPLAYS = 32
+# Loading what is replayed would take 12 MB for each, together 400 MB.
+MAX_GROWTH_BYTES = 200_000_000
+
+
+def test_large_answers_are_replayed_from_the_disk(tmp_path: Path) -> None:
+    key = open_account(tmp_path / "data", CREDIT)
+    with upstream(tmp_path) as provider, serving(tmp_path / "data", f"http://127.0.0.1:{provider.port}") as server:
+        prepare_upstream(provider, Work("memory", "generation", "1500k", REPLAYED_PICTURES))
+        with _asked_for_many(server, key) as connection:
+            first = _digest_of_answer(connection)
+        before = server.peak_memory_bytes()
+        with ExitStack() as stack:
+            connections = [stack.enter_context(_asked_for_many(server, key)) for _ in range(REPLAYS)]
+            # Every answer has begun and waits for its client.
+            for connection in connections:
+                connection.recv(1, socket.MSG_PEEK)
+            assert {_digest_of_answer(connection) for connection in connections} == {first}
+        assert server.peak_memory_bytes() < before + MAX_GROWTH_BYTES
+
+
+def _asked_for_many(server: ServerProcess, key: str) -> socket.socket:
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    connection.settimeout(PATIENCE_S)
+    connection.connect(("127.0.0.1", server.port))
+    body = encoded(request_body(n=REPLAYED_PICTURES))
+    head = post_head(f"Bearer {key}", len(body)).removesuffix(b"\r\n")
+    connection.sendall(head + b"idempotency-key: large\r\n\r\n" + body)
+    return connection
+
+
+def _digest_of_answer(connection: socket.socket) -> tuple[int, str]:
+    """Read a whole answer and return the length and the digest of its body."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += connection.recv(1)
+    assert head.startswith(b"HTTP/1.1 200")
+    length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+    digest, left = hashlib.sha256(), length
+    while left:
+        piece = connection.recv(min(READ_BYTES, left))
+        assert piece, "the answer was cut short"
+        digest.update(piece)
+        left -= len(piece)
+    assert length > REPLAYED_PICTURES * ANSWER_BYTES
+    return length, digest.hexdigest()
 
 
 def _ask_at_once(server: ServerProcess, key: str, *, charges: int) -> None:

@@ -22,7 +22,7 @@ from omixa.domain.images import Image, ImageFormat, ImageInfo, Usage
 from omixa.gateway.idempotency import PARKED_RETENTION_MS
 from omixa.gateway.run import Answer
 from omixa.storage import small_results
-from omixa.storage.blobs import BlobStore
+from omixa.storage.blobs import BlobStore, forget_memory
 from omixa.storage.database import Database
 from omixa.storage.small_results import IN_DATABASE
 from omixa.usage.records import EndedAttempt, day_of
@@ -131,6 +131,8 @@ class Results:
             raise BrokenResult("there is nothing where the result should be")
         # Hashing megabytes takes milliseconds that other requests should not wait for.
         manifest, images = await asyncio.to_thread(unpack, data, digest)
+        # A slow client must not hold megabytes that it does not read yet.
+        forget_memory(data)
         return Content(manifest, tuple(images))
 
 

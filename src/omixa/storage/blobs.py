@@ -238,6 +238,13 @@ def _write_all(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
             pending[0] = pending[0][written:]
 
 
+def forget_memory(data: memoryview) -> None:
+    """Let go of the memory that the bytes of a file have taken while they were looked at; they can be looked at again."""
+    mapped = data.obj
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY)
