@@ -26,6 +26,7 @@ from omixa.providers.wire import Timeouts
 from omixa.storage.database import Transaction
 from omixa.storage.tables import request
 from omixa.usage import records
+from tests.support.catalogues import copy_catalogue
 from tests.support.faults import (
     PROMPT,
     Customer,
@@ -679,6 +680,35 @@ def test_a_client_that_leaves_after_the_request_was_sent_pays_for_a_stored_pictu
     answer = buyer.get(f"/requests/{found['id']}/result")
     assert answer.status_code == 200
     assert answer.json()["usage"]["billed_amount"] == price
+
+
+@FORMS
+def test_where_a_cancelled_call_is_free_a_client_that_leaves_pays_nothing(
+    several_deployments: Simulator, tmp_path: Path, stream: bool
+) -> None:
+    """Row 24, after send, for an offer with on_disconnect = "cancel"."""
+    catalogue = copy_catalogue(tmp_path / "catalogue")
+    offer = catalogue / "providers" / "foundry.toml"
+    offer.write_text(offer.read_text().replace('on_disconnect = "finish"', 'on_disconnect = "cancel"'))
+    directory = tmp_path / "data"
+    with running_faulty_gateway(directory, several_deployments, catalogue_dir=str(catalogue)) as faulty:
+        faulty.plan("one", "two")
+        with customer(faulty.gateway, "default") as buyer:
+            several_deployments.play("hangx*")
+            calls = len(several_deployments.log())
+            with raw_post(faulty.gateway, buyer.client.headers["authorization"], encoded(request_body(stream=stream))):
+                eventually(lambda: len(several_deployments.log()) > calls)
+            faulty.wait_for_runs()
+            several_deployments.play("")
+            (found,) = buyer.get("/usage/requests").json()["data"]
+            assert (found["state"], found["outcome"]) == ("released", "client_disconnected")
+            (call,) = faulty.attempts(found["id"])
+            assert (call["state"], call["cost_pico_usd"], call["cost_basis"]) == ("failed_free", 0, "none")
+            assert len(several_deployments.log()) == calls + 1
+            # Who stays is served as ever.
+            assert buyer.ask(stream=stream).status == 200
+            assert buyer.spent_micro_usd == int(GENERATION_PRICE.replace(".", ""))
+        assert faulty.findings() == []
 
 
 @FORMS
