@@ -86,7 +86,10 @@ class FoundrySettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """[limits]: how often may be asked, unless a key or a workspace has limits of its own. 0 is no limit."""
+    """[limits]: how often may be asked, unless a key or a workspace has limits of its own. 0 is no limit.
+
+    The cost of refusals is bounded for every workspace alike.
+    """
 
     key_requests_per_minute: Annotated[Count, Meta(description="requests of a key in a minute; 0: no limit")] = 600_000
     key_images_per_minute: Annotated[Count, Meta(description="pictures of a key in a minute; 0: no limit")] = 600_000
@@ -100,6 +103,14 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     workspace_concurrent_images: Annotated[
         Count, Meta(description="pictures of a workspace at a time, in each mode; 0: no limit")
     ] = 0
+
+    refusal_cost_per_day: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$",
+            description="USD that refusals of content filters may cost you for a workspace, in each mode, in a UTC day",
+        ),
+    ] = "25.00"
 
     @property
     def of_keys(self) -> RateLimits:

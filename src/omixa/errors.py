@@ -5,7 +5,7 @@ OmixaError
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402
-│  ├─ Forbidden 403 (WorkspaceSuspended) · RateLimited 429
+│  ├─ Forbidden 403 (WorkspaceSuspended) · RateLimited 429 · RefusalLimit 429
 │  ├─ Conflict 409 (RequestInProgress · IdempotencyInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  ├─ IdempotencyMismatch 422
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
@@ -204,6 +204,15 @@ class RateLimited(CallerError):
     def __init__(self, message: str, *, code: str | None = None, retry_after_ms: int = 0) -> None:
         super().__init__(message, code=code, retry_after_s=-(-retry_after_ms // 1000))
         self.retry_after_ms = retry_after_ms
+
+
+class RefusalLimit(CallerError):
+    """Content refusals have cost the operator so much today that the workspace has to wait for the next UTC day."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "refusal_limit"
+    caller_may_retry = True
 
 
 class Forbidden(CallerError):

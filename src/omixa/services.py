@@ -22,7 +22,7 @@ from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.config import ConfigError, Settings
 from omixa.domain.access import DEFAULT_WORKSPACE, Secret
 from omixa.domain.models import Deployment, Offer
-from omixa.domain.money import parse_usd
+from omixa.domain.money import PICO_PER_MICRO, parse_usd
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
 from omixa.gateway.allowances import Allowances
 from omixa.gateway.attempts import Attempts
@@ -193,6 +193,7 @@ async def open_services(
                 results=results,
                 replays=Replays(settlement, results, patience_s=settings.run_deadline_s),
                 deadline_s=settings.run_deadline_s,
+                refusal_limit_pico_usd=parse_usd(settings.limits.refusal_cost_per_day) * PICO_PER_MICRO,
             )
             await stack.enter_async_context(sweeper)
             courier = await stack.enter_async_context(Courier(office.database, _mailer(settings)))

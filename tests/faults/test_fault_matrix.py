@@ -129,7 +129,7 @@ FAULTS = [
         400,
         "content_policy_violation",
         "content_policy_violation",
-        "failed_free",
+        "failed_billed",
         400,
         should_retry=False,
         told=True,
@@ -182,8 +182,9 @@ def test_a_failure_is_told_recorded_and_free(
     (call,) = faulty.attempts(outcome.request_id)
     assert (call["state"], call["error_code"]) == (fault.state, fault.code)
     assert call["upstream_status"] == fault.upstream_status
-    assert call["cost_basis"] == ("estimated" if fault.state == "unknown" else "none")
-    assert (call["cost_pico_usd"] > 0) == (fault.state == "unknown")
+    may_cost = fault.state in ("unknown", "failed_billed")
+    assert call["cost_basis"] == ("estimated" if may_cost else "none")
+    assert (call["cost_pico_usd"] > 0) == may_cost
     _check_diagnostics(buyer, outcome, call["diagnostics"], caplog, told=fault.told)
     assert len(faulty.simulator.log()) == calls + 1
 
@@ -612,7 +613,7 @@ def test_a_final_failure_goes_nowhere_else(
         ("html,empty,ok", ["unknown"] * 2, "bad_provider_response"),
         ("500,429,ok", ["unknown", "failed_free"], "provider_rate_limited"),
         ("429,500,503,ok", ["failed_free", "unknown", "failed_free"], "provider_unavailable"),
-        ("503,filter,ok", ["failed_free"] * 2, "content_policy_violation"),
+        ("503,filter,ok", ["failed_free", "failed_billed"], "content_policy_violation"),
         ("500,redirect,ok", ["unknown", "failed_free"], "provider_redirected"),
         ("401,403,429,ok", ["failed_free"] * 3, "provider_rate_limited"),
     ],

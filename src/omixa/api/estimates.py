@@ -32,6 +32,7 @@ async def estimate_image(exchange: Exchange, services: Services) -> None:
     expected, refusal = _verdict(exchange, services, asked, terms, highest, balance, limits)
     if refusal is None and await services.workspaces.is_suspended(principal):
         refusal = suspended()
+    refusal = refusal or await services.allowances.refusal(principal, services.pipeline.refusal_limit_pico_usd)
     prices = terms.prices
     await exchange.respond_json(
         shapes.Estimate(

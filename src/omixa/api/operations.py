@@ -22,6 +22,7 @@ from omixa.errors import (
     PriceAboveCap,
     PriceChanged,
     RateLimited,
+    RefusalLimit,
     RequestInProgress,
     RequestNotFound,
     RequestTimeout,
@@ -51,6 +52,7 @@ _OF_MAKING = (
     TooLarge,
     UnsupportedMediaType,
     RateLimited,
+    RefusalLimit,
     UpstreamError,
     ServiceError,
 )

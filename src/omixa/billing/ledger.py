@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from sqlalchemy import bindparam, exists, select, update
 
-from omixa.billing import alerts, budgets, lots
+from omixa.billing import alerts, budgets, lots, refusals
 from omixa.billing.budgets import EndedHold
 from omixa.billing.lots import PAID, LotTerms, NewLot, Settled, Share
 from omixa.domain.access import Mode
@@ -30,6 +30,7 @@ from omixa.errors import (
     OmixaError,
     PriceChanged,
     ReferenceUsed,
+    RefusalLimit,
     SettlementUnavailable,
     Unauthenticated,
     WorkspaceSuspended,
@@ -55,6 +56,7 @@ class Hold:
     """Everything that is known of a request when its money is held. `deadline_ms` counts from now.
 
     `fingerprint` is by what a retry is recognised, `parked_from` the request whose result this one charges for.
+    `refusal_limit_pico_usd` is what refusals may cost the operator in a day before this workspace has to stop.
     """
 
     request_id: str
@@ -73,6 +75,7 @@ class Hold:
     deadline_ms: int
     fingerprint: str | None = None
     parked_from: str | None = None
+    refusal_limit_pico_usd: int = refusals.NO_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +233,7 @@ _take = (
     .where(
         account.c.id == bindparam("account_id"),
         account.c.posted - account.c.held >= bindparam("amount"),
+        refusals.within_limit(),
         _terms_hold,
     )
     .values(held=account.c.held + bindparam("amount"))
@@ -285,8 +289,9 @@ _is_captured = select(request.c.id).where(
 def hold(tx: Transaction, wanted: Sequence[Hold]) -> list[OmixaError | None]:
     """Set aside the highest price of each request and record the requests. Returns None for each, or why it may not start.
 
-    The reason is InsufficientFunds, BudgetExceeded, Unauthenticated when the key was revoked a moment ago, or PriceChanged when
-    the amount was computed with a markup that is no longer the workspace's; then nothing is written for it.
+    The reason is InsufficientFunds, BudgetExceeded, RefusalLimit, WorkspaceSuspended, Unauthenticated when the key was revoked
+    a moment ago, or PriceChanged when the amount was computed with a markup that is no longer the workspace's; then nothing is
+    written for it.
     """
     refused: dict[str, OmixaError] = {}
     expired = lots.with_expired(tx, sorted({one.account_id for one in wanted}))
@@ -314,7 +319,15 @@ def _decided_together(wanted: Sequence[Hold]) -> list[list[Hold]]:
 
 def _taken(tx: Transaction, together: Sequence[Hold]) -> bool:
     first, amount = together[0], sum(one.amount_micro_usd for one in together)
-    row = tx.first(_take, account_id=first.account_id, key_id=first.key_id, markup_ppm=first.markup_ppm, amount=amount)
+    row = tx.first(
+        _take,
+        account_id=first.account_id,
+        key_id=first.key_id,
+        markup_ppm=first.markup_ppm,
+        amount=amount,
+        today=refusals.day_of(tx.now_ms()),
+        refusal_limit=first.refusal_limit_pico_usd,
+    )
     if row is None:
         return False
     if not row["has_budgets"] or budgets.take(tx, first.account_id, first.key_id, amount):
@@ -372,9 +385,10 @@ def _not_held(tx: Transaction, wanted: Hold) -> OmixaError:
         )
     money = balance(tx, wanted.account_id)
     try:
+        refusals.require_within(tx, wanted.account_id, wanted.refusal_limit_pico_usd)
         require_available(money, wanted.amount_micro_usd, wanted.mode)
         budgets.require_within(budgets.list_budgets(tx, wanted.account_id, wanted.key_id), wanted.amount_micro_usd)
-    except (InsufficientFunds, BudgetExceeded) as refusal:
+    except (RefusalLimit, InsufficientFunds, BudgetExceeded) as refusal:
         return refusal
     # Somebody gave money back since the statement that found too little.
     return _insufficient(money, wanted.amount_micro_usd, wanted.mode)

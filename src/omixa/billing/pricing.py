@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omixa.domain.images import Image, ImageInfo, ImageRequest, Usage
 from omixa.domain.models import NativeSize, Offer, PriceComponent, PriceList, UsageBounds
@@ -121,6 +121,15 @@ def estimate_usage(request: ImageRequest, bounds: UsageBounds, offer: Offer, pic
         images=1,
         estimated=True,
     )
+
+
+def usage_of_refusal(estimate: Usage, offer: Offer) -> Usage:
+    """Return what a provider bills of a picture that its content filter refused, from an estimate of the whole picture."""
+    if offer.charges_on_refusal == "nothing":
+        return Usage()
+    if offer.charges_on_refusal == "input":
+        return replace(estimate, output_image_tokens=0, images=0, estimated=False)
+    return replace(estimate, estimated=False)
 
 
 def _tiles(picture: ImageInfo | NativeSize) -> int:

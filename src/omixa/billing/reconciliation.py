@@ -234,7 +234,8 @@ def judge(tx: Transaction, call: Row) -> bool:
     lines, billed = int(found["line_count"]), int(found["amount"])
     if not lines and tx.first(_is_covered, provider=call["provider"], at_ms=call["sent_at_ms"]) is None:
         return False
-    if call["state"] == "unknown" or _seemed_free(tx, call):
+    presumed = call["state"] == "failed_billed" and call["cost_basis"] == "estimated"
+    if call["state"] == "unknown" or presumed or _seemed_free(tx, call):
         kind: FindingKind = "unknown_billed" if billed else "unknown_free"
         _find(tx, call, kind, billed, state="explained")
         state, basis = ("failed_billed", "reported") if billed else ("failed_free", "none")

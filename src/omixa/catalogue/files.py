@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from omixa.domain.models import ParameterType, UsageField
+from omixa.domain.models import ParameterType, Refusal, UsageField
 
 Text = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -95,6 +95,7 @@ class OfferTable(Strict):
     first_byte_timeout_s: Seconds
     total_timeout_s: Seconds
     on_disconnect: Literal["finish", "cancel"]
+    charges_on_refusal: Refusal
     sizes: dict[Text, Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]]
     costs: Annotated[tuple[PriceTable, ...], Meta(min_length=1)]
 

@@ -187,6 +187,7 @@ def _offer(provider: str, table: OfferTable) -> Offer:
         first_byte_timeout_s=table.first_byte_timeout_s,
         total_timeout_s=table.total_timeout_s,
         on_disconnect=table.on_disconnect,
+        charges_on_refusal=table.charges_on_refusal,
         costs=costs,
     )
 

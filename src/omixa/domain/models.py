@@ -11,6 +11,7 @@ from omixa.domain.access import Mode, Secret
 from omixa.domain.money import Rounding
 
 ParameterType = Literal["string", "integer", "boolean", "image", "images"]
+Refusal = Literal["nothing", "input", "picture"]
 UsageField = Literal["input_text_tokens", "input_image_tokens", "output_image_tokens", "images"]
 
 
@@ -144,7 +145,8 @@ class Offer:
     `ignored` names parameters for which the provider has no knob. `sizes` maps the API's sizes to native ones. Timeouts are
     in seconds: `first_byte_timeout_s` from the end of sending to the first byte of the answer, `total_timeout_s` for the call.
     `max_output_pixels` is the largest picture that may be asked for, `max_edited_pixels` the largest that an edit may bring.
-    `costs` are the provider's price lists, oldest first and at least one.
+    `charges_on_refusal` says what the provider bills when its content filter refuses. `costs` are the provider's price lists,
+    oldest first and at least one.
     """
 
     provider: str
@@ -157,6 +159,7 @@ class Offer:
     first_byte_timeout_s: float
     total_timeout_s: float
     on_disconnect: Literal["finish", "cancel"]
+    charges_on_refusal: Refusal
     costs: tuple[PriceList, ...]
 
     def cost_on(self, day: datetime.date) -> PriceList:

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from omixa.access import store
-from omixa.billing import budgets, ledger
+from omixa.billing import budgets, ledger, refusals
 from omixa.billing.budgets import PERIODS, Budget, Period, Subject
 from omixa.domain.access import Mode, Principal, RateLimits
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
-from omixa.errors import InvalidRequest, NotFound
+from omixa.errors import InvalidRequest, NotFound, RefusalLimit
 from omixa.storage.database import Database, Transaction
 
 # A limit for each period that is to be changed, in micro-USD; None takes the budget away.
@@ -43,6 +43,14 @@ class Allowances:
         return await self._database.read(
             lambda tx: budgets.list_budgets(tx, principal.account_id, key_id=principal.key_id)
         )
+
+    async def refusal(self, principal: Principal, limit_pico_usd: int) -> RefusalLimit | None:
+        """Return why a workspace has to wait whose content refusals have cost so much today, or None."""
+        try:
+            await self._database.read(lambda tx: refusals.require_within(tx, principal.account_id, limit_pico_usd))
+        except RefusalLimit as refusal:
+            return refusal
+        return None
 
     async def list_budgets(self, workspace: str | None) -> list[ListedBudget]:
         """Return all budgets of a workspace, or of all workspaces. Raises NotFound."""

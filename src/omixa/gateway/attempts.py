@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from omixa.billing.pricing import estimate_usage, rate
+from omixa.billing.pricing import estimate_usage, rate, usage_of_refusal
 from omixa.billing.sanity import impossible, surprising
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.images import Image, ImageRequest, Usage
 from omixa.domain.models import Deployment, Offer
-from omixa.errors import ClientGone, UpstreamError, UpstreamProtocol, UpstreamTimeout
+from omixa.errors import ClientGone, UpstreamError, UpstreamProtocol, UpstreamRefused, UpstreamTimeout
 from omixa.gateway.run import Run
 from omixa.gateway.settlement import Settlement
 from omixa.providers.base import PartialImage, Provider, ProviderCall, ProviderResult
@@ -193,7 +193,10 @@ class Attempts:
     def _failure(self, run: Run, started: StartedAttempt, deployment: Deployment, error: UpstreamError) -> EndedAttempt:
         offer = self.catalogue.offer(deployment.provider, run.request.model)
         prices = offer.cost_on(run.terms.day)
-        cost = rate([self._estimate(run, offer)], prices).exact_pico_usd if error.ambiguous else 0
+        usage = self._estimate(run, offer) if error.ambiguous else Usage()
+        if isinstance(error, UpstreamRefused):
+            usage = usage_of_refusal(self._estimate(run, offer), offer)
+        cost = rate([usage], prices).exact_pico_usd
         log.warning(
             "attempt.failed",
             extra={
@@ -207,7 +210,7 @@ class Attempts:
         )
         return EndedAttempt(
             id=started.id,
-            state="unknown" if error.ambiguous else "failed_free",
+            state="unknown" if error.ambiguous else "failed_billed" if cost else "failed_free",
             provider_request_id=error.provider_request_id,
             upstream_status=error.upstream_status,
             # The provider's own word stands in the diagnostics: this one is shown to the caller.
@@ -215,5 +218,5 @@ class Attempts:
             diagnostics=error.diagnostics[:MAX_DIAGNOSTICS] or None,
             usage=None,
             cost_pico_usd=cost,
-            cost_basis="estimated" if error.ambiguous else "none",
+            cost_basis="estimated" if error.ambiguous or cost else "none",
         )

@@ -54,7 +54,8 @@ class Made:
 class Pipeline:
     """Executes runs. `deadline_s` bounds all attempts of a run together, and the wait for the ledger after them.
 
-    `today` says which price list is in force.
+    `today` says which price list is in force. `refusal_limit_pico_usd` is what content refusals of a workspace may cost
+    the operator in a day.
     """
 
     router: Router
@@ -63,6 +64,7 @@ class Pipeline:
     results: Results
     replays: Replays
     deadline_s: float
+    refusal_limit_pico_usd: int
     today: Callable[[], datetime.date] = utc_today
 
     def terms(self, principal: Principal, model: Model) -> Terms:
@@ -229,6 +231,7 @@ class Pipeline:
             deadline_ms=int(self.deadline_s * 1000),
             # A request with a key is recognised by that alone.
             fingerprint=None if run.identity is None or run.identity.key is not None else run.identity.fingerprint,
+            refusal_limit_pico_usd=self.refusal_limit_pico_usd,
         )
 
 

@@ -6,10 +6,10 @@ Requests that are at the same step at the same moment take it together.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from omixa.billing import ledger
+from omixa.billing import ledger, refusals
 from omixa.billing.ledger import Capture, Hold, Release, StoredResult
 from omixa.errors import LedgerUnavailable, OmixaError, Overloaded, SettlementUnavailable
 from omixa.gateway import idempotency
@@ -178,6 +178,7 @@ def _capture(tx: Transaction, items: Sequence[_Charged]) -> Sequence[OmixaError 
     small_results.keep(tx, {request_id: data for request_id, data in results.items() if data is not None})
     records.end_attempts(tx, [attempt for item in captured for attempt in item.attempts])
     records.record_usage(tx, [item.record for item in captured])
+    refusals.absorb(tx, _refused((item.capture.request_id, item.attempts) for item in captured))
     return verdicts
 
 
@@ -191,7 +192,17 @@ def _capture_or_confirm(tx: Transaction, items: Sequence[_Charged]) -> Sequence[
 def _release(tx: Transaction, items: Sequence[_Failed]) -> Sequence[None]:
     released = ledger.release(tx, [item.release for item in items])
     records.end_attempts(tx, [attempt for item in items for attempt in item.attempts])
-    for item, is_released in zip(items, released, strict=True):
-        if is_released and item.remains is not None:
+    ended = [item for item, is_released in zip(items, released, strict=True) if is_released]
+    refusals.absorb(tx, _refused((item.release.request_id, item.attempts) for item in ended))
+    for item in ended:
+        if item.remains is not None:
             idempotency.keep(tx, item.release.request_id, item.remains)
     return [None] * len(items)
+
+
+def _refused(ended: Iterable[tuple[str, Sequence[EndedAttempt]]]) -> Iterator[tuple[str, int]]:
+    """Yield requests and the cost of each of their calls that failed and is billed all the same: a content refusal."""
+    for request_id, attempts in ended:
+        for attempt in attempts:
+            if attempt.state == "failed_billed":
+                yield request_id, attempt.cost_pico_usd

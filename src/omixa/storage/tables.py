@@ -111,6 +111,9 @@ account = Table(
     _amount("alert_below", nullable=True),
     Column("alert_email", Text),
     Column("alerted", Integer, nullable=False, server_default="0"),
+    # The last UTC day with a refusal for which a provider charges, and what that day's cost.
+    Column("refusal_day_ms", BigInteger, nullable=False, server_default="0"),
+    Column("refusal_cost_pico_usd", BigInteger, nullable=False, server_default="0"),
     CheckConstraint(
         "(workspace_id IS NULL AND posted IS NULL AND held IS NULL)"
         " OR (workspace_id IS NOT NULL AND held >= 0 AND posted - held >= 0)",
