@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,9 @@ def main() -> int:
         "--scale", type=int, default=1, help="divide all sizes by this, to see how long a full run takes"
     )
     options = parser.parse_args()
+    # Also where this was started in the background, which would have these ignored: whoever is told to end stops its servers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     # What the code under test logs of its faults is part of the tests.
     logging.disable(logging.CRITICAL)
     if options.list:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -24,7 +25,8 @@ from tests.proof.parts import PARTS
 # Shares at a time.
 LANES = 2
 LINES_OF_A_FAILURE = 60
-SECONDS_BETWEEN_SIGNS = 10.0
+# A share that is told to end may take so long to stop its servers.
+SECONDS_TO_END = 60
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class FullRun:
         self._left_out = [part for part in PARTS if part not in self._parts]
         name = f"{commit(root)}-{digest_of_sources(root)}" + (f"-{scale}" if scale > 1 else "")
         self._state = State(root / "build/proof" / f"{name}.json")
-        self._running: set[int] = set()
+        self._running: set[subprocess.Popen[str]] = set()
 
     def run(self) -> int:
         """Run to the end and return the exit code."""
@@ -143,7 +145,7 @@ class FullRun:
             running: set[Future[Share]] = {lanes.submit(self._run_share, share) for share in pending}
             try:
                 while running:
-                    ended, running = wait(running, timeout=SECONDS_BETWEEN_SIGNS, return_when=FIRST_COMPLETED)
+                    ended, running = wait(running, return_when=FIRST_COMPLETED)
                     for future in ended:
                         share = future.result()
                         done += 1
@@ -171,9 +173,9 @@ class FullRun:
             text=True,
             start_new_session=True,
         )
-        self._running.add(process.pid)
+        self._running.add(process)
         output, _ = process.communicate()
-        self._running.discard(process.pid)
+        self._running.discard(process)
         lines = output.splitlines()
         if process.returncode or not lines or not lines[-1].startswith(RESULT):
             told = "\n".join(lines[-LINES_OF_A_FAILURE:])
@@ -183,10 +185,16 @@ class FullRun:
         return share
 
     def _end_running(self) -> None:
-        """End the shares in progress and whatever they have started."""
-        for group in list(self._running):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, 9)
+        """End the shares in progress; each stops the servers that it has started, unless that takes too long."""
+        running = list(self._running)
+        for process in running:
+            process.send_signal(signal.SIGINT)
+        for process in running:
+            try:
+                process.wait(SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
     @contextlib.contextmanager
     def _counting_seconds(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from tests.proof import (
     ceilings,
     crash_points,
     kills,
+    mutants,
     ordinary,
     pauses,
     postgres_faults,
@@ -33,6 +34,7 @@ PARTS: tuple[Part, ...] = (
     postgres_faults.STOPPED_SERVERS,
     postgres_faults.LOST_COMMITS,
     ceilings.PART,
+    mutants.PART,
     ordinary.GOLDEN,
     ordinary.FLOATS,
 )

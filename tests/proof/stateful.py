@@ -8,7 +8,7 @@ from tests.support.model import Walk, random_step
 
 CREDIT = 100_000
 # A ledger of this many operations is given up for a new one, so that verifying it takes the same time from first to last.
-OPERATIONS_OF_A_LEDGER = 5_000
+OPERATIONS_OF_A_LEDGER = 2_000
 STEPS_BETWEEN_VERIFICATIONS = 1_000
 
 

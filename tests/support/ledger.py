@@ -209,6 +209,8 @@ class DiskLedger:
     def read(self, operation: Operation[T]) -> T:
         return self.call(self.database.read(operation))
 
+    attempt = write
+
     def restart(self) -> NodeIdentity:
         """Start a new epoch of the node, which releases what the last one held."""
         self.node = self.call(self.sweeper.recover())
@@ -304,7 +306,10 @@ class DirectLedger:
         self._database.backend.commit(self._connection)
         return result
 
-    read = write
+    attempt = write
+
+    def read(self, operation: Operation[T]) -> T:
+        return self.write(operation)
 
     def restart(self) -> NodeIdentity:
         self.node = NodeIdentity(NODE, self.write(lambda tx: recovery.register_node(tx, NODE)))
@@ -320,10 +325,10 @@ class DirectLedger:
         self.write(operation)
 
     def balance(self) -> Balance:
-        return self.write(lambda tx: ledger.balance(tx, self.customer.account_id))
+        return self.read(lambda tx: ledger.balance(tx, self.customer.account_id))
 
     def verify(self) -> Verification:
-        return self.write(lambda tx: verify(tx))
+        return self.read(lambda tx: verify(tx))
 
     def close(self) -> None:
         self._connection.close()
@@ -331,7 +336,7 @@ class DirectLedger:
 
 
 class BatchedLedger(DirectLedger):
-    """The same with a savepoint for each operation and a commit when it is told to: fast, for tests that crash nothing."""
+    """The same with one transaction for many operations, which commits when it is told to: fast, for tests that crash nothing."""
 
     def _connect(self) -> None:
         super()._connect()
@@ -347,17 +352,21 @@ class BatchedLedger(DirectLedger):
 
     def write(self, operation: Operation[T]) -> T:
         # A new one for each operation, because it keeps the time.
+        return operation(Transaction(self._connection, self._database))
+
+    read = write
+
+    def attempt(self, operation: Operation[T]) -> T:
+        """Do what is expected to fail, and undo what it has written."""
         tx = Transaction(self._connection, self._database)
-        tx.savepoint("operation")
+        tx.savepoint("attempt")
         try:
             return operation(tx)
         except BaseException:
-            tx.rollback_to("operation")
+            tx.rollback_to("attempt")
             raise
         finally:
-            tx.release("operation")
-
-    read = write
+            tx.release("attempt")
 
     def close(self) -> None:
         self._database.backend.commit(self._connection)

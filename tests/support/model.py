@@ -67,7 +67,7 @@ class Walk:
 
         if amount > self.balance.available:
             with pytest.raises(InsufficientFunds):
-                self.ledger.write(operation)
+                self.ledger.attempt(operation)
             return
         self.ledger.write(operation)
         self.held.append(Held(request_id, amount, self.ledger.node.epoch, started[-1]))
@@ -101,14 +101,14 @@ class Walk:
             self.ledger.customer, request.id, Usage(output_image_tokens=10**6), request.amount * 2 + 10**6
         )
         with pytest.raises(REFUSED, match="charge_within_hold"):
-            self.ledger.write(lambda tx: capture(tx, record, request.epoch))
+            self.ledger.attempt(lambda tx: capture(tx, record, request.epoch))
 
     def capture_again(self, pick: int) -> None:
         """Settle a request that has ended: nothing may happen."""
         request = self.ended[pick % len(self.ended)]
         record = a_record(self.ledger.customer, request.id, Usage(output_image_tokens=1), request.amount)
         with pytest.raises(SettlementUnavailable):
-            self.ledger.write(lambda tx: capture(tx, record, request.epoch))
+            self.ledger.attempt(lambda tx: capture(tx, record, request.epoch))
 
     def release(self, pick: int) -> None:
         request = self.held.pop(pick % len(self.held))
@@ -130,7 +130,7 @@ class Walk:
         record = a_record(self.ledger.customer, request.id, Usage(output_image_tokens=1), request.amount)
         for epoch in (request.epoch - 1, request.epoch + 1):
             with pytest.raises(SettlementUnavailable):
-                self.ledger.write(lambda tx, epoch=epoch: capture(tx, record, epoch))
+                self.ledger.attempt(lambda tx, epoch=epoch: capture(tx, record, epoch))
             assert not self.ledger.write(lambda tx, epoch=epoch: release(tx, request.id, epoch, "x"))
 
     def grant(self, amount: int) -> None:
@@ -147,11 +147,11 @@ class Walk:
         left = min(self.charges[request_id], self.paid[request_id]) - self.refunded[request_id]
         if not self.charges[request_id]:
             with pytest.raises(InvalidRequest):
-                self.ledger.write(lambda tx: refund(tx, request_id, amount))
+                self.ledger.attempt(lambda tx: refund(tx, request_id, amount))
             return
         if amount > left:
             with pytest.raises(Conflict):
-                self.ledger.write(lambda tx: refund(tx, request_id, amount))
+                self.ledger.attempt(lambda tx: refund(tx, request_id, amount))
             return
         key = new_id("key")
         for _ in range(2):
@@ -214,7 +214,8 @@ def random_step(walk: Walk, chance: random.Random) -> None:
     usage = Usage(chance.randrange(100), chance.randrange(1057), chance.randrange(1100), 1, chance.random() < 0.1)
     steps = [(30, lambda: walk.hold(chance.randrange(60_000), chance.randint(1, 3)))]
     steps += [(8, lambda: walk.grant(chance.randrange(1, 150_000)))]
-    steps += [(1, walk.restart), (1, walk.wait_past_every_deadline), (1, walk.reopen)]
+    # To open a database takes as long as a hundred other steps.
+    steps += [(1, walk.restart), (1, walk.wait_past_every_deadline), (0.1, walk.reopen)]
     if walk.held:
         steps += [(25, lambda: walk.capture(pick, usage)), (8, lambda: walk.release(pick))]
         steps += [(5, lambda: walk.next_attempt(pick)), (3, lambda: walk.charge_too_much(pick))]
