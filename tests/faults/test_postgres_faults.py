@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy import bindparam, func, select
 
@@ -227,6 +228,24 @@ def test_killed_connections_come_back(disk: DiskLedger, cluster: Cluster, on_pos
         # Nothing was under way on them, so nobody notices.
         hold(disk)
         assert disk.balance().held == held + HOLD
+
+
+def test_a_connection_whose_driver_has_lost_its_place_is_replaced(
+    disk: DiskLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a server that has said goodbye between two statements and has not closed the connection yet."""
+    execute, broken = asyncpg.Connection.execute, [True]
+
+    async def execute_once_broken(connection: asyncpg.Connection, *arguments: object, **options: object) -> str:
+        if broken:
+            broken.clear()
+            raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+        return await execute(connection, *arguments, **options)
+
+    hold(disk)
+    monkeypatch.setattr(asyncpg.Connection, "execute", execute_once_broken)
+    hold(disk)
+    assert not broken
 
 
 def test_a_connection_killed_inside_a_group_fails_the_group_and_nothing_is_run_twice(

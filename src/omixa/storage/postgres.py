@@ -83,6 +83,9 @@ _UNAVAILABLE_CODES = frozenset({"25006", "25P03"})
 # After these the connection itself is of no use: it was ended, or its prepared statements are out of date.
 _LOST_CLASSES = frozenset({"08"})
 _LOST_CODES = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "0A000"})
+# What the driver raises. The last one says that it has lost its place: a server that ends a connection between two statements
+# tells so before it closes it, and the driver then takes the next statement for a second one at the same time.
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 # What SQLAlchemy writes for an INSERT whose values are all parameters of their own.
@@ -196,7 +199,7 @@ class PostgresConnection:
             self._control("BEGIN")
             rows, _ = self._query(_READ_GROUP, (self._writer_id,))
             self._control("ROLLBACK")
-        except (ConnectionLost, asyncpg.PostgresError):
+        except (ConnectionLost, *_DRIVER_ERRORS):
             self._drop()
             return None
         return bool(rows[0]["last_group"] == self._group)
@@ -281,7 +284,7 @@ class PostgresConnection:
     def close(self) -> None:
         """Close the connection and its loop."""
         if self._connection is not None and not self._connection.is_closed():
-            with contextlib.suppress(ConnectionLost, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(ConnectionLost, *_DRIVER_ERRORS):
                 self.run(self._connection.close())
         self._drop()
         self._loop.close()
@@ -295,7 +298,7 @@ class PostgresConnection:
         except ConnectionLost:
             self._drop()
             raise
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, *_DRIVER_ERRORS) as error:
             if not _is_lost(error):
                 raise
             self._drop()
@@ -322,7 +325,7 @@ class PostgresConnection:
             await self._connection.set_type_codec(
                 "numeric", schema="pg_catalog", encoder=str, decoder=int, format="text"
             )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, *_DRIVER_ERRORS) as error:
             raise ConnectionLost(f"the database cannot be reached: {_told(error)}") from error
 
     async def _check(self) -> None:
@@ -412,7 +415,7 @@ class PostgresBackend:
 
     def is_database_error(self, error: BaseException) -> bool:
         """Tell whether the server or the driver raised this."""
-        return isinstance(error, ConnectionLost | asyncpg.PostgresError | asyncpg.InterfaceError)
+        return isinstance(error, (ConnectionLost, *_DRIVER_ERRORS))
 
     def is_unavailable(self, error: BaseException) -> bool:
         """Tell whether this is the state of the server or of others' locks, not a fault of the operation."""
@@ -451,7 +454,7 @@ def _code(error: BaseException) -> str:
 
 
 def _is_lost(error: BaseException) -> bool:
-    if isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         # A parameter of a wrong type is a mistake of ours; all others say that the connection cannot be used.
         return not isinstance(error, ValueError | TypeError)
     code = _code(error)
