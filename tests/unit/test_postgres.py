@@ -303,3 +303,24 @@ def test_a_deadlock_is_run_again(place: PostgresPlace) -> None:
         list(pool.map(cross, [first, second], [a, b], [b, a]))
         for identifier in (a, b):
             assert asyncio.run(first.read(lambda tx, i=identifier: ledger.balance(tx, i))).posted == 1
+
+
+def test_an_item_that_meets_another_writer_twice_is_run_again_alone(place: PostgresPlace) -> None:
+    """As with keys of which another gateway takes one after the other while a group of them waits."""
+    insert = insert_into(node)
+    with opened(place) as database, opened(place) as other:
+        runs: list[int] = []
+
+        def unlucky(tx: Transaction) -> str:
+            runs.append(len(runs))
+            if len(runs) <= 2:
+                asyncio.run(other.write(lambda tx: tx.execute(insert, id=f"n{len(runs)}", epoch=1, heartbeat_at_ms=0)))
+                tx.execute(insert, id=f"n{len(runs)}", epoch=1, heartbeat_at_ms=0)
+            return "done"
+
+        async def both() -> list[object]:
+            neighbour = database.write(lambda tx: tx.execute(insert, id="neighbour", epoch=1, heartbeat_at_ms=0))
+            return await asyncio.gather(database.write(unlucky), neighbour)
+
+        assert asyncio.run(both()) == ["done", 1]
+        assert len(runs) == 3

@@ -226,13 +226,24 @@ def _original(
 ) -> EarlierRequest | None:
     """Return the request of which this one is a retry, or None.
 
-    It is the oldest whose client has left or else the newest; where that one failed, this one takes its place.
+    It is the oldest whose client has left or else the latest; where that one failed, this one takes its place.
     """
     since_ms = tx.now_ms() - JOIN_WINDOW_MS
     same = [one for one in repeats.with_fingerprint(tx, hold.key_id, identity.fingerprint) if one.id != besides]
     left = [one for one in same if one.left_at_ms is not None and _can_answer(one, since_ms)]
-    newest = [one for one in same[:1] if _can_answer(one, since_ms)]
-    return next(reversed(left), None) or next(iter(newest), None)
+    latest = max(same, key=_lateness, default=None)
+    if left or latest is None:
+        return left[-1] if left else None
+    return latest if _can_answer(latest, since_ms) else None
+
+
+def _lateness(found: EarlierRequest) -> tuple[bool, int, bool, str]:
+    """Return by what requests are ordered: those that run come last, before them the one that ended last.
+
+    Not by their ids: of retries that race, one that came first may be held only after another one has failed.
+    """
+    answers = found.state == "captured" or found.error_json is not None or found.parked is not None
+    return found.ended_at_ms is None, found.ended_at_ms or 0, answers, found.id
 
 
 def _can_answer(found: EarlierRequest, since_ms: int) -> bool:
