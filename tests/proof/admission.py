@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack
 from multiprocessing.connection import Connection
 
 import httpx2 as httpx
@@ -16,7 +16,7 @@ from omixa.domain.ids import new_id
 from omixa.errors import InsufficientFunds
 from omixa.gateway.settlement import NodeIdentity, Settlement
 from omixa.storage.database import Database
-from tests.proof.children import context
+from tests.proof.children import answers, helpers
 from tests.proof.part import Backend, Part, Result, Task
 from tests.support.faults import CREATE, MODEL
 from tests.support.ledger import NODE, Customer, DiskLedger, a_call, a_hold, add_customer, disk_ledger
@@ -58,26 +58,6 @@ def hold_when_asked(place: Place, pipe: Connection) -> None:
     database.close()
 
 
-@contextmanager
-def _helpers(place: Place) -> Iterator[Sequence[Connection]]:
-    """Run processes that hold when they are asked to."""
-    started = context()
-    with ExitStack() as stack:
-        pipes = []
-        for _ in range(PROCESSES):
-            ours, theirs = started.Pipe()
-            process = started.Process(target=hold_when_asked, args=(place, theirs))
-            process.start()
-            theirs.close()
-            stack.callback(process.join)
-            pipes.append(ours)
-        try:
-            yield pipes
-        finally:
-            for pipe in pipes:
-                pipe.send(None)
-
-
 def _rounds(requests: int) -> Iterator[tuple[int, int]]:
     """Give the number of requests of each round, and how many there were up to its end."""
     for start in range(0, requests, REQUESTS):
@@ -101,7 +81,7 @@ def _by_threads(disk: DiskLedger, threads: ThreadPoolExecutor, customer: Custome
 def _by_processes(pipes: Sequence[Connection], customer: Customer, shares: Sequence[int]) -> int:
     for pipe, count in zip(pipes, shares, strict=True):
         pipe.send((customer, count))
-    return sum(pipe.recv() for pipe in pipes)
+    return sum(answers(pipes))
 
 
 def run_on(backend: Backend, task: Task) -> Result:
@@ -111,7 +91,7 @@ def run_on(backend: Backend, task: Task) -> Result:
     with ExitStack() as stack:
         directory, place = stack.enter_context(task.place(backend))
         disk = stack.enter_context(disk_ledger(directory, place))
-        pipes = stack.enter_context(_helpers(place))
+        pipes = stack.enter_context(helpers(hold_when_asked, [(place,)] * PROCESSES))
         threads = stack.enter_context(ThreadPoolExecutor(THREADS))
         for requests, done in _rounds(task.size):
             for way in ("threads", "processes"):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from omixa.gateway.settlement import Settlement
 from omixa.jobs.sweeper import Sweeper
@@ -22,6 +23,8 @@ from tests.support.places import Place
 
 # The first word of a child: it has recovered and begins to work.
 READY = "ready"
+# A helper that says nothing for so long is stuck.
+PATIENCE_S = 120
 
 
 def context() -> ForkServerContext:
@@ -78,3 +81,39 @@ def next_word(said: Connection) -> Word | str | None:
     except (EOFError, OSError):
         return None
     return word
+
+
+@contextmanager
+def helpers(target: Callable[..., None], arguments: Sequence[tuple[object, ...]]) -> Iterator[Sequence[Connection]]:
+    """Start a child for each tuple of arguments. Each does what it is sent over its connection until that is None."""
+    started = context()
+    pipes: list[Connection] = []
+    processes: list[BaseProcess] = []
+    try:
+        for each in arguments:
+            ours, theirs = started.Pipe()
+            process = started.Process(target=target, args=(*each, theirs))
+            process.start()
+            theirs.close()
+            pipes.append(ours)
+            processes.append(process)
+        yield pipes
+        for pipe in pipes:
+            pipe.send(None)
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
+    finally:
+        for process in processes:
+            process.join()
+
+
+def answers(pipes: Sequence[Connection]) -> list[Any]:
+    """Return what each helper says next. Raises EOFError when one has died, whom the others may wait for."""
+    said: dict[Connection, Any] = {}
+    while len(said) < len(pipes):
+        ready = wait([pipe for pipe in pipes if pipe not in said], PATIENCE_S)
+        assert ready, "a helper does not answer"
+        said |= {pipe: pipe.recv() for pipe in ready if isinstance(pipe, Connection)}
+    return [said[pipe] for pipe in pipes]

@@ -14,6 +14,7 @@ from tests.proof import (
     power_cuts,
     server_kills,
     stateful,
+    storm,
 )
 from tests.proof.part import Part
 
@@ -33,6 +34,8 @@ PARTS: tuple[Part, ...] = (
     postgres_faults.KILLED_BACKENDS,
     postgres_faults.STOPPED_SERVERS,
     postgres_faults.LOST_COMMITS,
+    storm.SQLITE,
+    storm.POSTGRESQL,
     ceilings.PART,
     mutants.PART,
     ordinary.GOLDEN,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -41,6 +42,8 @@ RETENTION_MS = 72 * HOUR_MS
 PICTURE_BYTES = (2_000, 70_000)
 # How often the provider of a worker fails.
 FAILURES = 0.2
+# How long a capture waits for a ledger that is away.
+WAIT_S = 0.2
 # Requests of a worker at a time.
 TOGETHER = 4
 
@@ -56,7 +59,8 @@ def picture_of(request_id: str) -> bytes:
     return seed * (PICTURE_BYTES[seed[0] % 2] // len(seed))
 
 
-def _image(data: bytes) -> Image:
+def an_image(data: bytes) -> Image:
+    """Return a picture of these bytes."""
     return Image(data, ImageInfo("png", 1024, 1024, len(data), has_alpha=False))
 
 
@@ -98,11 +102,19 @@ class Worker:
                 await self._settlement.release(request_id, "provider_error", [failed(call)])
                 tell(self._listener, "failed", request_id, "provider_error")
                 return
-            image = _image(picture_of(request_id))
-            settling = Settling((ONE_PICTURE,), (succeeded(call),))
-            stored = await self._results.keep(request_id, node.epoch, {"created": 1_795_400_000}, [image], settling)
+            image = an_image(picture_of(request_id))
+            ended = [succeeded(call)]
+            settling = Settling((ONE_PICTURE,), tuple(ended))
+            stored = await self._results.keep(request_id, node.epoch, {"created": int(time.time())}, [image], settling)
             record = a_record(self._customer, request_id, ONE_PICTURE, HOLD)
-            await self._settlement.capture(record, stored, [succeeded(call)])
+            await self._settlement.capture(
+                record,
+                stored,
+                ended,
+                # A reply waits for a ledger that is away; most clients would wait longer than this.
+                until=asyncio.get_running_loop().time() + WAIT_S,
+                secure=lambda: self._results.secure(request_id, stored),
+            )
         except OmixaError as error:
             tell(self._listener, "failed", request_id, error.code)
         else:
