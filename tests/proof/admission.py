@@ -105,7 +105,8 @@ def run_on(backend: Backend, task: Task) -> Result:
                     else _by_processes(pipes, customer, _shares(chance, requests, PROCESSES))
                 )
                 disk.customer = customer
-                assert (admitted, disk.balance().held) == (covered, covered * HOLD)
+                held = disk.balance().held
+                assert (admitted, held) == (covered, covered * HOLD), f"{admitted} of {covered} admitted, {held} held"
                 covered_in_all += covered
             task.progress(done)
         assert disk.verify().findings == ()
@@ -142,7 +143,7 @@ def run_http(task: Task) -> Result:
             covered = chance.randint(0, MAX_SERVED)
             key = open_account(data_dir, covered * ceiling, workspace=f"round-{done}", database=database)
             statuses = asyncio.run(_ask_all(urls, key, requests))
-            assert statuses == Counter({200: covered, 402: requests - covered})
+            assert statuses == Counter({200: covered, 402: requests - covered}), f"{statuses}, {covered} covered"
             served_in_all += covered
             task.progress(done)
         assert findings(data_dir, database=database) == ()

@@ -140,7 +140,7 @@ def run(task: Task) -> Result:
         if not is_caught(mutant, task.directory):
             survivors.append(f"{mutant.name} ({mutant.breaks}) was not caught by {' '.join(mutant.caught_by)}")
         task.progress(number)
-    assert survivors == []
+    assert not survivors, "\n".join(survivors)
     return Result({"mutants": len(chosen), "caught": len(chosen)})
 
 

@@ -240,7 +240,7 @@ def run(task: Task) -> Result:
             for number in range(1, cuts + 1):
                 verify = number % CUTS_BETWEEN_VERIFICATIONS == 0 or number == cuts
                 faults = machine.cut(verify=verify)
-                assert faults == []
+                assert not faults, faults
         commits += machine.commits
         done += cuts
         task.progress(done)

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -183,24 +184,32 @@ class Witness:
         All invariants are checked where `verify` is set; what was told is compared each time.
         """
         if verify:
-            assert disk.verify(with_results=True).findings == ()
+            findings = disk.verify(with_results=True).findings
+            assert not findings, findings
         rows, charges, open_calls = disk.read(lambda tx: _read(tx, disk.customer))
         states = {row["id"]: row["state"] for row in rows}
         captured = {row["id"]: row["charge_amount"] for row in rows if row["state"] == "captured"}
         # Nothing is lost: what was answered is charged. Nothing is double: by one row each.
-        assert self.answered.keys() <= captured.keys()
-        assert len(charges) == len({row["request_id"] for row in charges})
-        assert {row["request_id"]: row["amount"] for row in charges} == captured
+        lost = self.answered.keys() - captured.keys()
+        assert not lost, f"answered and not charged: {lost}"
+        charged = Counter(row["request_id"] for row in charges)
+        assert not charged or max(charged.values()) == 1, f"charged more than once: {charged.most_common(5)}"
+        amounts = {row["request_id"]: row["amount"] for row in charges}
+        assert amounts == captured, f"charges and captures differ: {amounts.items() ^ captured.items()}"
         # Nothing is charged that failed, that was turned away, or that no provider was asked for.
-        assert not captured.keys() & (self.failed.keys() | self.turned_away.keys())
-        assert captured.keys() <= self.called
+        failed = captured.keys() & (self.failed.keys() | self.turned_away.keys())
+        assert not failed, f"charged and told as a failure: {[(one, self.failed.get(one)) for one in failed]}"
+        unasked = captured.keys() - self.called
+        assert not unasked, f"charged, and no provider was asked: {unasked}"
         # Each call of the provider is known and has ended.
-        assert self.called <= states.keys()
-        assert open_calls == 0
+        unknown = self.called - states.keys()
+        assert not unknown, f"the provider was called, and the ledger does not know of it: {unknown}"
+        assert open_calls == 0, f"{open_calls} calls are open on requests that have ended"
         assert "held" not in states.values()
         # No drift.
         balance = disk.balance()
-        assert (balance.posted, balance.held) == (self.credit - sum(captured.values()), 0)
+        expected = self.credit - sum(captured.values())
+        assert (balance.posted, balance.held) == (expected, 0), f"{balance}, and {expected} should be left"
         self.waiting = captured.keys() - self.answered.keys()
         self.interrupted = self.called - captured.keys() - self.failed.keys()
         for request_id in captured.keys() - self._checked:

@@ -201,11 +201,13 @@ class Walk:
         return Balance(self.posted, sum(request.amount for request in self.held))
 
     def check(self) -> None:
-        assert self.ledger.balance() == self.balance
+        found = self.ledger.balance()
+        assert found == self.balance, f"the ledger says {found}, the model {self.balance}"
 
     def check_all(self) -> None:
         self.check()
-        assert self.ledger.verify().findings == ()
+        findings = self.ledger.verify().findings
+        assert not findings, findings
 
 
 def random_step(walk: Walk, chance: random.Random) -> None:
