@@ -8,7 +8,7 @@ OmixaError
 │  ├─ Forbidden 403 (WorkspaceSuspended) · RateLimited 429 · RefusalLimit 429
 │  ├─ Conflict 409 (RequestInProgress · IdempotencyInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  ├─ IdempotencyMismatch 422
-│  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound
+│  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound · StatementNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy (EngineBusy) · UpstreamRateLimited · UpstreamCredentials
 │  │                      UpstreamQuota · EngineBroke · EngineTimeout
@@ -262,6 +262,13 @@ class ResultNotFound(NotFound):
     """There is no such request, or it failed and has no answer to fetch."""
 
     default_code = "result_not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class StatementNotFound(NotFound):
+    """The month is not closed yet, or the workspace did not exist then."""
+
+    default_code = "statement_not_found"
     further_codes: ClassVar[Mapping[str, str]] = {}
 
 

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from omixa.access import store
-from omixa.billing import budgets, topups
+from omixa.billing import budgets, months, topups
 from omixa.billing.budgets import Subject
 from omixa.billing.verify import INVARIANTS, MAX_FINDINGS, Verification, verify
 from omixa.domain.ids import new_id
 from omixa.gateway.idempotency import Remains, RequestIdentity
 from omixa.storage.chain import GENESIS_HASH
 from omixa.storage.database import Transaction
+from omixa.storage.tables import workspace
 from tests.support.ledger import (
     HOUR_MS,
     DiskLedger,
@@ -61,7 +63,14 @@ def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
                 lambda tx, number=number: store.audit(tx, actor="a", action="b", target=str(number), details={})
             )
         opened.write(lambda tx: top_up(tx, opened))
+        opened.write(lambda tx: close_an_idle_month(tx, opened))
         yield opened
+
+
+def close_an_idle_month(tx: Transaction, disk: DiskLedger) -> None:
+    """Let the workspace have existed for two months, and close the first."""
+    tx.execute(update(workspace).values(created_at_ms=disk.clock.now_ms - 31 * 86_400_000))
+    assert months.close_months(tx, disk.customer.account_id) == 1
 
 
 def top_up(tx: Transaction, disk: DiskLedger) -> None:

@@ -49,6 +49,7 @@ _KEY = "apiKey"
 _PATH_PARAMETERS: Mapping[str, str] = {
     "model": "The id of a model, in upper or lower case.",
     "request": "The id of a request: the header `x-request-id` of its answer.",
+    "month": "A UTC month such as 2026-10.",
 }
 _HEADERS: Mapping[str, Json] = {
     "Idempotency-Replayed": {

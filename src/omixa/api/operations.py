@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omixa.api import account, budgets, estimates, health, images, models, receipts, shapes, topups
+from omixa.api import account, budgets, estimates, health, images, models, receipts, shapes, statements, topups
 from omixa.api.operation import Operation
 from omixa.api.queries import ReceiptQuery, RequestQuery, RollupQuery
 from omixa.errors import (
@@ -28,6 +28,7 @@ from omixa.errors import (
     RequestTimeout,
     ResultNotFound,
     ServiceError,
+    StatementNotFound,
     TooLarge,
     UnsupportedMediaType,
     UpstreamError,
@@ -203,6 +204,25 @@ OPERATIONS: tuple[Operation, ...] = (
         "List the budgets that limit this key's requests",
         shapes.BudgetList,
         "Usage",
+    ),
+    Operation(
+        "listStatements",
+        "GET",
+        f"{API}/statements",
+        statements.list_statements,
+        "List closed months",
+        shapes.StatementList,
+        "Usage",
+    ),
+    Operation(
+        "getStatement",
+        "GET",
+        f"{API}/statements/{{month}}",
+        statements.get_statement,
+        "Tell what moved in a closed month",
+        shapes.Statement,
+        "Usage",
+        errors=(StatementNotFound,),
     ),
     Operation(
         "createTopUp",

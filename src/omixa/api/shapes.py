@@ -602,6 +602,35 @@ class BudgetList(Shape, tag_field="object", tag="list"):
     data: list[Budget]
 
 
+class StatementLine(Shape):
+    """What all transfers of one kind changed in a month."""
+
+    kind: Annotated[str, Meta(examples=["charge"])]
+    transfers: Annotated[int, Meta(ge=1)]
+    amount: Annotated[Amount, Meta(description="Below zero where it took money away.")]
+
+
+class Statement(Shape, tag_field="object", tag="statement"):
+    """A UTC month of a workspace in the mode of the key, closed for ever: `opening` and all `lines` add up to `closing`."""
+
+    month: Annotated[str, Meta(pattern=r"^\d{4}-\d\d$", examples=["2026-10"])]
+    workspace: str
+    mode: Mode
+    currency: Currency
+    opening: Amount
+    lines: list[StatementLine]
+    closing: Amount
+    closed: Instant
+    last_transfer: Annotated[int, Meta(ge=0, description="Place of its last transfer in the account's chain.")]
+    last_hash: Annotated[str, Meta(pattern=HASH_PATTERN, description="The chain's hash there.")]
+
+
+class StatementList(Shape, tag_field="object", tag="list"):
+    """Statements, newest first."""
+
+    data: list[Statement]
+
+
 class TopUpRequest(Shape, forbid_unknown_fields=True):
     """How much credit to buy."""
 

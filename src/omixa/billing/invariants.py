@@ -6,12 +6,16 @@ streamed; sums are the database's. Nothing here trusts the code that wrote the r
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import msgspec
 from sqlalchemy import bindparam, case, func, literal_column, or_, select, union_all
 
 from omixa.billing.ledger import chain_hash
+from omixa.billing.months import Line, read_lines
+from omixa.domain.times import month_after
 from omixa.storage.chain import AUDIT_COLUMNS, GENESIS_HASH, row_hash
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import (
@@ -21,6 +25,7 @@ from omixa.storage.tables import (
     hold_lot,
     is_correction,
     request,
+    statement,
     topup,
     topup_reversal,
     transfer,
@@ -370,6 +375,35 @@ def topups_are_paid_once(at: Snapshot) -> Checked:
         taken = row["reversed_amount"] == row["taken_back"] == reversed_amount
         fault = f"credited {row['credited']} of {row['amount']}, taken back {row['taken_back']} of {reversed_amount}"
         yield row["id"], fault_unless(credited == paid and taken, fault)
+
+
+# ------------------------------------------------------------------------------------------------------------- statements
+
+_all_statements = select(statement).order_by(statement.c.account_id, statement.c.month)
+_hash_at = select(transfer.c.hash).where(
+    transfer.c.chain_account_id == bindparam("account_id"), transfer.c.chain_seq == bindparam("seq")
+)
+
+
+def statements_are_what_moved(at: Snapshot) -> Checked:
+    """Check that each statement opens where the one before closed, and that its lines are its transfers, to the micro."""
+    account_id, closing, last_seq, month = "", 0, 0, ""
+    for row in at.tx.each(_all_statements):
+        if row["account_id"] != account_id:
+            account_id, closing, last_seq, month = row["account_id"], 0, 0, ""
+        lines = msgspec.json.decode(row["lines_json"], type=tuple[Line, ...])
+        moved = read_lines(at.tx, account_id, after_seq=last_seq, last_seq=row["last_seq"])
+        follows = row["opening"] == closing and (not month or _next_month(month) == row["month"])
+        adds_up = lines == moved and row["closing"] == row["opening"] + sum(line.amount for line in moved)
+        end = at.tx.first(_hash_at, account_id=account_id, seq=row["last_seq"])
+        in_place = row["last_hash"] == (GENESIS_HASH if end is None else end["hash"])
+        right = follows and adds_up and in_place and row["last_seq"] >= last_seq
+        closing, last_seq, month = row["closing"], row["last_seq"], row["month"]
+        yield f"{account_id} {month}", fault_unless(right, f"says {lines}, the transfers say {moved}")
+
+
+def _next_month(month: str) -> str:
+    return f"{month_after(datetime.date.fromisoformat(f'{month}-01')):%Y-%m}"
 
 
 # ------------------------------------------------------------------------------------------------------------ I6: chains

@@ -22,6 +22,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     "I5 lots": invariants.lots_are_what_accounts_have,
     "I5 pins": invariants.holds_are_pinned_to_lots,
     "top-ups": invariants.topups_are_paid_once,
+    "statements": invariants.statements_are_what_moved,
     "I6": invariants.transfers_form_unbroken_chains,
     "I6 audit": invariants.audit_log_is_an_unbroken_chain,
     "I7": evidence.kept_results_exist,

@@ -24,6 +24,7 @@ from omixa.cli import (
     refunds,
     serve,
     simulate,
+    statements,
     usage,
     workspaces,
 )
@@ -53,6 +54,7 @@ for _command in (
     usage.usage,
     workspaces.workspaces,
     budgets.budgets_group,
+    statements.statements_group,
     ledger.ledger,
     receipts.receipts,
     reconcile.reconcile,

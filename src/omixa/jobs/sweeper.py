@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from omixa.billing import ledger, lots, recovery
+from omixa.billing import ledger, lots, months, recovery
 from omixa.billing.ledger import Release
 from omixa.billing.recovery import OwnedRequest
 from omixa.billing.verify import Verification, verify
@@ -117,9 +117,10 @@ class Sweeper:
         await self.sweep()
 
     async def sweep(self) -> None:
-        """Release holds whose owner is gone, post the expiry of credit, and delete results and keys past their time."""
+        """Release holds whose owner is gone, expire credit, close months, and delete results and keys past their time."""
         await self._release_lost_holds()
         await self._expire_credit()
+        await self._close_months()
         await self._delete_expired_results()
         for place in await self._database.write(repeats.forget_expired):
             await self._blobs.delete(place)
@@ -192,6 +193,14 @@ class Sweeper:
             accounts = await self._database.read(lambda tx: lots.accounts_with_expired(tx, limit=BATCH))
             for account_id in accounts:
                 await self._database.write(functools.partial(ledger.expire_lots, account_id=account_id))
+            if len(accounts) < BATCH:
+                return
+
+    async def _close_months(self) -> None:
+        while True:
+            accounts = await self._database.read(functools.partial(months.unclosed_accounts, limit=BATCH))
+            for account_id in accounts:
+                await self._database.write(functools.partial(months.close_months, account_id=account_id))
             if len(accounts) < BATCH:
                 return
 

@@ -243,6 +243,21 @@ outbox = Table(
     sqlite_with_rowid=False,
 )
 
+# An account's month, closed for ever: a stretch of its chain of transfers that ends at `last_seq`.
+statement = Table(
+    "statement",
+    metadata,
+    Column("account_id", Text, ForeignKey("account.id"), primary_key=True),
+    Column("month", Text, primary_key=True),
+    _amount("opening"),
+    Column("lines_json", Text, nullable=False),
+    _amount("closing"),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("last_hash", Text, nullable=False),
+    _time("closed_at_ms"),
+    sqlite_with_rowid=False,
+)
+
 # What somebody is about to pay, or has paid: then it has a transfer.
 topup = Table(
     "topup",
@@ -616,4 +631,4 @@ writer = Table(
 )
 
 # Tables whose rows may never be changed or deleted; triggers enforce it on both databases.
-IMMUTABLE = (transfer, price_version, usage_record, audit_log, hold_lot)
+IMMUTABLE = (transfer, price_version, usage_record, audit_log, hold_lot, statement)
