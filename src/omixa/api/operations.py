@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from omixa.api import account, budgets, estimates, health, images, models, receipts, shapes, statements, topups
+from omixa.api import account, budgets, estimates, exports, health, images, models, receipts, shapes, statements, topups
 from omixa.api.operation import Operation
-from omixa.api.queries import ReceiptQuery, RequestQuery, RollupQuery
+from omixa.api.queries import ExportQuery, ReceiptQuery, RequestQuery, RollupQuery
 from omixa.errors import (
     BudgetExceeded,
     ContentRejected,
@@ -204,6 +204,18 @@ OPERATIONS: tuple[Operation, ...] = (
         "List the budgets that limit this key's requests",
         shapes.BudgetList,
         "Usage",
+    ),
+    Operation(
+        "exportUsage",
+        "GET",
+        f"{API}/usage/export",
+        exports.export_usage,
+        "Fetch the usage or the transfers of a period as a file",
+        None,
+        "Usage",
+        query=ExportQuery,
+        further_types=(exports.CSV,),
+        errors=(InvalidRequest,),
     ),
     Operation(
         "listStatements",

@@ -13,7 +13,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from omixa.api.exchange import Exchange
 from omixa.api.shapes import RequestId
 from omixa.errors import InvalidRequest
+from omixa.gateway.exports import Form
 from omixa.usage.analytics import Grouping, PeriodType, RequestState
+from omixa.usage.exports import What
 
 Q = TypeVar("Q", bound="Query")
 
@@ -56,6 +58,17 @@ class ReceiptQuery(Query):
             description="The form of the receipt; without it the header Accept decides, and JSON where that is silent."
         ),
     ] = UNSET
+
+
+class ExportQuery(Query):
+    """What goes into the file, and in which form."""
+
+    what: Annotated[What, Meta(description="Usage records, or all transfers of the account.")] = "usage"
+    format: Annotated[Form, Meta(description="The form of the file.")] = "csv"
+    since: Annotated[
+        datetime.date | UnsetType, Meta(description="The first UTC day; by default that of the month.")
+    ] = UNSET
+    until: Annotated[datetime.date | UnsetType, Meta(description="The last UTC day; by default today.")] = UNSET
 
 
 def parse_query(exchange: Exchange, kind: type[Q]) -> Q:

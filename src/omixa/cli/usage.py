@@ -1,7 +1,9 @@
-"""omixa usage: list, show."""
+"""omixa usage: list, show, export."""
 
 from __future__ import annotations
 
+import datetime
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,12 +12,14 @@ import click
 from omixa.cli.context import MODES, Context, json_option, print_json, print_table, workspace_option
 from omixa.domain.access import Mode
 from omixa.domain.money import format_usd
-from omixa.domain.times import iso_time
+from omixa.domain.times import end_of, iso_time, start_of, utc_today
 from omixa.errors import RequestNotFound
 
 if TYPE_CHECKING:
+    from omixa.gateway.exports import Form
     from omixa.services import BackOffice
     from omixa.usage.analytics import RequestSummary
+    from omixa.usage.exports import What
     from omixa.usage.operators import OperatorView
 
 USAGE_FIELDS = (
@@ -102,3 +106,39 @@ def show_usage(context: Context, request_id: str, as_json: bool) -> None:
             click.echo(f"    it said        {call.diagnostics}")
         if call.cost_pico_usd:
             click.echo(f"    costs us       ${format_exact(call.cost_pico_usd)} ({call.cost_basis})")
+
+
+@usage.command("export")
+@workspace_option
+@click.option("--mode", type=MODES, default="live", show_default=True)
+@click.option("--what", type=click.Choice(["usage", "transfers"]), default="usage", show_default=True)
+@click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="The first UTC day; by default that of the month.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The last UTC day; by default today.")
+@click.pass_obj
+def export_usage(
+    context: Context,
+    workspace: str,
+    mode: Mode,
+    what: What,
+    form: Form,
+    since: datetime.datetime | None,
+    until: datetime.datetime | None,
+) -> None:
+    """Write the usage or the transfers of a period to standard output."""
+    from omixa.gateway.exports import export
+    from omixa.usage.exports import Period
+
+    today = utc_today()
+    first = today.replace(day=1) if since is None else since.date()
+    last = today if until is None else until.date()
+    if last < first:
+        raise click.BadParameter("it must not lie before --since", param_hint="--until")
+
+    async def work(office: BackOffice) -> None:
+        workspace_id = await office.workspaces.find(workspace)
+        period = Period(workspace_id, mode, start_of(first), end_of(last))
+        async for piece in export(office.database, what, period, form):
+            sys.stdout.buffer.write(piece)
+
+    context.run(work)

@@ -27,6 +27,11 @@ def start_of(day: datetime.date) -> int:
     return int(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()) * 1000
 
 
+def end_of(day: datetime.date) -> int:
+    """Return the Unix milliseconds at which the next UTC day begins."""
+    return start_of(day) + 86_400_000
+
+
 def month_before(day: datetime.date) -> datetime.date:
     """Return the first day of the month before a day's."""
     return (day.replace(day=1) - datetime.timedelta(days=1)).replace(day=1)
