@@ -331,8 +331,8 @@ def test_every_api_route_is_found_below_v1_too(client: httpx.Client, document: D
             one = client.request(method, "/api" + alias)
             other = client.request(method, alias)
             assert one.status_code == other.status_code != 405
-            assert other.json().get("error", {}).get("code") != "unknown_path"
-            assert other.json().keys() == one.json().keys()
+            assert one.headers["content-type"] == other.headers["content-type"]
+            assert "unknown_path" not in other.text
 
 
 def test_the_other_path_makes_the_same(client: httpx.Client) -> None:
