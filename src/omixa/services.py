@@ -49,7 +49,7 @@ from omixa.storage.sqlite import SqliteBackend
 from omixa.tokens import Tokenizer
 
 if TYPE_CHECKING:
-    from omixa.engines.painters import Painters
+    from omixa.engines.workers import Workers
     from omixa.providers.transport import AsgiApp
 
 log = logging.getLogger(__name__)
@@ -154,10 +154,10 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, simulator: AsgiApp, tokenizer: Tokenizer, painters: Painters
+    settings: Settings, simulator: AsgiApp, tokenizer: Tokenizer, workers: Workers
 ) -> AsyncIterator[Services]:
     """Open all that a server needs. `simulator` answers test keys in Foundry's place, inside this process; it shares `tokenizer`
-    and `painters` with the embedded models.
+    and `workers` with the embedded models.
 
     Raises ConfigError when another server uses the data directory and its SQLite file.
     """
@@ -177,7 +177,7 @@ async def open_services(
             node = await sweeper.recover()
             settlement = Settlement(office.database, node)
             providers: Mapping[str, Provider] = {
-                "embedded": EmbeddedProvider(painters),
+                "embedded": EmbeddedProvider(workers),
                 "foundry": FoundryProvider(http, InProcessTransport(simulator)),
             }
             results = Results(office.database, office.blobs, retention_ms=settings.result_retention_hours * 3_600_000)

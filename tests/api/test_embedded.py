@@ -18,13 +18,13 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from omixa.domain.access import Mode
-from omixa.engines.illustrator import Commission
-from omixa.engines.painters import Painters
+from omixa.engines.illustrator import Commission, Illustrator
+from omixa.engines.workers import Workers
 from tests.support.document import Document, events
 from tests.support.footprint import money
-from tests.support.painters import hold, release
 from tests.support.pictures import decoded, picture, reference
 from tests.support.servers import Gateway, running_gateway
+from tests.support.workers import hold, release
 
 MODEL = "omixa-illustrator-1"
 API = "/api/v1"
@@ -307,8 +307,8 @@ def test_the_model_says_what_it_is_and_can(own_client: httpx.Client, document: D
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway with two painters and room for one picture that waits."""
-    with Painters(2, waiting=1) as painters, running_gateway(tmp_path, own_painters=painters) as running:
+    """A gateway with two workers and room for one picture that waits."""
+    with Workers(2, waiting=1) as workers, running_gateway(tmp_path, own_workers=workers) as running:
         yield running
 
 
@@ -322,10 +322,10 @@ def buyer(small: Gateway, workspace: str) -> Iterator[httpx.Client]:
 def test_a_full_pool_is_a_clear_503_that_costs_nothing(
     small: Gateway, buyer: httpx.Client, workspace: str, document: Document
 ) -> None:
-    held = small.call(lambda _: hold(small.painters, 2))
+    held = small.call(lambda _: hold(small.workers, 2))
 
     async def wait_in_line(_: object) -> asyncio.Future[bytes]:
-        waiting = asyncio.ensure_future(small.painters.finished(Commission("a fox", (64, 64))))
+        waiting = asyncio.ensure_future(small.workers.finished(Illustrator, Commission("a fox", (64, 64))))
         await asyncio.sleep(0)
         return waiting
 
@@ -334,7 +334,7 @@ def test_a_full_pool_is_a_clear_503_that_costs_nothing(
     document.check(answer)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
     assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("2", "true")
-    # The simulator paints with the same painters.
+    # The simulator paints with the same workers.
     with small.client(small.key("test", workspace)) as tester:
         simulated = tester.post(CREATE, json=body(model="MAI-Image-2.5"))
     assert (simulated.status_code, simulated.headers["retry-after"]) == (503, "2")
@@ -344,15 +344,15 @@ def test_a_full_pool_is_a_clear_503_that_costs_nothing(
     assert make(buyer)["usage"]["billed_amount"] == PRICE
 
 
-def test_a_killed_painter_fails_one_request_costs_nothing_and_is_replaced(
+def test_a_killed_worker_fails_one_request_costs_nothing_and_is_replaced(
     small: Gateway, buyer: httpx.Client, workspace: str, document: Document
 ) -> None:
     with ThreadPoolExecutor(1) as thread:
-        (held,) = small.call(lambda _: hold(small.painters, 1))
+        (held,) = small.call(lambda _: hold(small.workers, 1))
         asked = thread.submit(
             buyer.post, CREATE, json=body(prompt="a whale", input_images=[reference("jpeg", 6000, 6000)])
         )
-        (pid,) = small.call(lambda _: other_process(small.painters, held.pid))
+        (pid,) = small.call(lambda _: other_process(small.workers, held.pid))
         os.kill(pid, signal.SIGKILL)
         answer = asked.result()
     document.check(answer)
@@ -367,8 +367,8 @@ def test_a_killed_painter_fails_one_request_costs_nothing_and_is_replaced(
     assert attempt["outcome"] == "engine_failed"
 
 
-async def other_process(painters: Painters, known: int) -> list[int]:
-    """Wait for the second painter, which begins when it is needed."""
-    while len(painters.pids) < 2:  # noqa: ASYNC110 - processes have no event
+async def other_process(workers: Workers, known: int) -> list[int]:
+    """Wait for the second worker, which begins when it is needed."""
+    while len(workers.pids) < 2:  # noqa: ASYNC110 - processes have no event
         await asyncio.sleep(0.01)
-    return sorted(painters.pids - {known})
+    return sorted(workers.pids - {known})

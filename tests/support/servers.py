@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from omixa.app import create_app
 from omixa.config import FoundrySettings, Settings
 from omixa.domain.access import Mode, Secret
-from omixa.engines.painters import Painters
+from omixa.engines.workers import Workers
 from omixa.server import listen, make_server
 from omixa.services import SIMULATOR_KEY, Services, open_services
 from omixa.simulator.foundry import FoundrySimulatorOptions
@@ -33,9 +33,9 @@ SIMULATOR_API_KEY = "simulator-key"
 
 
 @functools.cache
-def painters() -> Painters:
-    """Return the painters that all simulators of a test run share; they end with the process."""
-    return Painters()
+def workers() -> Workers:
+    """Return the workers that all simulators of a test run share; they end with the process."""
+    return Workers()
 
 
 @functools.cache
@@ -150,7 +150,7 @@ def running_simulator(**options: Any) -> Iterator[Simulator]:
     async def serve(thread: LoopThread) -> None:
         await _serve_until_stopped(
             thread,
-            create_simulator(simulator.options, painters(), tokenizer=tokenizer()),
+            create_simulator(simulator.options, workers(), tokenizer=tokenizer()),
             lambda port: setattr(simulator, "port", port),
         )
 
@@ -163,7 +163,7 @@ class Gateway:
     """A gateway that listens. `services` may only be touched through `call`."""
 
     settings: Settings
-    painters: Painters
+    workers: Workers
     port: int = 0
     services: Services | None = None
     thread: LoopThread | None = None
@@ -229,12 +229,12 @@ def running_gateway(
     simulator: Simulator | None = None,
     *,
     adapt: Callable[[Services], Services] = _unchanged,
-    own_painters: Painters | None = None,
+    own_workers: Workers | None = None,
     **settings: Any,
 ) -> Iterator[Gateway]:
     """Run a gateway; its live keys use the simulated Foundry when one is given. `adapt` may replace some of its parts.
 
-    Its pictures are painted by `own_painters`, or else by those that all servers share.
+    Its pictures are painted by `own_workers`, or else by those that all servers share.
     """
     foundry = (
         FoundrySettings()
@@ -242,13 +242,13 @@ def running_gateway(
         else FoundrySettings(endpoint=simulator.url, api_key=Secret(SIMULATOR_API_KEY))
     )
     base = Settings(data_dir=str(data_dir), foundry=foundry)
-    gateway = Gateway(msgspec.structs.replace(base, **settings), own_painters or painters())
+    gateway = Gateway(msgspec.structs.replace(base, **settings), own_workers or workers())
     in_process = create_simulator(
-        FoundrySimulatorOptions(api_key=SIMULATOR_KEY), gateway.painters, tokenizer=tokenizer()
+        FoundrySimulatorOptions(api_key=SIMULATOR_KEY), gateway.workers, tokenizer=tokenizer()
     )
 
     async def serve(thread: LoopThread) -> None:
-        async with open_services(gateway.settings, in_process, tokenizer(), gateway.painters) as services:
+        async with open_services(gateway.settings, in_process, tokenizer(), gateway.workers) as services:
             gateway.services = adapt(services)
             await _serve_until_stopped(
                 thread, create_app(gateway.services), lambda port: setattr(gateway, "port", port)

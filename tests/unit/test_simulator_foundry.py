@@ -31,7 +31,7 @@ from omixa.simulator.replies import HUGE_BODY_BYTES
 from omixa.simulator.scenarios import STEPS, Moods, Script, Step, parse_scenario, split_prompt
 from omixa.simulator.wire import JSON_BODY_MAX_BYTES, MULTIPART_BODY_MAX_BYTES, ServiceError
 from omixa.tokens import Tokenizer
-from tests.support.servers import painters
+from tests.support.servers import workers
 
 KEY = "a-key-of-the-simulator"
 GENERATIONS = "/mai/v1/images/generations"
@@ -51,7 +51,7 @@ def tokenizer() -> Tokenizer:
 def serving(**options: Any) -> Iterator[httpx2.Client]:
     """Serve a simulator on an ephemeral loopback port and give a client that holds its key."""
     options = {"api_key": KEY, "deployments": DEPLOYMENTS} | options
-    app = create_app(FoundrySimulatorOptions(**options), painters(), tokenizer=tokenizer())
+    app = create_app(FoundrySimulatorOptions(**options), workers(), tokenizer=tokenizer())
     config = uvicorn.Config(app, lifespan="off", log_level="critical", access_log=False, timeout_graceful_shutdown=0)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:

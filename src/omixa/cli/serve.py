@@ -34,7 +34,7 @@ def serve(context: Context, host: str | None, port: int | None, data_dir: str | 
 async def _serve(settings: config.Settings) -> str | None:
     """Serve until told to stop; return the reason when the disk or the database failed."""
     from omixa.app import create_app
-    from omixa.engines.painters import Painters
+    from omixa.engines.workers import Workers
     from omixa.server import listen, make_server
     from omixa.services import SIMULATOR_KEY, open_services
     from omixa.simulator.foundry import FoundrySimulatorOptions
@@ -42,10 +42,10 @@ async def _serve(settings: config.Settings) -> str | None:
     from omixa.tokens import Tokenizer
 
     options = FoundrySimulatorOptions(api_key=SIMULATOR_KEY, latency_s=settings.simulator_latency_s)
-    with listen(settings.host, settings.port) as listener, Painters() as painters:
+    with listen(settings.host, settings.port) as listener, Workers() as workers:
         tokenizer = Tokenizer()
-        simulator = create_simulator(options, painters, tokenizer=tokenizer)
-        async with open_services(settings, simulator, tokenizer, painters) as services:
+        simulator = create_simulator(options, workers, tokenizer=tokenizer)
+        async with open_services(settings, simulator, tokenizer, workers) as services:
             server = make_server(
                 create_app(services),
                 header_timeout_s=settings.header_timeout_s,

@@ -39,7 +39,7 @@ def simulate_foundry(
     usage_file: Path | None,
 ) -> None:
     """Speak Microsoft Foundry's wire format and paint pictures from prompts."""
-    from omixa.engines.painters import Painters
+    from omixa.engines.workers import Workers
     from omixa.server import listen, make_server
     from omixa.simulator.foundry import FoundrySimulatorOptions, create_app
     from omixa.telemetry import configure_logging
@@ -59,9 +59,9 @@ def simulate_foundry(
     configure_logging("info")
 
     async def main() -> None:
-        with listen(host, port) as listener, Painters() as painters:
+        with listen(host, port) as listener, Workers() as workers:
             server = make_server(
-                create_app(simulator, painters),
+                create_app(simulator, workers),
                 header_timeout_s=10,
                 grace_s=5,
                 on_ready=lambda: click.echo(

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from omixa.domain.images import Image, ImageInfo, Usage
-from omixa.engines.illustrator import Commission
-from omixa.engines.painters import Painters
+from omixa.engines.illustrator import Commission, Illustrator
+from omixa.engines.workers import Workers
 from omixa.errors import InvalidRequest, UpstreamRejected
 from omixa.imaging.inspect import inspect
 from omixa.providers.base import PartialImage, ProviderCall, ProviderEvent, ProviderResult
@@ -19,14 +19,16 @@ PIXELS_PER_TOKEN = 1024
 class EmbeddedProvider:
     """Paints with the illustrator."""
 
-    def __init__(self, painters: Painters) -> None:
-        self._painters = painters
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
 
     async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
         """Make one picture, after the previews that a stream asks for. Raises an UpstreamError when that fails."""
         commission = _commission(call)
         try:
-            async with aclosing(self._painters.paint(commission, timeout_s=call.offer.total_timeout_s)) as pictures:
+            async with aclosing(
+                self._workers.run(Illustrator, commission, timeout_s=call.offer.total_timeout_s)
+            ) as pictures:
                 index = 0
                 async for png in pictures:
                     picture = Image(png, inspect(png))

@@ -33,7 +33,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from omixa.engines.illustrator import Commission
-from omixa.engines.painters import RETRY_AFTER_S, Painters
+from omixa.engines.workers import RETRY_AFTER_S, Workers
 from omixa.errors import InvalidRequest, UpstreamError
 from omixa.simulator.models import MODELS, ModelSpec
 from omixa.simulator.refusals import bad_key, busy, rate_limited, refuse, too_many_headers, unknown_deployment
@@ -125,12 +125,12 @@ class RateWindow:
 class FoundrySimulator:
     """The handlers and what they remember."""
 
-    def __init__(self, options: FoundrySimulatorOptions, tokenizer: Tokenizer, painters: Painters) -> None:
+    def __init__(self, options: FoundrySimulatorOptions, tokenizer: Tokenizer, workers: Workers) -> None:
         self._options = options
         self._moods = Moods(options.scenario)
         self._rates = RateWindow(options.requests_per_minute)
         self._tokenizer = tokenizer
-        self._studio = Studio(painters)
+        self._studio = Studio(workers)
         self._usage_file = None if options.usage_file is None else UsageFile(options.usage_file)
         self._log: deque[LogEntry] = deque(maxlen=LOG_ENTRIES_MAX)
 
@@ -230,9 +230,9 @@ class FoundrySimulator:
             raise bad_key()
 
 
-def create_app(options: FoundrySimulatorOptions, painters: Painters, *, tokenizer: Tokenizer | None = None) -> ASGIApp:
-    """Return the simulator as an ASGI application. Painters and a tokenizer can be shared with others."""
-    simulator = FoundrySimulator(options, tokenizer or Tokenizer(), painters)
+def create_app(options: FoundrySimulatorOptions, workers: Workers, *, tokenizer: Tokenizer | None = None) -> ASGIApp:
+    """Return the simulator as an ASGI application. Workers and a tokenizer can be shared with others."""
+    simulator = FoundrySimulator(options, tokenizer or Tokenizer(), workers)
     return Starlette(
         routes=[
             Route("/mai/v1/images/generations", simulator.generations, methods=["POST"]),

@@ -8,8 +8,8 @@ from collections import OrderedDict
 
 import pybase64
 
-from omixa.engines.illustrator import Commission
-from omixa.engines.painters import Painters
+from omixa.engines.illustrator import Commission, Illustrator
+from omixa.engines.workers import Workers
 
 PICTURES_KEPT_MAX_BYTES = 64 * 1024 * 1024
 
@@ -17,14 +17,14 @@ PICTURES_KEPT_MAX_BYTES = 64 * 1024 * 1024
 class Studio:
     """Gives pictures as base64."""
 
-    def __init__(self, painters: Painters) -> None:
-        self._painters = painters
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._painting: dict[bytes, asyncio.Task[bytes]] = {}
 
     async def picture(self, commission: Commission) -> bytes:
-        """Return the PNG in base64. Raises what `Painters.paint` raises."""
+        """Return the PNG in base64. Raises what `Workers.run` raises."""
         key = _digest(commission)
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -37,7 +37,7 @@ class Studio:
 
     async def _paint(self, key: bytes, commission: Commission) -> bytes:
         try:
-            encoded = pybase64.b64encode(await self._painters.finished(commission))
+            encoded = pybase64.b64encode(await self._workers.finished(Illustrator, commission))
         finally:
             del self._painting[key]
         self._keep(key, encoded)
