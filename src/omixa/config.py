@@ -192,7 +192,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     idempotency_retention_hours: Annotated[
         int, Meta(ge=24, description="how long a repeat with the same Idempotency-Key gets the same answer")
     ] = 72
-    codec_threads: Annotated[PositiveInt, Meta(description="pictures converted at a time")] = 2
+    codec_processes: Annotated[PositiveInt, Meta(description="pictures decoded and encoded at a time")] = 2
     simulator_latency_s: Annotated[float, Meta(ge=0, description="how long the simulator waits before it paints")] = 0.0
     limits: Annotated[LimitSettings, Meta(description="how often may be asked")] = LimitSettings()
     foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()

@@ -89,7 +89,7 @@ class InvalidRequest(CallerError):
         "invalid_image": "A picture is damaged.",
         "truncated_image": "A picture ends too early.",
         "animated_image": "A picture has several frames.",
-        "image_too_large": "A picture has too many pixels.",
+        "image_too_large": "A picture has too many pixels, too long a side or too much metadata.",
         "image_type_mismatch": "A picture is not of the type that its data URL or its part declares.",
         "invalid_signature": "A payment event is not signed by the payment provider.",
         "payment_mismatch": "A payment event says something else than its order.",

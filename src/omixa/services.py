@@ -23,6 +23,7 @@ from omixa.config import ConfigError, Settings
 from omixa.domain.access import DEFAULT_WORKSPACE, Secret
 from omixa.domain.models import Deployment, Offer
 from omixa.domain.money import PICO_PER_MICRO, parse_usd
+from omixa.engines.conversions import Conversions
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
 from omixa.gateway.allowances import Allowances
 from omixa.gateway.attempts import Attempts
@@ -59,6 +60,9 @@ SIMULATOR_ENDPOINT = "simulator://foundry"
 EMBEDDED_ENDPOINT = "embedded:"
 # The simulator inside the process is reachable from nowhere else, so its key protects nothing.
 SIMULATOR_KEY = "in-process"
+# Pictures of a request that may wait to be converted: more than go in or come out of any. One that has been paid for is never
+# turned away.
+PICTURES_OF_A_REQUEST = 16
 # Servers of one machine that may share a PostgreSQL database.
 MAX_SERVERS_OF_A_MACHINE = 64
 _DIRECTORY_MODE = 0o700
@@ -116,6 +120,7 @@ class Services(BackOffice):
     runs: Runs
     results: Results
     pipeline: Pipeline
+    conversions: Conversions
     sweeper: Sweeper
     courier: Courier
     topups: TopUps | None
@@ -171,14 +176,16 @@ async def open_services(
             office = await stack.enter_async_context(open_back_office(settings))
             await asyncio.to_thread(tokenizer.load)
             http = await stack.enter_async_context(HttpTransport())
-            finisher = Finisher(settings.codec_threads)
-            stack.push_async_callback(asyncio.to_thread, finisher.close)
+            conversions = Conversions(
+                settings.codec_processes, waiting=PICTURES_OF_A_REQUEST * settings.max_requests_in_flight
+            )
+            stack.push_async_callback(asyncio.to_thread, conversions.close)
             sweeper = Sweeper(office.database, office.blobs, node_id=node_id)
             node = await sweeper.recover()
             settlement = Settlement(office.database, node)
             providers: Mapping[str, Provider] = {
                 "embedded": EmbeddedProvider(workers),
-                "foundry": FoundryProvider(http, InProcessTransport(simulator)),
+                "foundry": FoundryProvider(http, InProcessTransport(simulator), conversions),
             }
             results = Results(office.database, office.blobs, retention_ms=settings.result_retention_hours * 3_600_000)
             pipeline = Pipeline(
@@ -187,7 +194,7 @@ async def open_services(
                     catalogue=office.catalogue,
                     providers=providers,
                     settlement=settlement,
-                    finish=finisher.finish,
+                    finish=Finisher(conversions).finish,
                 ),
                 settlement=settlement,
                 results=results,
@@ -212,6 +219,7 @@ async def open_services(
                 runs=runs,
                 results=results,
                 pipeline=pipeline,
+                conversions=conversions,
                 sweeper=sweeper,
                 courier=courier,
                 topups=await _topups(settings, office, stack),

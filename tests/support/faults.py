@@ -166,7 +166,7 @@ def running_faulty_gateway(data_dir: Path, simulator: Simulator, **settings: Any
     http = HttpTransport()
 
     def adapt(services: Services) -> Services:
-        provider = FoundryProvider(http, InProcessTransport(raw))
+        provider = FoundryProvider(http, InProcessTransport(raw), services.conversions)
         attempts = dataclasses.replace(services.pipeline.attempts, providers={"foundry": provider})
         pipeline = dataclasses.replace(services.pipeline, router=router, attempts=attempts)
         runs = WatchedRuns(services.settings.max_requests_in_flight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -25,6 +26,7 @@ from omixa.domain.access import Secret
 from omixa.domain.images import Image, ImageRequest, Usage
 from omixa.domain.models import Deployment, Offer
 from omixa.errors import UpstreamError, UpstreamProtocol, UpstreamRejected
+from omixa.engines.conversions import Conversions
 from omixa.imaging.inspect import inspect
 from omixa.providers.base import ProviderCall, ProviderResult
 from omixa.providers.foundry import FoundryProvider, parse_answer
@@ -127,8 +129,9 @@ async def silent(scope: Any, receive: AsgiReceive, send: AsgiSend) -> None:
 
 
 async def ask(service: Service, wanted: ProviderCall) -> ProviderResult:
-    provider = FoundryProvider(InProcessTransport(service), InProcessTransport(silent))
-    events = [event async for event in provider.generate(wanted)]
+    with contextlib.closing(Conversions(1, waiting=1)) as conversions:
+        provider = FoundryProvider(InProcessTransport(service), InProcessTransport(silent), conversions)
+        events = [event async for event in provider.generate(wanted)]
     assert len(events) == 1
     assert isinstance(events[0], ProviderResult)
     return events[0]
@@ -226,7 +229,7 @@ async def test_one_credential_is_sent(credentials: dict[str, Any], expected: dic
 
 async def test_the_simulator_is_told_which_picture_of_the_request_it_paints() -> None:
     service = painted()
-    provider = FoundryProvider(InProcessTransport(silent), InProcessTransport(service))
+    provider = FoundryProvider(InProcessTransport(silent), InProcessTransport(service), Conversions(1, waiting=1))
     async for _ in provider.generate(call(endpoint="simulator://foundry")):
         pass
     path, headers, _ = service.seen[0]

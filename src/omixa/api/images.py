@@ -14,6 +14,7 @@ from omixa.api.rate_headers import rate_headers
 from omixa.api.rendering import completed_event, error_event, preview_event, render_answer
 from omixa.api.repeats import idempotency_key, request_identity
 from omixa.errors import OmixaError, Unauthenticated
+from omixa.gateway.preparing import prepare
 from omixa.gateway.run import Answer, Run
 from omixa.limits.rates import Caller
 from omixa.services import Services
@@ -74,12 +75,13 @@ async def _started_run(exchange: Exchange, services: Services, read: Intake, cal
     with services.body_bytes.lease() as lease:
         asked = await read(exchange, services, lease)
         terms = services.pipeline.terms(exchange.principal, asked.model)
-        run = Run(exchange.id, exchange.principal, asked.request, asked.requested_model, terms, asked.cap_micro_usd)
-        retention_ms = services.settings.idempotency_retention_hours * 3_600_000
-        run.identity = request_identity(exchange, asked.fingerprint, retention_ms)
         services.fail_stop.check()
         services.runs.require_room()
         with caller.images(asked.request.n) as slots:
+            request = await prepare(asked.request, asked.picture_fields, services.conversions)
+            run = Run(exchange.id, exchange.principal, request, asked.requested_model, terms, asked.cap_micro_usd)
+            retention_ms = services.settings.idempotency_retention_hours * 3_600_000
+            run.identity = request_identity(exchange, asked.fingerprint, retention_ms)
 
             def end() -> None:
                 lease.release()

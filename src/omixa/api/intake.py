@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from omixa.api.exchange import Exchange
@@ -15,6 +15,7 @@ from omixa.api.forms import FORM, FormReader
 from omixa.api.models import allowed_model
 from omixa.api.repeats import fingerprint
 from omixa.catalogue.edits import EditField, as_edit
+from omixa.catalogue.pictures import picture_fields
 from omixa.catalogue.validation import Body, parse_body, requested_model, validate
 from omixa.domain.images import ImageRequest
 from omixa.domain.models import Model
@@ -34,10 +35,12 @@ JSON = "application/json"
 class Asked:
     """A checked request, its model, the name by which the model was called, and the most that it may cost, if that is said.
 
-    `fingerprint` is the same for every request that asks for the same.
+    `picture_fields` are the places of its pictures in the body, for `gateway/preparing.py`. `fingerprint` is the same for every
+    request that asks for the same.
     """
 
     request: ImageRequest
+    picture_fields: Sequence[str]
     model: Model
     requested_model: str
     cap_micro_usd: int | None
@@ -96,7 +99,8 @@ async def _checked(
         model = allowed_model(exchange, services, name)
         spelled = model if edited is None else as_edit(model, edited)
         request = validate(body, spelled, services.tokenizer)
-        return Asked(request, model, name, cap_micro_usd, fingerprint(exchange, body))
+        fields = picture_fields(edited or "input_images", body, len(request.input_images))
+        return Asked(request, fields, model, name, cap_micro_usd, fingerprint(exchange, body))
 
     return check() if received.size <= INLINE_BODY_BYTES else await asyncio.to_thread(check)
 

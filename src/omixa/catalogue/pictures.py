@@ -40,12 +40,16 @@ def read_pictures(parameter: Parameter, body: Body, model: Model) -> tuple[Image
     name = parameter.name
     sources: Sequence[str | Upload] = body.files[name] if name in body.files else _addresses(name, body)
     _check_number(parameter, len(sources), model)
+    fields = picture_fields(name, body, len(sources))
+    return tuple(_read(source, field, body.pictures) for source, field in zip(sources, fields, strict=True))
+
+
+def picture_fields(name: str, body: Body, number: int) -> list[str]:
+    """Return the place in the body of each of so many pictures of a field."""
     # A form says that there are several by repeating the field; one that stands alone has no number.
-    alone = len(sources) == 1 and body.textual
-    return tuple(
-        _read(source, name if alone else f"{name}[{position}]", body.pictures)
-        for position, source in enumerate(sources)
-    )
+    if number == 1 and body.textual:
+        return [name]
+    return [f"{name}[{position}]" for position in range(number)]
 
 
 def _addresses(name: str, body: Body) -> list[str]:

@@ -32,12 +32,14 @@ class Image:
     """An encoded picture and what its header says.
 
     `data` may be a view of a file, so that a large picture need not be in memory to be sent. `base64` is its text as it came,
-    where that is exactly what encoding `data` would give.
+    where that is exactly what encoding `data` would give. `needs_decoding` says of a picture that came in that it has to be
+    turned or brought to sRGB, so that `data` is as it came and `info` what it will be; its length is not known before.
     """
 
     data: bytes | memoryview
     info: ImageInfo
     base64: memoryview | None = field(default=None, repr=False, compare=False)
+    needs_decoding: bool = False
 
 
 @dataclass(frozen=True, slots=True)

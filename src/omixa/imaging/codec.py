@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image as Pillow
-from PIL import ImageCms, ImageOps
+from PIL import ImageCms
 
 from omixa.domain.images import Image, ImageFormat
 
-from .inspect import UnacceptableImage, inspect
+from .exif import read_orientation
+from .inspect import UnacceptableImage, examine, inspect
+from .profile import is_srgb, read_profile
+from .structure import Structure
 
 DEFAULT_JPEG_QUALITY = 92
 DEFAULT_WEBP_QUALITY = 90
@@ -26,6 +29,17 @@ _WEBP_METHOD = 2
 # Generated pictures hold lettering and hard coloured edges, which colour at half the resolution (4:2:0) smears. That
 # would save a quarter of the bytes.
 _JPEG_SUBSAMPLING = "4:4:4"
+
+# What turns a picture of each EXIF orientation upright.
+_TURNS: Mapping[int, Pillow.Transpose] = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
 
 _MAX_WEBP_SIDE_PIXELS = 16_383
 _WHITE = (255, 255, 255)
@@ -56,8 +70,8 @@ def convert(
     """
     # This bounds the pixels before anything is decoded, to less than the 89 million at which Pillow begins to warn. So no
     # limit of Pillow need be set, all of which are global.
-    inspect(data)
-    picture = _decode(data)
+    _, structure = examine(data)
+    picture = _decode(data, structure)
     if size is not None and picture.size != size:
         # Pillow weighs colours by their alpha here, so what is invisible does not bleed into the edges.
         picture = picture.resize(size, Pillow.Resampling.LANCZOS)
@@ -67,15 +81,16 @@ def convert(
     return Image(encoded, inspect(encoded))
 
 
-def _decode(data: bytes | memoryview) -> Pillow.Image:
-    """Return the first frame in mode RGB or RGBA."""
+def _decode(data: bytes | memoryview, structure: Structure) -> Pillow.Image:
+    """Return the picture in mode RGB or RGBA. Pillow is given the pixels alone, never the metadata."""
+    profile = read_profile(structure)
+    view = memoryview(data)
     try:
-        with Pillow.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
+        with Pillow.open(io.BytesIO(structure.bare(view)), formats=("PNG", "JPEG", "WEBP")) as opened:
             opened.load()
-        ImageOps.exif_transpose(opened, in_place=True)
-        profile = opened.info.get("icc_profile")
-        picture = _in_eight_bits(opened)
-        return _in_srgb(picture, profile) if profile else _in_rgb(picture)
+        turn = _TURNS.get(read_orientation(structure.exif))
+        picture = _in_eight_bits(opened if turn is None else opened.transpose(turn))
+        return _in_rgb(picture) if profile is None or is_srgb(profile) else _in_srgb(picture, profile)
     except _DECODER_ERRORS as error:
         raise UnacceptableImage("invalid_image", "the picture cannot be decoded: its pixels are damaged") from error
 
@@ -97,8 +112,6 @@ def _in_srgb(picture: Pillow.Image, profile: bytes) -> Pillow.Image:
     source = picture if picture.mode in ("L", "CMYK") else _in_rgb(picture)
     try:
         embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(embedded):
-            return _in_rgb(picture)
         mode = "RGBA" if source.mode == "RGBA" else "RGB"
         converted = ImageCms.profileToProfile(source, embedded, ImageCms.createProfile("sRGB"), outputMode=mode)
     except (ImageCms.PyCMSError, *_DECODER_ERRORS):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from omixa.domain.images import Image, ImageFormat
 
-from .inspect import inspect
+from .inputs import load_input
+from .inspect import format_of
 from .refusals import UnacceptableImage
 
 _FORMATS: Mapping[str, ImageFormat] = {
@@ -33,18 +34,18 @@ def declared_format(media_type: str, where: str) -> ImageFormat:
 
 
 def checked_image(data: bytes, declared: ImageFormat, where: str) -> Image:
-    """Return a picture that is whole by its structure and of the declared format. Raises UnacceptableImage."""
-    info = inspect(data)
-    if info.format != declared:
+    """Return a picture that is whole by its structure and of the declared format, by `load_input`. Raises UnacceptableImage."""
+    found = format_of(data)
+    if found != declared:
         raise UnacceptableImage(
-            "image_type_mismatch", f"{where} declares image/{declared}, but its bytes are image/{info.format}"
+            "image_type_mismatch", f"{where} declares image/{declared}, but its bytes are image/{found}"
         )
-    return Image(data, info)
+    return load_input(data)
 
 
 def load_file(data: bytes, media_type: str | None) -> Image:
     """Return the picture of a form's file. One without a type, or with that of any bytes, is what its bytes say."""
     if media_type in _NOTHING_SAID:
-        return Image(data, inspect(data))
+        return load_input(data)
     assert media_type is not None
     return checked_image(data, declared_format(media_type, "the part"), "the part")

@@ -1,12 +1,13 @@
 """Read what the structure of a picture says, without a decoder: format, size, and whether the file is whole.
 
-Only headers and the lengths of chunks are looked at, so the work grows with neither pixels nor bytes.
+Only headers and the lengths of chunks are looked at, so the work grows with neither pixels nor bytes. Only a JPEG does not say
+where its pixels end, so that this is searched for.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from omixa.domain.images import ImageFormat, ImageInfo
 
@@ -15,9 +16,10 @@ from .foreign import GUESS_BYTES, guess
 from .jpeg import read_jpeg
 from .png import read_png
 from .refusals import UnacceptableImage, truncated
+from .structure import Structure
 from .webp import is_webp, read_webp
 
-__all__ = ["MAX_INPUT_PIXELS", "MAX_SIDE_PIXELS", "UnacceptableImage", "inspect"]
+__all__ = ["MAX_INPUT_PIXELS", "MAX_SIDE_PIXELS", "NAMES", "UnacceptableImage", "examine", "format_of", "inspect"]
 
 MAX_INPUT_PIXELS = 50_000_000
 """The most pixels of a picture, width times height: decoded they take at most 200 MB."""
@@ -25,7 +27,7 @@ MAX_INPUT_PIXELS = 50_000_000
 MAX_SIDE_PIXELS = 32_767
 """The longest side. No camera or model comes near it, and many decoders stop there."""
 
-_NAMES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP"}
+NAMES: Mapping[ImageFormat, str] = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP"}
 
 
 def inspect(data: bytes | memoryview, *, max_pixels: int = MAX_INPUT_PIXELS) -> ImageInfo:
@@ -35,17 +37,27 @@ def inspect(data: bytes | memoryview, *, max_pixels: int = MAX_INPUT_PIXELS) -> 
     MAX_SIDE_PIXELS, for animations, and for files that are cut short or go on after their end. The pixels themselves are
     not decoded and may still be damaged.
     """
+    return examine(data, max_pixels=max_pixels)[0]
+
+
+def examine(data: bytes | memoryview, *, max_pixels: int = MAX_INPUT_PIXELS) -> tuple[ImageInfo, Structure]:
+    """Return what `inspect` returns, and what else the structure says. Raises UnacceptableImage as `inspect` does."""
     view = memoryview(data).cast("B")
     found, read = _reader(bytes(view[:GUESS_BYTES]))
     try:
-        width, height, has_alpha = read(view)
+        structure = read(view)
     except (struct.error, IndexError):
-        raise truncated(_NAMES[found], "it ends in the middle of its structure") from None
-    _check_size(_NAMES[found], width, height, max_pixels)
-    return ImageInfo(found, width, height, len(view), has_alpha)
+        raise truncated(NAMES[found], "it ends in the middle of its structure") from None
+    _check_size(NAMES[found], structure.width, structure.height, max_pixels)
+    return ImageInfo(found, structure.width, structure.height, len(view), structure.has_alpha), structure
 
 
-def _reader(start: bytes) -> tuple[ImageFormat, Callable[[memoryview], tuple[int, int, bool]]]:
+def format_of(data: bytes | memoryview) -> ImageFormat:
+    """Return the format that a file begins as. Raises UnacceptableImage when it is none of those accepted."""
+    return _reader(bytes(data[:GUESS_BYTES]))[0]
+
+
+def _reader(start: bytes) -> tuple[ImageFormat, Callable[[memoryview], Structure]]:
     if start.startswith(png.SIGNATURE):
         return "png", read_png
     if start.startswith(jpeg.SIGNATURE):

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 from .refusals import animated, damaged, followed, truncated, unsupported
+from .structure import Structure, begins_credentials
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -16,7 +17,8 @@ MAX_CHUNKS = 20_000
 _HEADER = struct.Struct(">IIBBBBB")
 # Before its data a chunk has a length and a type, after it a checksum.
 _CHUNK = struct.Struct(">I4s")
-_CHUNK_EXTRA_BYTES = 12
+_CHECKSUM_BYTES = 4
+_CHUNK_EXTRA_BYTES = _CHUNK.size + _CHECKSUM_BYTES
 _MAX_CHUNK_BYTES = 2**31 - 1
 
 _DEPTHS: Mapping[int, tuple[int, ...]] = {
@@ -33,24 +35,45 @@ _WITH_ALPHA = (4, 6)
 _MAX_INFLATION = 1032
 _ZLIB_HEADER_BYTES = 2
 _KNOWN_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+# Decoders need no other chunk to give the pixels.
+_PIXELS = _KNOWN_CRITICAL | {b"tRNS"}
+_CREDENTIALS = b"caBX"
 
 
-def read_png(view: memoryview) -> tuple[int, int, bool]:
-    """Return width, height and whether there is transparency, after walking all chunks. Raises UnacceptableImage."""
+def read_png(view: memoryview) -> Structure:
+    """Return what all chunks say, after walking over them. Raises UnacceptableImage."""
     width, height, colour = _read_header(view)
+    found = Structure(width, height, profile_is_deflated=True)
     seen: set[bytes] = set()
     previous = b""
-    for kind, _, _ in _chunks(view):
+    for kind, begin, end in _chunks(view):
         # The pixels are one run of IDAT chunks, and nearly all chunks are of it.
-        if not kind == previous == b"IDAT":
-            _check_order(kind, seen)
-            seen.add(kind)
-            previous = kind
+        if kind == previous == b"IDAT":
+            continue
+        _check_order(kind, seen)
+        seen.add(kind)
+        previous = kind
+        if kind not in _PIXELS:
+            _read_metadata(found, kind, view[begin:end])
+            found.drop(begin - _CHUNK.size, end + _CHECKSUM_BYTES)
     if b"IDAT" not in seen:
         raise damaged("PNG", "it holds no pixels")
     if colour == _PALETTE and b"PLTE" not in seen:
         raise damaged("PNG", "its palette is missing")
-    return width, height, colour in _WITH_ALPHA or b"tRNS" in seen
+    found.has_alpha = colour in _WITH_ALPHA or b"tRNS" in seen
+    return found
+
+
+def _read_metadata(found: Structure, kind: bytes, chunk: memoryview) -> None:
+    if kind == b"eXIf" and found.exif is None:
+        found.exif = chunk
+    elif kind == b"iCCP" and not found.profile:
+        # A name of at most 79 bytes, a zero, and the method of compression, of which there is one.
+        name, zero, _ = bytes(chunk[:80]).partition(b"\0")
+        if zero:
+            found.profile.append(chunk[len(name) + 2 :])
+    elif kind == _CREDENTIALS:
+        found.has_credentials |= begins_credentials(chunk)
 
 
 def check_png(data: bytes | memoryview) -> None:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 
 from .refusals import animated, damaged, followed, truncated
+from .structure import Structure, begins_credentials
 
 MAX_CHUNKS = 100
 """A still picture has at most a dozen; a file with more is made to keep a parser busy."""
@@ -16,6 +17,10 @@ MAX_CHUNKS = 100
 _CHUNK = struct.Struct("<4sI")
 _FIRST_CHUNK = 12
 _ANIMATED_FLAG, _ALPHA_FLAG = 0x02, 0x10
+# What decoders need to give the pixels.
+_PIXELS = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH"})
+_EXIF_PREFIX = b"Exif\0\0"
+_RIFF_SIZE = slice(4, 8)
 _LOSSY_START_CODE = b"\x9d\x01\x2a"
 _LOSSLESS_SIGNATURE = 0x2F
 # Sides are numbers of 14 bits, in both kinds of frame.
@@ -29,25 +34,55 @@ def is_webp(start: bytes) -> bool:
     return start[:4] == b"RIFF" and start[8:12] == b"WEBP"
 
 
-def read_webp(view: memoryview) -> _Header:
-    """Return width, height and whether there is transparency, after walking all chunks. Raises UnacceptableImage."""
+def read_webp(view: memoryview) -> Structure:
+    """Return what all chunks say, after walking over them. Raises UnacceptableImage."""
     _check_length(view)
+    found = Structure(0, 0)
     canvas: _Header | None = None
     frame: _Header | None = None
-    for kind, chunk in _chunks(view):
+    flags_at = 0
+    for kind, start, end in _chunks(view):
+        chunk = view[start:end]
         if kind in (b"ANIM", b"ANMF"):
             raise animated("WebP")
         if kind == b"VP8X":
-            canvas = _read_canvas(chunk)
+            if canvas is not None:
+                raise damaged("WebP", "it has two canvases")
+            canvas, flags_at = _read_canvas(chunk), start
         elif kind in (b"VP8 ", b"VP8L"):
             if frame is not None:
                 raise damaged("WebP", "it holds two pictures")
             frame = _read_lossy(chunk) if kind == b"VP8 " else _read_lossless(chunk)
+        elif kind not in _PIXELS:
+            _read_metadata(found, kind, chunk)
+            found.drop(start - _CHUNK.size, end + (end - start & 1))
     if frame is None:
         raise damaged("WebP", "it holds no pixels")
     if canvas is not None and canvas[:2] != frame[:2]:
         raise damaged("WebP", "its canvas and its picture differ in size")
-    return frame[0], frame[1], frame[2] or (canvas is not None and canvas[2])
+    found.width, found.height = frame[:2]
+    found.has_alpha = frame[2] or (canvas is not None and canvas[2])
+    if not found.is_bare:
+        _correct_heads(found, view, flags_at)
+    return found
+
+
+def _read_metadata(found: Structure, kind: bytes, chunk: memoryview) -> None:
+    if kind == b"EXIF" and found.exif is None:
+        # Some writers keep the beginning that EXIF has in a JPEG.
+        found.exif = chunk[len(_EXIF_PREFIX) :] if chunk[: len(_EXIF_PREFIX)] == _EXIF_PREFIX else chunk
+    elif kind == b"ICCP" and not found.profile:
+        found.profile.append(chunk)
+    elif kind == b"C2PA":
+        found.has_credentials |= begins_credentials(chunk)
+
+
+def _correct_heads(found: Structure, view: memoryview, flags_at: int) -> None:
+    """Say in the bare picture how long it is, and that nothing of what was left out is there."""
+    size = len(view) - 8 - found.metadata_bytes
+    found.replace(_RIFF_SIZE.start, _RIFF_SIZE.stop, size.to_bytes(4, "little"))
+    if flags_at:
+        found.replace(flags_at, flags_at + 1, bytes((view[flags_at] & _ALPHA_FLAG,)))
 
 
 def _check_length(view: memoryview) -> None:
@@ -59,7 +94,8 @@ def _check_length(view: memoryview) -> None:
         raise followed("WebP", len(view) - end)
 
 
-def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+def _chunks(view: memoryview) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the type of each chunk and where its data begins and ends."""
     position = _FIRST_CHUNK
     for _ in range(MAX_CHUNKS):
         if position == len(view):
@@ -69,7 +105,7 @@ def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         position = start + length + (length & 1)
         if position > len(view):
             raise truncated("WebP", "its last chunk is incomplete")
-        yield kind, view[start : start + length]
+        yield kind, start, start + length
     raise damaged("WebP", f"it has more than {MAX_CHUNKS} chunks")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard, TypeVar
 
@@ -17,8 +17,8 @@ import pybase64
 
 from omixa.domain.images import MEDIA_TYPES, Image, Usage
 from omixa.errors import UpstreamRejected
-from omixa.imaging.codec import convert
-from omixa.imaging.inspect import inspect
+from omixa.engines.conversions import Conversions
+from omixa.imaging.inspect import UnacceptableImage, inspect
 from omixa.imaging.png import check_png
 from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
 from omixa.providers.failures import failed_answer, unusable_answer
@@ -39,14 +39,15 @@ _EXTENSIONS: Mapping[str, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 class FoundryProvider:
     """Paints over HTTP, and over the in-process transport for deployments whose endpoint begins with `simulator:`."""
 
-    def __init__(self, http: Transport, in_process: Transport) -> None:
+    def __init__(self, http: Transport, in_process: Transport, conversions: Conversions) -> None:
         self._http = http
         self._in_process = in_process
+        self._conversions = conversions
 
     async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
         """Make one picture. Raises an UpstreamError when the attempt fails."""
         transport = self._in_process if _is_in_process(call) else self._http
-        request = await _edit(call) if call.request.operation == "edit" else _generation(call)
+        request = await self._edit(call) if call.request.operation == "edit" else _generation(call)
         timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
         response = await transport.post(request, timeouts)
         if response.status != 200:
@@ -60,6 +61,18 @@ class FoundryProvider:
             raise unusable_answer(response, str(error), secret=_credential(call)) from error
         usage, problem = _usage(answer, call)
         yield ProviderResult(image, usage, response.provider_request_id, problem)
+
+    async def _edit(self, call: ProviderCall) -> WireRequest:
+        return _edit(call, [await self._acceptable(image, call) for image in call.request.input_images])
+
+    async def _acceptable(self, image: Image, call: ProviderCall) -> Image:
+        """Return a reference as the service takes it; other formats become PNG. Raises UpstreamRejected."""
+        if image.info.format in call.offer.input_formats:
+            return image
+        try:
+            return await self._conversions.convert(image.data, format="png")
+        except UnacceptableImage as error:
+            raise UpstreamRejected("A reference picture cannot be decoded.", param="input_images") from error
 
 
 # ------------------------------------------------------------------------------------------------------ the request
@@ -76,9 +89,8 @@ def _generation(call: ProviderCall) -> WireRequest:
     return _request(call, _GENERATIONS, "application/json", (msgspec.json.encode(fields),))
 
 
-async def _edit(call: ProviderCall) -> WireRequest:
+def _edit(call: ProviderCall, references: Sequence[Image]) -> WireRequest:
     boundary = secrets.token_hex(16)
-    references = [await _acceptable(image, call) for image in call.request.input_images]
     texts = {"model": call.deployment.deployment_name, "prompt": call.request.prompt}
     heads = [_part_head(boundary, f'name="{name}"') + text.encode() for name, text in texts.items()]
     parts: list[bytes | memoryview] = [b"\r\n".join(heads)]
@@ -93,16 +105,6 @@ async def _edit(call: ProviderCall) -> WireRequest:
 def _part_head(boundary: str, disposition: str, media_type: str | None = None) -> bytes:
     content_type = f"Content-Type: {media_type}\r\n" if media_type else ""
     return f"--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n{content_type}\r\n".encode()
-
-
-async def _acceptable(image: Image, call: ProviderCall) -> Image:
-    """Return a reference as the service takes it; other formats become PNG. Raises UpstreamRejected."""
-    if image.info.format in call.offer.input_formats:
-        return image
-    try:
-        return await asyncio.to_thread(convert, image.data, format="png")
-    except ValueError as error:
-        raise UpstreamRejected("A reference picture cannot be decoded.", param="input_images") from error
 
 
 def _request(
