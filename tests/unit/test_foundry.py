@@ -25,8 +25,8 @@ from omixa.catalogue.loader import load_catalogue
 from omixa.domain.access import Secret
 from omixa.domain.images import Image, ImageRequest, Usage
 from omixa.domain.models import Deployment, Offer
-from omixa.errors import UpstreamError, UpstreamProtocol, UpstreamRejected
 from omixa.engines.conversions import Conversions
+from omixa.errors import UpstreamError, UpstreamProtocol, UpstreamRejected
 from omixa.imaging.inspect import inspect
 from omixa.providers.base import ProviderCall, ProviderResult
 from omixa.providers.foundry import FoundryProvider, parse_answer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from omixa.domain.images import Image, ImageFormat
-from omixa.engines.workers import Workers
+from omixa.engines.workers import WORKER_MAX_BYTES, Workers
 from omixa.errors import EngineBroke, EngineTimeout, InvalidRequest
 from omixa.imaging.refusals import UnacceptableImage
 
@@ -42,8 +42,8 @@ class Converter:
 class Conversions:
     """Converts a few pictures at a time, apart from what paints, which takes longer. `close` it at the end."""
 
-    def __init__(self, processes: int, *, waiting: int) -> None:
-        self._workers = Workers(processes, waiting=waiting)
+    def __init__(self, processes: int, *, waiting: int, max_bytes: int = WORKER_MAX_BYTES) -> None:
+        self._workers = Workers(processes, waiting=waiting, max_bytes=max_bytes)
 
     async def convert(
         self,

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from omixa.domain.images import Image, ImageRequest
-from omixa.errors import InvalidRequest
 from omixa.engines.conversions import Conversions
+from omixa.errors import InvalidRequest
 from omixa.imaging.refusals import UnacceptableImage
 
 # Photographs are encoded a second time; at this quality nobody sees it.

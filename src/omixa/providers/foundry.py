@@ -16,8 +16,8 @@ import msgspec
 import pybase64
 
 from omixa.domain.images import MEDIA_TYPES, Image, Usage
-from omixa.errors import UpstreamRejected
 from omixa.engines.conversions import Conversions
+from omixa.errors import UpstreamRejected
 from omixa.imaging.inspect import UnacceptableImage, inspect
 from omixa.imaging.png import check_png
 from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
