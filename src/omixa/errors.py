@@ -91,6 +91,8 @@ class InvalidRequest(CallerError):
         "animated_image": "A picture has several frames.",
         "image_too_large": "A picture has too many pixels, too long a side or too much metadata.",
         "image_type_mismatch": "A picture is not of the type that its data URL or its part declares.",
+        "mask_size_mismatch": "The mask is not as large as the first picture.",
+        "mask_without_alpha": "The mask has no alpha channel, or no pixel of it is fully transparent.",
         "invalid_signature": "A payment event is not signed by the payment provider.",
         "payment_mismatch": "A payment event says something else than its order.",
         "unsupported_image_format": "A picture is neither PNG nor JPEG nor WebP.",

@@ -150,7 +150,6 @@ def test_an_opaque_picture_hides_everything(own_client: httpx.Client) -> None:
     ("fields", "code", "param"),
     [
         ({"background": "transparent", "output_format": "jpeg"}, "invalid_value", "background"),
-        ({"mask": "data:image/png;base64,AAAA"}, "unsupported_value", "mask"),
         ({"partial_images": 4, "stream": True}, "invalid_value", "partial_images"),
         ({"input_images": [reference(width=64, height=64)] * 17}, "invalid_value", "input_images"),
     ],
@@ -298,7 +297,7 @@ def test_the_model_says_what_it_is_and_can(own_client: httpx.Client, document: D
     assert "not a neural network" in model["description"]
     assert model["prices"]["image"] == PRICE
     capabilities = model["capabilities"]
-    assert (capabilities["transparency"], capabilities["edits"], capabilities["masks"]) == (True, True, False)
+    assert (capabilities["transparency"], capabilities["edits"], capabilities["masks"]) == (True, True, True)
     assert capabilities["max_input_images"] == 16
 
 

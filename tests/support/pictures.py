@@ -8,6 +8,7 @@ import io
 from typing import Any
 
 from PIL import Image as Pillow
+from PIL import ImageChops, ImageStat
 
 from omixa.domain.images import MEDIA_TYPES, ImageFormat
 
@@ -35,3 +36,29 @@ def reference(format: ImageFormat = "png", width: int = 1024, height: int = 1024
 def decoded(answer: dict[str, Any], index: int = 0) -> Pillow.Image:
     """Return a picture of an answer."""
     return Pillow.open(io.BytesIO(base64.b64decode(answer["data"][index]["b64_json"], validate=True)))
+
+
+def mask(width: int, height: int, *boxes: tuple[int, int, int, int]) -> bytes:
+    """Return a mask: transparent, so that an edit may change something, in boxes (left, top, right, bottom)."""
+    image = Pillow.new("RGBA", (width, height), (0, 0, 0, 255))
+    for box in boxes:
+        image.paste((0, 0, 0, 0), box)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def outside(one: Pillow.Image, other: Pillow.Image, mask: bytes) -> int:
+    """Return in how many pixels two pictures differ where a mask of their size is not fully transparent."""
+    kept = Pillow.open(io.BytesIO(mask)).getchannel("A").point([0, *[255] * 255])
+    differing = Pillow.new("L", one.size)
+    for channel in ImageChops.difference(one, other).split():
+        differing = ImageChops.lighter(differing, channel)
+    return sum(ImageChops.darker(differing, kept).histogram()[1:])
+
+
+def distance_within(one: Pillow.Image, other: Pillow.Image, mask: bytes) -> float:
+    """Return how far two pictures are apart where a mask of their size is fully transparent, from 0 to 255."""
+    inside = Pillow.open(io.BytesIO(mask)).getchannel("A").point([255, *[0] * 255])
+    mean = ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB")), inside).mean
+    return sum(mean) / len(mean)

@@ -378,7 +378,10 @@ def _edit_body(catalogue: Catalogue) -> Json:
     content = {
         FORM: {
             "schema": _of_any_model("ImageEditForm", catalogue),
-            "encoding": {"image": {"contentType": ", ".join(MEDIA_TYPES.values())}},
+            "encoding": {
+                "image": {"contentType": ", ".join(MEDIA_TYPES.values())},
+                "mask": {"contentType": MEDIA_TYPES["png"]},
+            },
         },
         _JSON: {"schema": _of_any_model("ImageEditRequest", catalogue), "examples": examples},
     }

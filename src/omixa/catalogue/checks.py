@@ -22,11 +22,12 @@ CARRIED: Mapping[str, ParameterType] = {
     "output_format": "string",
     "output_compression": "integer",
     "input_images": "images",
+    "mask": "image",
     "stream": "boolean",
     "partial_images": "integer",
 }
 _REQUIRED = frozenset({"model", "prompt"})
-_WITHOUT_DEFAULT = _REQUIRED | {"output_compression", "input_images"}
+_WITHOUT_DEFAULT = _REQUIRED | {"output_compression", "input_images", "mask"}
 
 
 def positive(number: int) -> int:
@@ -40,8 +41,6 @@ def check_parameter(parameter: Parameter) -> None:
     """Raise ValueError unless the limits, the default and the values of a parameter agree."""
     if parameter.type == "images" and not (parameter.refusal or 1 <= (parameter.maximum or 0) <= MAX_INPUT_IMAGES):
         raise ValueError(f"needs a maximum from 1 to {MAX_INPUT_IMAGES}")
-    if parameter.type == "image" and not parameter.refusal:
-        raise ValueError("no request carries a single picture yet, so it must be refused for every value")
     if parameter.type == "integer" and (parameter.minimum is None or parameter.maximum is None):
         raise ValueError("needs a minimum and a maximum")
     if parameter.minimum is not None and parameter.maximum is not None and parameter.minimum > parameter.maximum:
@@ -68,10 +67,17 @@ def check_model(model: Model) -> None:
     """Raise ValueError unless a model describes every field that a request carries, and its prices are usable."""
     parameters = {parameter.name: parameter for parameter in model.parameters}
     _check_carried(parameters)
+    _check_mask(parameters["mask"], model)
     if unknown := model.example.keys() - parameters:
         raise ValueError(f"example: unknown parameters {', '.join(sorted(unknown))}")
     if model.bounds.input_image_tokens_min > model.bounds.input_image_tokens_max:
         raise ValueError("bounds: the minimum is above the maximum")
+
+
+def _check_mask(mask: Parameter, model: Model) -> None:
+    # What the gateway may do in a model's place is refused too until the operator allows it.
+    if (mask.refusal is None) != (model.mask_policy == "native"):
+        raise ValueError('parameters.mask: must be refused for every value, unless mask_policy is "native"')
 
 
 def _check_carried(parameters: Mapping[str, Parameter]) -> None:

@@ -127,6 +127,7 @@ def _model(file: ModelFile) -> Model:
         bounds=UsageBounds(**msgspec.structs.asdict(file.bounds)),
         example=file.example,
         edits_follow_reference=file.edits_follow_reference,
+        mask_policy=file.mask_policy,
     )
     checks.check_model(model)
     return model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from omixa.imaging.inspect import UnacceptableImage
 
 FORM = '{"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}'
 
+T = TypeVar("T")
+
 _ERROR_PLACE = re.compile(r" - at `\$(.*)`$")
 
 
@@ -32,6 +34,7 @@ class _Item(msgspec.Struct, forbid_unknown_fields=True):
     type: Literal["image_url"] = "image_url"
 
 
+_ITEM = msgspec.json.Decoder(_Item | str)
 _ITEMS = msgspec.json.Decoder(list[_Item | str])
 
 
@@ -52,7 +55,49 @@ def picture_fields(name: str, body: Body, number: int) -> list[str]:
     return [f"{name}[{position}]" for position in range(number)]
 
 
+def read_mask(parameter: Parameter, body: Body, model: Model, pictures: Sequence[Image]) -> Image:
+    """Return the mask of an edit, checked from its header against the first picture. Raises InvalidRequest.
+
+    Whether any of its pixels is transparent is known only to a decoder.
+    """
+    name = parameter.name
+    if not pictures:
+        edited = next(one.name for one in model.parameters if one.type == "images")
+        raise InvalidRequest(f"{name} needs the picture that it belongs to: give it in {edited}.", param=name)
+    source = body.files[name][0] if name in body.files else _sole_address(name, body)
+    mask = _read(source, name, body.pictures)
+    if mask.info.format != "png":
+        raise InvalidRequest(
+            f"{name} must be a PNG, transparent where the edit may change something; this is a {mask.info.format}.",
+            code="unsupported_image_format",
+            param=name,
+        )
+    if not mask.info.has_alpha:
+        raise InvalidRequest(
+            f"{name} has no alpha channel; an edit changes only what is fully transparent in it.",
+            code="mask_without_alpha",
+            param=name,
+        )
+    if mask.info.size != pictures[0].info.size:
+        raise InvalidRequest(
+            f"{name} is {mask.info.size}, and the first picture is {pictures[0].info.size} as it is shown; both must be equally"
+            " large.",
+            code="mask_size_mismatch",
+            param=name,
+        )
+    return mask
+
+
 def _addresses(name: str, body: Body) -> list[str]:
+    items = _decoded(_ITEMS, name, body)
+    return [_address(item, name, f"[{position}]") for position, item in enumerate(items)]
+
+
+def _sole_address(name: str, body: Body) -> str:
+    return _address(_decoded(_ITEM, name, body), name)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], name: str, body: Body) -> T:
     if body.textual:
         raise InvalidRequest(
             f'{name} must be a file: give its part a file name, as in filename="picture.png".',
@@ -60,35 +105,35 @@ def _addresses(name: str, body: Body) -> list[str]:
             param=name,
         )
     try:
-        items = _ITEMS.decode(body.fields[name])
+        return decoder.decode(body.fields[name])
     except UnicodeDecodeError:
         raise InvalidRequest(f"{name} is not valid UTF-8.", code="invalid_json", param=name) from None
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _wrong_form(name, str(error)) from None
-    return [_address(item, name, position) for position, item in enumerate(items)]
+        raise _wrong_form(name, str(error), several=decoder is _ITEMS) from None
 
 
-def _address(item: _Item | str, name: str, position: int) -> str:
+def _address(item: _Item | str, name: str, place: str = "") -> str:
     if isinstance(item, str):
         return item
     if item.file_id is not msgspec.UNSET:
         raise InvalidRequest(
-            f"{name}[{position}].file_id is not supported: Omixa keeps no files, so there are no ids of them."
+            f"{name}{place}.file_id is not supported: Omixa keeps no files, so there are no ids of them."
             " Send the picture as a data URL in image_url.",
             code="unsupported_value",
-            param=f"{name}[{position}].file_id",
+            param=f"{name}{place}.file_id",
         )
     if item.image_url is msgspec.UNSET:
-        raise _wrong_form(name, f"Object missing required field `image_url` - at `$[{position}]`")
+        missing = f"Object missing required field `image_url` - at `${place}`"
+        raise _wrong_form(name, missing, several=bool(place))
     return item.image_url if isinstance(item.image_url, str) else item.image_url.url
 
 
-def _wrong_form(name: str, reason: str) -> InvalidRequest:
+def _wrong_form(name: str, reason: str, *, several: bool) -> InvalidRequest:
     place = _ERROR_PLACE.search(reason)
     param = name + (place[1] if place else "")
     reason = reason[: place.start()] if place else reason
     return InvalidRequest(
-        f"{name} must be an array of pictures such as {FORM}. At {param}: {shortened(reason)}.",
+        f"{name} must be {'an array of pictures' if several else 'a picture'} such as {FORM}. At {param}: {shortened(reason)}.",
         code="unknown_parameter" if "unknown field" in reason else "invalid_type",
         param=param,
     )

@@ -12,6 +12,7 @@ from omixa.catalogue.edits import as_edit
 from omixa.domain.models import Model, Parameter
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_FILE = {"type": "string", "format": "binary"}
 DATA_URL_PATTERN = "^data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$"
 
 
@@ -45,7 +46,10 @@ def form_schema(model: Model) -> dict[str, Any]:
     schema = _without_example(json_schema(as_edit(model, "image")))
     pictures = schema["properties"]["image"]
     if "items" in pictures:
-        schema["properties"]["image"] = {**pictures, "items": {"type": "string", "format": "binary"}}
+        schema["properties"]["image"] = {**pictures, "items": _FILE}
+    mask = schema["properties"]["mask"]
+    if "anyOf" in mask:
+        schema["properties"]["mask"] = {"description": mask["description"], **_FILE}
     return schema
 
 
@@ -77,6 +81,8 @@ def _shape(parameter: Parameter) -> dict[str, Any]:
     if parameter.type == "images":
         fewest = {} if parameter.minimum is None else {"minItems": parameter.minimum}
         return {"type": "array", "items": _picture(), **fewest, "maxItems": parameter.maximum}
+    if parameter.type == "image":
+        return _picture()
     if parameter.type == "integer":
         return {"type": "integer", "minimum": parameter.minimum, "maximum": parameter.maximum}
     if parameter.type == "boolean":

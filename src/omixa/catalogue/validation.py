@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from omixa.catalogue.bodies import Body, parse_body, shortened
-from omixa.catalogue.pictures import read_pictures
+from omixa.catalogue.pictures import read_mask, read_pictures
 from omixa.domain.images import ImageInfo, ImageRequest
 from omixa.domain.models import Model, Parameter
 from omixa.errors import InvalidRequest
@@ -49,6 +49,7 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
     prompt_tokens = _count_tokens(values["prompt"], model, tokenizer)
     pictures = next((parameter for parameter in given if parameter.type == "images"), None)
     input_images = read_pictures(pictures, body, model) if pictures else ()
+    mask = next((parameter for parameter in given if parameter.type == "image"), None)
     if model.edits_follow_reference and input_images:
         _check_shape(values["size"], input_images[0].info)
     return ImageRequest(
@@ -65,6 +66,7 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
         stream=values["stream"],
         partial_images=values["partial_images"],
         given=frozenset(parameter.name for parameter in given),
+        mask=read_mask(mask, body, model, input_images) if mask else None,
     )
 
 
@@ -76,7 +78,7 @@ def _values(given: list[Parameter], body: Body, model: Model) -> dict[str, Any]:
             raise _missing(parameter.name)
     for parameter in given:
         _refuse_unsupported(parameter, body, model)
-        if parameter.type != "images" and parameter.name != "model":
+        if parameter.type not in ("image", "images") and parameter.name != "model":
             values[parameter.name] = _value(parameter, body)
     return values
 

@@ -81,7 +81,8 @@ class ImageRequest:
     """A complete, checked request: every field has its value, `given` names those the caller wrote.
 
     `size` is "auto" or WIDTHxHEIGHT. `prompt_tokens` is the gateway's own count. `output_compression` is the encoder's
-    quality from 0 to 100, None for the default. `partial_images` is how many previews a stream should carry.
+    quality from 0 to 100, None for the default. `partial_images` is how many previews a stream should carry. `mask` is a PNG
+    as large as the first of `input_images`; only where it is fully transparent may an edit change anything.
     """
 
     model: str
@@ -97,6 +98,7 @@ class ImageRequest:
     stream: bool
     partial_images: int
     given: frozenset[str]
+    mask: Image | None = None
 
     @property
     def operation(self) -> Literal["generation", "edit"]:

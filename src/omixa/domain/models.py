@@ -12,6 +12,7 @@ from omixa.domain.money import Rounding
 
 ParameterType = Literal["string", "integer", "boolean", "image", "images"]
 Refusal = Literal["nothing", "input", "picture"]
+MaskPolicy = Literal["native", "composite", "none"]
 UsageField = Literal["input_text_tokens", "input_image_tokens", "output_image_tokens", "images"]
 
 
@@ -106,7 +107,8 @@ class Model:
 
     `price_lists` are its selling prices, oldest first; without one in force it cannot be called. `released` is the day the
     model came out. `example` is a complete request body. `edits_follow_reference` says that an edit has the shape of its
-    reference picture and no other. Descriptions are Markdown.
+    reference picture and no other. `mask_policy` says who honours a mask: the model itself (native), the gateway, which lays the
+    original over the edit outside the mask (composite), or nobody. Descriptions are Markdown.
     """
 
     id: str
@@ -120,6 +122,7 @@ class Model:
     bounds: UsageBounds
     example: Mapping[str, str | int | bool]
     edits_follow_reference: bool
+    mask_policy: MaskPolicy = "none"
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, if the model has it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from omixa.domain.images import Image, ImageFormat
+from omixa.engines.masks import MaskCheck, unreadable
 from omixa.engines.workers import WORKER_MAX_BYTES, Workers
 from omixa.errors import EngineBroke, EngineTimeout, InvalidRequest
 from omixa.imaging.refusals import UnacceptableImage
@@ -64,6 +65,13 @@ class Conversions:
             raise UnacceptableImage(error.code, error.message) from error
         except (EngineBroke, EngineTimeout) as error:
             raise UnacceptableImage("invalid_image", "the picture cannot be decoded: it breaks its decoder") from error
+
+    async def check_mask(self, mask: bytes | memoryview) -> None:
+        """Raise InvalidRequest when a mask cannot be decoded, or lets nothing change, and EngineBusy when too many wait."""
+        try:
+            await self._workers.finished(MaskCheck, bytes(mask), timeout_s=CONVERSION_TIMEOUT_S)
+        except (EngineBroke, EngineTimeout) as error:
+            raise unreadable() from error
 
     def close(self) -> None:
         """Finish what is being converted and end the processes. Blocking."""

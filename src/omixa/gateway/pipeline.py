@@ -275,10 +275,12 @@ def _parameters_json(run: Run) -> str:
             "stream": request.stream,
             "partial_images": request.partial_images,
             "prompt_tokens": request.prompt_tokens,
-            "input_images": [
-                {"format": image.info.format, "size": image.info.size, "size_bytes": image.info.size_bytes}
-                for image in request.input_images
-            ],
+            "input_images": [_picture(image) for image in request.input_images],
+            "mask": None if request.mask is None else _picture(request.mask),
             "given": sorted(request.given),
         }
     ).decode()
+
+
+def _picture(image: Image) -> dict[str, object]:
+    return {"format": image.info.format, "size": image.info.size, "size_bytes": image.info.size_bytes}

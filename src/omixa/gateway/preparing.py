@@ -17,9 +17,13 @@ _QUALITY = 95
 async def prepare(request: ImageRequest, fields: Sequence[str], conversions: Conversions) -> ImageRequest:
     """Return the request with every picture upright, in sRGB and without metadata; most are already.
 
-    `fields` are the places of its pictures in the body. Raises InvalidRequest that names the one that cannot be decoded, and what
-    `Conversions.convert` raises.
+    `fields` are the places of its pictures in the body. Raises InvalidRequest that names the one that cannot be decoded or a
+    mask that lets nothing change, and what `Conversions.convert` raises.
     """
+    if request.mask is not None:
+        mask = await _prepared(request.mask, "mask", conversions)
+        await conversions.check_mask(mask.data)
+        request = dataclasses.replace(request, mask=mask)
     if not any(image.needs_decoding for image in request.input_images):
         return request
     pictures = [

@@ -38,7 +38,7 @@ class EmbeddedProvider:
                         yield ProviderResult(picture, _usage(call, picture.info), None)
                     index += 1
         except InvalidRequest as error:
-            raise UpstreamRejected(error.message, param="input_images") from error
+            raise UpstreamRejected(error.message, param="mask" if error.param == "mask" else "input_images") from error
 
 
 def _commission(call: ProviderCall) -> Commission:
@@ -50,6 +50,7 @@ def _commission(call: ProviderCall) -> Commission:
         size=None if request.size == "auto" and request.input_images else (size.width, size.height),
         variant=call.index,
         references=tuple(bytes(image.data) for image in request.input_images),
+        mask=None if request.mask is None else bytes(request.mask.data),
         transparent=request.background == "transparent",
         previews=request.partial_images if request.stream else 0,
     )

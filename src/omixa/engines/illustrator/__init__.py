@@ -8,9 +8,11 @@ from functools import cached_property
 from omixa.engines.illustrator.commission import Commission
 from omixa.engines.illustrator.edit import natural_size, paint_edit, read_reference
 from omixa.engines.illustrator.library import Library, load_library
+from omixa.engines.illustrator.masked import make_wish, paint_masked
 from omixa.engines.illustrator.paint import blurred, framed, paint_svg
 from omixa.engines.illustrator.plan import Plan, make_plan
 from omixa.engines.illustrator.scene import draw_scene
+from omixa.engines.masks import read_region, require_shape
 
 __all__ = ["Commission", "Illustrator"]
 
@@ -43,6 +45,9 @@ class Illustrator:
     def carry_out(self, commission: Commission) -> Iterator[bytes]:
         """Yield PNGs: the previews that are asked for, at half the size and ever less blurred, then the picture."""
         plan = make_plan(commission.prompt, self._library, variant=commission.variant)
+        if commission.mask is not None:
+            yield from self._masked(commission, commission.mask)
+            return
         if commission.references:
             yield from self._edited(plan, commission)
             return
@@ -63,6 +68,20 @@ class Illustrator:
             small = paint_edit(plan, self._library, pictures, half, transparent=transparent)
             yield from _previews(small, commission.previews)
         yield paint_edit(plan, self._library, pictures, (width, height), transparent=transparent)
+
+    def _masked(self, commission: Commission, mask: bytes) -> Iterator[bytes]:
+        region = read_region(mask)
+        wish = make_wish(commission.prompt, self._library, variant=commission.variant)
+        pictures = [read_reference(data, keep_alpha=commission.transparent) for data in commission.references]
+        require_shape(region, pictures[0].size)
+        width, height = commission.size or natural_size(pictures[0])
+
+        def painted(size: tuple[int, int]) -> bytes:
+            return paint_masked(wish, self._library, pictures, region, size, transparent=commission.transparent)
+
+        if commission.previews:
+            yield from _previews(painted((width // 2, height // 2)), commission.previews)
+        yield painted((width, height))
 
     def _finished(self, commission: Commission) -> bytes:
         *_, picture = self.carry_out(commission)

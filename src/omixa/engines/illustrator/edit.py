@@ -68,8 +68,8 @@ def paint_edit(
     return encoded(_composed(layers, size, rounded=transparent and plan.place == "ui"), keep_alpha=transparent)
 
 
-def read_reference(data: bytes) -> Image.Image:
-    """Return a picture upright, on white and of at most MAX_REFERENCE_PIXELS.
+def read_reference(data: bytes, *, keep_alpha: bool = False) -> Image.Image:
+    """Return a picture upright and of at most MAX_REFERENCE_PIXELS, on white or, with `keep_alpha`, in mode RGBA.
 
     Raises InvalidRequest when the bytes are no readable PNG, JPEG or WebP.
     """
@@ -77,7 +77,8 @@ def read_reference(data: bytes) -> Image.Image:
 
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
-            return _on_white(ImageOps.exif_transpose(_bounded(opened)))
+            upright = ImageOps.exif_transpose(_bounded(opened))
+            return upright.convert("RGBA") if keep_alpha else _on_white(upright)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise InvalidRequest("The reference picture cannot be read as PNG, JPEG or WebP.", param="image") from error
 
@@ -164,12 +165,11 @@ def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
     return mask.resize(size, Image.Resampling.BOX)
 
 
-def _fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Fit a picture into a size without stretching: cropped a little, or whole on a blur of itself."""
     from PIL import Image, ImageOps
 
-    aspect, wanted = picture.width / picture.height, size[0] / size[1]
-    if max(aspect / wanted, wanted / aspect) <= CROP_LIMIT:
+    if crops(picture.size, size):
         return ImageOps.fit(picture, size, Image.Resampling.BICUBIC)
     blur = ImageOps.fit(picture, (BLUR_SIDE, BLUR_SIDE), Image.Resampling.BOX).resize(size, Image.Resampling.BICUBIC)
     whole = ImageOps.contain(picture, size, Image.Resampling.BICUBIC)
@@ -177,7 +177,13 @@ def _fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     return blur
 
 
-def _graded(picture: Image.Image, grade: Grade) -> Image.Image:
+def crops(shape: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Tell whether a shape is so near to a size that it is cropped to it rather than laid on a blur."""
+    aspect, wanted = shape[0] / shape[1], size[0] / size[1]
+    return max(aspect / wanted, wanted / aspect) <= CROP_LIMIT
+
+
+def graded(picture: Image.Image, grade: Grade) -> Image.Image:
     """Apply a grade to pixels through a table of 11 x 11 x 11 colours."""
     from PIL import ImageFilter
 
@@ -189,7 +195,7 @@ def _graded(picture: Image.Image, grade: Grade) -> Image.Image:
     return picture.filter(ImageFilter.Color3DLUT.generate(LUT_SIZE, entry))
 
 
-def _grade_for(plan: Plan) -> Grade | None:
+def grade_for(plan: Plan) -> Grade | None:
     """Choose the change of colours that the words ask for; none when they only ask for additions."""
     if plan.style in GRADES:
         return GRADES[plan.style]
@@ -206,10 +212,10 @@ def _grade_for(plan: Plan) -> Grade | None:
 
 def _over_picture(plan: Plan, library: Library, picture: Image.Image, size: tuple[int, int]) -> list[Layer]:
     """Lay the graded reference over the whole picture and everything asked for on top of it."""
-    grade = _grade_for(plan)
+    grade = grade_for(plan)
     if grade is None and not (plan.subjects or plan.quotes or plan.weather or plan.place == "snow"):
         return _framed(plan, picture, size)
-    fitted = _fitted(picture, size)
+    below = fitted(picture, size)
     sheet = Sheet(*size, plan.rng("sheet"))
     outdoors = replace(plan, place="snow" if plan.place == "snow" else "meadow")
     look = look_for(outdoors)
@@ -218,7 +224,7 @@ def _over_picture(plan: Plan, library: Library, picture: Image.Image, size: tupl
     weather(sheet, outdoors, look)
     style_marks(sheet, replace(outdoors, style=plan.style or "minimal"), look)
     lettering(sheet, replace(plan, place="abstract"), look)
-    return [_whole(_graded(fitted, grade) if grade else fitted), _styled(sheet, plan)]
+    return [_whole(graded(below, grade) if grade else below), _styled(sheet, plan)]
 
 
 def _whole(picture: Image.Image) -> Print:
@@ -235,11 +241,11 @@ def _framed(plan: Plan, picture: Image.Image, size: tuple[int, int]) -> list[Lay
     rng = plan.rng("frame")
     hue = rng.uniform(0, 360)
     shade, glow = from_hls(hue, 0.22, 0.5), from_hls(hue + rng.choice((40, 160, 200)), 0.84, 0.6)
-    fitted = _graded(_fitted(picture, size), lambda c: mix(c, mix(shade, glow, round(light(c), 2)), 0.4))
+    below = graded(fitted(picture, size), lambda c: mix(c, mix(shade, glow, round(light(c), 2)), 0.4))
     sheet = Sheet(*size, rng)
     sheet.stroke(f"M0 0H{sheet.w:.0f}V{sheet.h:.0f}H0Z", mix(glow, "#ffffff", 0.7), 76)
     sheet.stroke(f"M48 48H{sheet.w - 48:.0f}V{sheet.h - 48:.0f}H48Z", shade, 3, 0.8)
-    return [_whole(fitted), sheet.document()]
+    return [_whole(below), sheet.document()]
 
 
 def _as_prints(
@@ -265,7 +271,7 @@ def _as_prints(
         weather(above, plan, look)
         style_marks(above, plan, look)
     lettering(above, plan, look)
-    prints = _prints(pictures, cards, below, size, _grade_for(plan))
+    prints = _prints(pictures, cards, below, size, grade_for(plan))
     return [_styled(below, plan), *prints, _styled(above, plan)]
 
 
@@ -298,7 +304,7 @@ def _prints(
     radius: int = 0,
 ) -> list[Print]:
     return [
-        Print(_graded(picture, grade) if grade else picture, _in_pixels(place, sheet, size), radius)
+        Print(graded(picture, grade) if grade else picture, _in_pixels(place, sheet, size), radius)
         for picture, place in zip(pictures, places, strict=True)
     ]
 
