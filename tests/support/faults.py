@@ -59,17 +59,21 @@ class WatchedRuns(Runs):
 
 @dataclass
 class RawProvider:
-    """A provider in the gateway's own process that answers every call with the same bytes."""
+    """A provider in the gateway's own process that answers every call with the same bytes, and remembers the last one."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     calls: int = 0
+    received: bytes = b""
 
     async def __call__(self, scope: Any, receive: AsgiReceive, send: AsgiSend) -> None:
         self.calls += 1
-        while (await receive()).get("more_body", False):
-            pass
+        self.received, more = b"", True
+        while more:
+            message = await receive()
+            self.received += message.get("body", b"")
+            more = message.get("more_body", False)
         headers = [(name.encode(), value.encode()) for name, value in self.headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})

@@ -38,6 +38,25 @@ def opened(data: bytes) -> Pillow.Image:
     return picture
 
 
+def credentials(size_bytes: int = 200) -> bytes:
+    """Return what begins as the JUMBF box of a C2PA manifest store does."""
+    description = (
+        struct.pack(">I4s", 30, b"jumd") + b"c2pa" + bytes.fromhex("0011001080000000aa00389b71") + b"\x03c2pa\0"
+    )
+    return struct.pack(">I4s", size_bytes, b"jumb") + description + bytes(size_bytes - 8 - len(description))
+
+
+def with_credentials(format: str, data: bytes) -> bytes:
+    """Return a picture with Content Credentials where its format has them."""
+    box = credentials()
+    if format == "png":
+        return data[:33] + chunk(b"caBX", box) + data[33:]
+    if format == "jpeg":
+        return data[:2] + segment(0xEB, b"JP\0\1\0\0\0\1" + box) + data[2:]
+    info = Pillow.open(io.BytesIO(data))
+    return webp(canvas(*info.size), data[12:], riff(b"C2PA", box))
+
+
 # -------------------------------------------------------------------------------------------------------------------- PNG
 
 

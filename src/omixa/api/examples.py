@@ -112,4 +112,4 @@ def _delivery(catalogue: Catalogue, model: Model, usage: Usage, image: Image) ->
         bearer_token=None,
         modes=frozenset({"live"}),
     )
-    return Delivery(image, usage, deployment, offer, emulated=())
+    return Delivery(image, usage, deployment, offer, emulated=(), provenance="none")

@@ -171,6 +171,13 @@ class Receipt(Shape):
     attempts: list[AttemptOutcome]
     ignored_parameters: Annotated[list[str], Meta(description="Parameters that were given and have no effect here.")]
     emulated: list[Emulation]
+    provenance: Annotated[
+        list[Literal["none", "kept", "lost"]],
+        Meta(
+            description="What became of each picture's Content Credentials (C2PA), in the order of `data`: the provider put none"
+            " in, they are in the picture as they came, or they were lost when it was resampled or encoded anew."
+        ),
+    ]
     failed: list[FailedImage]
     joined_request: Annotated[
         bool | UnsetType, Meta(description="True in the answer to a retry that is charged with the request it repeats.")

@@ -8,18 +8,25 @@ from typing import Literal
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 
+Provenance = Literal["none", "kept", "lost"]
+"""What became of a picture's Content Credentials: there were none, they came through, or a conversion lost them."""
+
 MEDIA_TYPES: Mapping[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What the header of a picture says. `size_bytes` is the length of the encoded picture."""
+    """What the header of a picture says. `size_bytes` is the length of the encoded picture.
+
+    `has_credentials` says that Content Credentials (C2PA) are in it. Whether they are valid is for those who read them.
+    """
 
     format: ImageFormat
     width: int
     height: int
     size_bytes: int
     has_alpha: bool
+    has_credentials: bool = False
 
     @property
     def size(self) -> str:

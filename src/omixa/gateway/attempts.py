@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from omixa.billing.pricing import estimate_usage, rate, usage_of_refusal
 from omixa.billing.sanity import impossible, surprising
 from omixa.catalogue.loader import Catalogue
-from omixa.domain.images import Image, ImageRequest, Usage
+from omixa.domain.images import Image, ImageRequest, Provenance, Usage
 from omixa.domain.models import Deployment, Offer
 from omixa.errors import ClientGone, UpstreamError, UpstreamProtocol, UpstreamRefused, UpstreamTimeout
 from omixa.gateway.run import Run
@@ -35,6 +35,7 @@ class Delivery:
     deployment: Deployment
     offer: Offer
     emulated: tuple[Mapping[str, str], ...]
+    provenance: Provenance
 
 
 @dataclass(slots=True)
@@ -137,7 +138,7 @@ class Attempts:
                 cost_basis="estimated" if usage.estimated else "reported",
             )
         )
-        return Delivery(image, usage, deployment, offer, emulated)
+        return Delivery(image, usage, deployment, offer, emulated, _provenance(result.image, image))
 
     def _usage(self, run: Run, call: ProviderCall, result: ProviderResult) -> tuple[Usage, str | None]:
         """Return what a picture is charged by, and what the operator should know about the provider's report."""
@@ -220,3 +221,9 @@ class Attempts:
             cost_pico_usd=cost,
             cost_basis="estimated" if error.ambiguous or cost else "none",
         )
+
+
+def _provenance(made: Image, delivered: Image) -> Provenance:
+    if delivered.info.has_credentials:
+        return "kept"
+    return "lost" if made.info.has_credentials else "none"

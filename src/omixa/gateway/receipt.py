@@ -37,7 +37,8 @@ def build_envelope(
 ) -> dict[str, Any]:
     """Return the JSON values of an answer, without `data`. Key order is the order in which people read it.
 
-    `usage_by_image` inside `omixa` is what each picture used, in the order of `data`.
+    `usage_by_image` and `provenance` inside `omixa` say of each picture, in the order of `data`, what it used and what became of
+    its Content Credentials.
     """
     first, prices = deliveries[0], run.terms.prices
     usage = add_up(delivery.usage for delivery in deliveries)
@@ -70,6 +71,7 @@ def build_envelope(
             "attempts": list(calls.history),
             "ignored_parameters": _ignored(run.request, first.offer),
             "emulated": _emulated(run.request, deliveries),
+            "provenance": [delivery.provenance for delivery in deliveries],
             "failed": [
                 {"image": failure.image_index, "code": failure.error.code, "message": failure.error.message}
                 for failure in failures

@@ -49,7 +49,8 @@ def examine(data: bytes | memoryview, *, max_pixels: int = MAX_INPUT_PIXELS) -> 
     except (struct.error, IndexError):
         raise truncated(NAMES[found], "it ends in the middle of its structure") from None
     _check_size(NAMES[found], structure.width, structure.height, max_pixels)
-    return ImageInfo(found, structure.width, structure.height, len(view), structure.has_alpha), structure
+    size, flags = (structure.width, structure.height), (structure.has_alpha, structure.has_credentials)
+    return ImageInfo(found, *size, len(view), *flags), structure
 
 
 def format_of(data: bytes | memoryview) -> ImageFormat:
