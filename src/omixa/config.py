@@ -125,6 +125,20 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[links]: links to pictures, for `response_format: url`."""
+
+    base_url: Annotated[
+        str,
+        Meta(
+            description="what links begin with, best a host of their own; default: how the client reached this server"
+        ),
+    ] = ""
+    lifetime_minutes: Annotated[
+        int, Meta(ge=1, le=10**7, description="how long a link may be used; never longer than its picture is kept")
+    ] = 60
+
+
 class StripeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """[stripe]: top-ups by Stripe's hosted checkout. Offered when the key, the secret and the return address are given."""
 
@@ -194,6 +208,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 72
     codec_processes: Annotated[PositiveInt, Meta(description="pictures decoded and encoded at a time")] = 2
     simulator_latency_s: Annotated[float, Meta(ge=0, description="how long the simulator waits before it paints")] = 0.0
+    links: Annotated[LinkSettings, Meta(description="links to pictures")] = LinkSettings()
     limits: Annotated[LimitSettings, Meta(description="how often may be asked")] = LimitSettings()
     foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()
     smtp: Annotated[SmtpSettings, Meta(description="e-mail for alerts")] = SmtpSettings()
@@ -260,6 +275,7 @@ def load(
     settings = _convert(values, sources)
     _check_foundry(settings.foundry)
     _check_smtp(settings.smtp)
+    _check_links(settings.links)
     _check_stripe(settings.stripe)
     return Configuration(settings, sources)
 
@@ -320,6 +336,11 @@ def _check_foundry(foundry: FoundrySettings) -> None:
         raise ConfigError("foundry.endpoint must be an address such as https://NAME.services.ai.azure.com")
     if (foundry.api_key is None) == (foundry.bearer_token is None):
         raise ConfigError("give exactly one of foundry.api_key and foundry.bearer_token")
+
+
+def _check_links(links: LinkSettings) -> None:
+    if links.base_url and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", links.base_url):
+        raise ConfigError("links.base_url must be an address such as https://pictures.example.org")
 
 
 def _check_smtp(smtp: SmtpSettings) -> None:

@@ -5,7 +5,7 @@ OmixaError
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402
-│  ├─ Forbidden 403 (WorkspaceSuspended) · RateLimited 429 · RefusalLimit 429
+│  ├─ Forbidden 403 (WorkspaceSuspended · BadLink) · RateLimited 429 · RefusalLimit 429
 │  ├─ Conflict 409 (RequestInProgress · IdempotencyInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  ├─ IdempotencyMismatch 422
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound · StatementNotFound
@@ -223,7 +223,9 @@ class Forbidden(CallerError):
     status = 403
     type = "permission_error"
     default_code = "model_not_allowed"
-    further_codes: ClassVar[Mapping[str, str]] = {"live_key_required": "Play money is not for sale."}
+    further_codes: ClassVar[Mapping[str, str]] = {
+        "live_key_required": "Play money is not for sale, and settings of the workspace are not changed with a test key."
+    }
 
 
 class WorkspaceSuspended(Forbidden):
@@ -231,6 +233,13 @@ class WorkspaceSuspended(Forbidden):
 
     default_code = "workspace_suspended"
     further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class BadLink(Forbidden):
+    """A link to a picture is not one that this server has signed."""
+
+    default_code = "invalid_link"
+    further_codes: ClassVar[Mapping[str, str]] = {"link_expired": "The time of the link has passed; ask for a new one."}
 
 
 class NotFound(CallerError):
@@ -319,12 +328,16 @@ class ReferenceUsed(Conflict):
 
 
 class Gone(CallerError):
-    """The result was deleted by the retention rule; `billed_micro_usd` is what it was charged."""
+    """The result was deleted by the retention rule; `billed_micro_usd` is what it was charged.
+
+    That is None where it is not told.
+    """
 
     status = 410
     default_code = "result_expired"
+    further_codes: ClassVar[Mapping[str, str]] = {"result_deleted": "The workspace had the result deleted."}
 
-    def __init__(self, message: str, *, code: str | None = None, billed_micro_usd: int = 0) -> None:
+    def __init__(self, message: str, *, code: str | None = None, billed_micro_usd: int | None = None) -> None:
         super().__init__(message, code=code)
         self.billed_micro_usd = billed_micro_usd
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omixa.access.keys import PEPPER_BYTES, generate_pepper
+from omixa.access.links import LinkSigner
 from omixa.billing.prices import publish_prices
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.config import ConfigError, Settings
@@ -27,18 +28,21 @@ from omixa.engines.conversions import Conversions
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
 from omixa.gateway.allowances import Allowances
 from omixa.gateway.attempts import Attempts
+from omixa.gateway.deletion import Deletion
 from omixa.gateway.finishing import Finisher
 from omixa.gateway.pipeline import Pipeline
 from omixa.gateway.replay import Replays
 from omixa.gateway.results import Results
 from omixa.gateway.run import Runs
 from omixa.gateway.settlement import Settlement
+from omixa.gateway.thumbnails import Thumbnails
 from omixa.gateway.topups import TopUps
 from omixa.gateway.workspaces import Workspaces
 from omixa.jobs.courier import Courier
 from omixa.jobs.sweeper import Sweeper
 from omixa.limits.bodies import ByteBudget
 from omixa.limits.rates import Rates
+from omixa.limits.slots import Slots
 from omixa.mail import Mailer
 from omixa.payments.stripe import Stripe
 from omixa.providers.base import Provider
@@ -63,6 +67,8 @@ SIMULATOR_KEY = "in-process"
 # Pictures of a request that may wait to be converted: more than go in or come out of any. One that has been paid for is never
 # turned away.
 PICTURES_OF_A_REQUEST = 16
+# Pictures that are sent to whoever has a link, at a time. Each holds no more than a piece of its file in memory.
+MAX_PICTURES_ON_THEIR_WAY = 512
 # Servers of one machine that may share a PostgreSQL database.
 MAX_SERVERS_OF_A_MACHINE = 64
 _DIRECTORY_MODE = 0o700
@@ -119,6 +125,10 @@ class Services(BackOffice):
     router: Router
     runs: Runs
     results: Results
+    deletion: Deletion
+    thumbnails: Thumbnails
+    links: LinkSigner
+    sending: Slots
     pipeline: Pipeline
     conversions: Conversions
     sweeper: Sweeper
@@ -218,6 +228,10 @@ async def open_services(
                 router=pipeline.router,
                 runs=runs,
                 results=results,
+                deletion=Deletion(office.database, office.blobs),
+                thumbnails=Thumbnails(results, conversions),
+                links=office.workspaces.link_signer(),
+                sending=Slots(MAX_PICTURES_ON_THEIR_WAY, "pictures are on their way"),
                 pipeline=pipeline,
                 conversions=conversions,
                 sweeper=sweeper,

@@ -89,7 +89,6 @@ def test_generate_with_everything_the_package_offers(client: openai.OpenAI) -> N
         "moderation",
         "partial_images",
         "quality",
-        "response_format",
         "style",
         "user",
     ]
@@ -206,7 +205,7 @@ def test_edit_by_the_other_path(gateway: Gateway, client: openai.OpenAI) -> None
         ({"image": b"GIF89a"}, "unsupported_image_format", "image"),
         ({"image": []}, "missing_required_parameter", "image"),
         ({"background": "transparent"}, "unsupported_value", "background"),
-        ({"response_format": "url"}, "unsupported_value", "response_format"),
+        ({"response_format": "file"}, "invalid_value", "response_format"),
         ({"size": "512x512"}, "invalid_value", "size"),
         ({"stream": True, "n": 11}, "invalid_value", "n"),
         ({"markup": picture()}, "unknown_parameter", "markup"),

@@ -90,7 +90,6 @@ def test_the_offer_is_what_the_provider_can_do(catalogue: Catalogue) -> None:
         "style",
         "user",
         "partial_images",
-        "response_format",
     }
     assert (offer.max_output_pixels, offer.max_edited_pixels) == (1_048_576, 1_056_768)
     assert (offer.first_byte_timeout_s, offer.total_timeout_s, offer.on_disconnect) == (300, 330, "finish")
@@ -245,7 +244,7 @@ def test_the_schema_is_a_schema_and_takes_its_own_example(model: Model) -> None:
         {"quality": "hd"},
         {"background": "transparent"},
         {"mask": "data:image/png;base64,AAAA"},
-        {"response_format": "url"},
+        {"response_format": "file"},
         {"output_compression": 50},
         {"output_compression": 50, "output_format": "png"},
         {"input_images": ["https://example.com/a.png"]},

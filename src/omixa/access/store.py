@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import msgspec
 from sqlalchemy import bindparam, null, select, update
 
-from omixa.domain.access import Mode, Principal, RateLimits
+from omixa.domain.access import Mode, Principal, RateLimits, ResponseFormat
 from omixa.domain.ids import new_id
 from omixa.storage.chain import AUDIT_COLUMNS, GENESIS_HASH, row_hash
 from omixa.storage.database import Row, Transaction
@@ -35,7 +35,10 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceRow:
-    """A workspace, what it pays above the price lists in parts per million, and since when it may not spend."""
+    """A workspace, what it pays above the price lists in parts per million, and since when it may not spend.
+
+    How long its results are kept is None where that is as usual, and 0 where they are kept until they are delivered.
+    """
 
     id: str
     name: str
@@ -43,6 +46,8 @@ class WorkspaceRow:
     limits: RateLimits
     created_at_ms: int
     suspended_at_ms: int | None
+    result_retention_ms: int | None
+    response_format: ResponseFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,14 @@ def list_workspaces(tx: Transaction) -> list[WorkspaceRow]:
     """Return all workspaces in the order of the alphabet."""
     return [
         WorkspaceRow(
-            row["id"], row["name"], row["markup_ppm"], _limits(row), row["created_at_ms"], row["suspended_at_ms"]
+            id=row["id"],
+            name=row["name"],
+            markup_ppm=row["markup_ppm"],
+            limits=_limits(row),
+            created_at_ms=row["created_at_ms"],
+            suspended_at_ms=row["suspended_at_ms"],
+            result_retention_ms=row["result_retention_ms"],
+            response_format=row["response_format"],
         )
         for row in tx.all(_workspaces)
     ]
@@ -121,6 +133,36 @@ def is_suspended(tx: Transaction, workspace_id: str) -> bool:
     return row is not None and row["suspended_at_ms"] is not None
 
 
+_result_settings = select(workspace.c.result_retention_ms, workspace.c.response_format).where(
+    workspace.c.id == bindparam("of_workspace")
+)
+_set_response_format = (
+    update(workspace)
+    .where(workspace.c.id == bindparam("of_workspace"))
+    .values(response_format=bindparam("response_format_now"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSettings:
+    """How results of a workspace are kept and come back. The retention is None where it is as usual."""
+
+    retention_ms: int | None
+    response_format: ResponseFormat
+
+
+def result_settings(tx: Transaction, workspace_id: str) -> ResultSettings:
+    """Return how results of a workspace, which exists, are kept and come back."""
+    row = tx.first(_result_settings, of_workspace=workspace_id)
+    assert row is not None, "the workspace was found in this transaction"
+    return ResultSettings(row["result_retention_ms"], row["response_format"])
+
+
+def set_response_format(tx: Transaction, workspace_id: str, response_format: ResponseFormat) -> None:
+    """Set how pictures come back where a request does not say."""
+    tx.execute(_set_response_format, of_workspace=workspace_id, response_format_now=response_format)
+
+
 _insert_key = insert_into(
     api_key,
     *("id", "workspace_id", "mode", "name", "digest", "last4", "models_json", "requires_signature", "created_at_ms"),
@@ -155,6 +197,8 @@ _principal = (
         api_key.c.models_json,
         api_key.c.requires_signature,
         workspace.c.markup_ppm,
+        workspace.c.result_retention_ms,
+        workspace.c.response_format,
         *(api_key.c[name] for name in _LIMITS),
         *(workspace.c[name].label(f"workspace_{name}") for name in _LIMITS),
     )
@@ -209,6 +253,8 @@ def find_principal(tx: Transaction, digest: str) -> Principal | None:
         requires_signature=bool(row["requires_signature"]),
         key_limits=_limits(row),
         workspace_limits=_limits(row, "workspace_"),
+        result_retention_ms=row["result_retention_ms"],
+        response_format=row["response_format"],
     )
 
 

@@ -1,4 +1,4 @@
-"""What a workspace may read: its requests and their answers, its usage, its balance. Everything else does not exist for it."""
+"""What a workspace may read: its requests, its usage, its balance. Everything else does not exist for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from msgspec import UnsetType
 
 from omixa.api import shapes
 from omixa.api.exchange import Exchange
-from omixa.api.images import send_answer
 from omixa.api.queries import RequestQuery, RollupQuery, parse_query
 from omixa.billing.ledger import CURRENCY, Balance
 from omixa.billing.prices import load_prices
@@ -20,15 +19,12 @@ from omixa.billing.pricing import Charge, rate
 from omixa.domain.access import Principal
 from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
-from omixa.errors import RequestInProgress, RequestNotFound, ResultNotFound
-from omixa.gateway import idempotency
-from omixa.gateway.idempotency import RUNNING_RETRY_AFTER_S
+from omixa.errors import RequestNotFound
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
-from omixa.gateway.replay import load_answer
 from omixa.services import Services
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
-from omixa.usage.analytics import AttemptStep, Correction, Grouping, RequestDetails, RequestSummary, ResultPlace, Rollup
+from omixa.usage.analytics import AttemptStep, Correction, Grouping, RequestDetails, RequestSummary, Rollup
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +112,7 @@ def _summary(summary: RequestSummary) -> dict[str, Any]:
         "adjusted_amount": format_usd(summary.adjusted_micro_usd),
         "currency": CURRENCY,
         "result_expires_at": _time_or_none(summary.result_expires_at_ms),
+        "result_deleted_at": _time_or_none(summary.result_deleted_at_ms),
         "joined_requests": summary.joined_requests,
         "parked_from": summary.parked_from,
     }
@@ -163,34 +160,6 @@ def _attempt(step: AttemptStep, began_at_ms: int) -> shapes.AttemptStep:
         offset_ms=max(step.sent_at_ms - began_at_ms, 0),
         duration_ms=None if step.ended_at_ms is None else max(step.ended_at_ms - step.sent_at_ms, 0),
     )
-
-
-# ---------------------------------------------------------------------------------------------------------------- answers
-
-
-async def get_result(exchange: Exchange, services: Services) -> None:
-    """Send a request's answer once more, equal to the byte. Raises ResultNotFound, RequestInProgress or Gone."""
-    request_id, principal = exchange.path_parameters["request"], exchange.principal
-    place = await services.database.read(
-        lambda tx: analytics.find_result(tx, principal.workspace_id, principal.mode, request_id)
-    )
-    ref, digest = _stored(place, request_id)
-    await send_answer(exchange, await load_answer(services.results, request_id, ref, digest))
-
-
-def _stored(place: ResultPlace | None, request_id: str) -> tuple[str, str]:
-    """Return the name and the digest of a stored answer, or raise why there is none."""
-    if place is None:
-        raise ResultNotFound(f"There is no request {request_id[:80]}.", param="request")
-    if place.state == "held":
-        raise RequestInProgress(f"{request_id} is still in progress.", retry_after_s=RUNNING_RETRY_AFTER_S)
-    if place.state == "released":
-        raise ResultNotFound(
-            f"{request_id} has no result: it ended with {place.outcome} and was not charged.", param="request"
-        )
-    if place.ref is None or place.digest is None:
-        raise idempotency.expired(request_id, place.charged_micro_usd)
-    return place.ref, place.digest
 
 
 # ------------------------------------------------------------------------------------------------------------------ usage

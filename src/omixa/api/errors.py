@@ -36,7 +36,7 @@ def error_headers(error: OmixaError) -> Headers:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if isinstance(error, RateLimited):
         headers.append((b"retry-after-ms", str(error.retry_after_ms).encode()))
-    if isinstance(error, Gone):
+    if isinstance(error, Gone) and error.billed_micro_usd is not None:
         headers.append((b"omixa-cost", format_usd(error.billed_micro_usd).encode()))
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b'Bearer realm="omixa"'))

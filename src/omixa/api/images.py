@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 from omixa.api.errors import Headers, error_body
 from omixa.api.exchange import Exchange
 from omixa.api.intake import Intake, read_edit, read_request
+from omixa.api.links import picture_links
 from omixa.api.rate_headers import rate_headers
-from omixa.api.rendering import completed_event, error_event, preview_event, render_answer
+from omixa.api.rendering import INLINE, Shown, completed_event, error_event, preview_event, render_answer
 from omixa.api.repeats import idempotency_key, request_identity
+from omixa.domain.access import ResponseFormat
 from omixa.errors import OmixaError, Unauthenticated
 from omixa.gateway.preparing import prepare
 from omixa.gateway.run import Answer, Run
@@ -59,14 +61,22 @@ async def _watch(exchange: Exchange, services: Services, run: Run) -> None:
     async with _noticing_departure(exchange, services, run):
         try:
             if run.request.stream:
-                await _stream(exchange, run, services.settings.stream_keep_alive_s)
+                await _stream(exchange, services, run)
             else:
-                await send_answer(exchange, await run.answer(), run)
+                await send_answer(exchange, services, await run.answer(), run.request.response_format, run)
         except OmixaError:
             if run.earlier is not None and not exchange.started:
                 # What an earlier request was told is told again as its own.
                 exchange.id = run.told_id
             raise
+    if exchange.principal.result_retention_ms == 0 and exchange.ended and not run.client_gone:
+        await _let_go(exchange, services, run)
+
+
+async def _let_go(exchange: Exchange, services: Services, run: Run) -> None:
+    """Let a result go that was delivered, where the workspace keeps nothing beyond that; links still lead to it for a while."""
+    if inline_only(exchange, run.request.response_format):
+        await services.deletion.delivered(run.told_id)
 
 
 async def _started_run(exchange: Exchange, services: Services, read: Intake, caller: Caller) -> Run:
@@ -117,9 +127,15 @@ async def _noticing_departure(exchange: Exchange, services: Services, run: Run) 
         watcher.cancel()
 
 
-async def send_answer(exchange: Exchange, answer: Answer, run: Run | None = None) -> None:
-    """Send an answer, fresh from its run or read back from the store."""
-    length, pieces = render_answer(answer)
+async def send_answer(
+    exchange: Exchange,
+    services: Services,
+    answer: Answer,
+    response_format: ResponseFormat | None,
+    run: Run | None = None,
+) -> None:
+    """Send an answer, fresh from its run or read back from the store, in the format that is asked for or that is usual."""
+    length, pieces = render_answer(answer, _shown(exchange, services, answer, response_format))
     headers: Headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(length).encode()),
@@ -135,7 +151,19 @@ async def send_answer(exchange: Exchange, answer: Answer, run: Run | None = None
     await exchange.send(b"", more=False)
 
 
-async def _stream(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
+def inline_only(exchange: Exchange, response_format: ResponseFormat | None) -> bool:
+    """Tell whether pictures come back inside the answer alone."""
+    return (response_format or exchange.principal.response_format) == "b64_json"
+
+
+def _shown(exchange: Exchange, services: Services, answer: Answer, response_format: ResponseFormat | None) -> Shown:
+    if inline_only(exchange, response_format):
+        return INLINE
+    is_both = (response_format or exchange.principal.response_format) == "both"
+    return Shown(is_both, picture_links(exchange, services, answer))
+
+
+async def _stream(exchange: Exchange, services: Services, run: Run) -> None:
     """Send server-sent events: comments while the picture is made, then one event per picture, or an error."""
     await run.admitted()
     await exchange.start(
@@ -149,7 +177,7 @@ async def _stream(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
         ],
     )
     while run.has_preview or not run.ended:
-        preview = await run.next_preview(keep_alive_s)
+        preview = await run.next_preview(services.settings.stream_keep_alive_s)
         if preview is not None:
             await _send_all(exchange, preview_event(run, preview))
         elif not run.ended:
@@ -159,8 +187,9 @@ async def _stream(exchange: Exchange, run: Run, keep_alive_s: float) -> None:
     except OmixaError as error:
         await exchange.send(error_event(error_body(error, run.told_id)), more=False)
         return
+    shown = _shown(exchange, services, answer, run.request.response_format)
     for index in range(len(answer.images)):
-        await _send_all(exchange, completed_event(answer, index))
+        await _send_all(exchange, completed_event(answer, index, shown))
     await exchange.send(b"", more=False)
 
 

@@ -50,6 +50,7 @@ _PATH_PARAMETERS: Mapping[str, str] = {
     "model": "The id of a model, in upper or lower case.",
     "request": "The id of a request: the header `x-request-id` of its answer.",
     "month": "A UTC month such as 2026-10.",
+    "picture": "A picture of the request, as its link names it.",
 }
 _HEADERS: Mapping[str, Json] = {
     "Idempotency-Replayed": {
@@ -84,6 +85,26 @@ _HEADERS: Mapping[str, Json] = {
         "schema": {"type": "string"},
     },
     "Content-Disposition": {"description": "A name for the file.", "schema": {"type": "string"}},
+    "Content-Range": {
+        "description": "Which bytes these are, where some were asked for.",
+        "schema": {"type": "string", "pattern": r"^bytes \d+-\d+/\d+$"},
+    },
+    "Accept-Ranges": {"description": "One range of bytes may be asked for.", "schema": {"enum": ["bytes"]}},
+    "ETag": {"description": "Names these bytes, for `If-None-Match` and `If-Range`.", "schema": {"type": "string"}},
+    "X-Content-Type-Options": {"description": "Keeps browsers from guessing.", "schema": {"enum": ["nosniff"]}},
+    "Content-Security-Policy": {
+        "description": "Keeps browsers from running anything.",
+        "schema": {"enum": ["default-src 'none'; sandbox"]},
+    },
+    "Cross-Origin-Resource-Policy": {
+        "description": "Pages of others may show the picture.",
+        "schema": {"enum": ["cross-origin"]},
+    },
+    "Access-Control-Allow-Origin": {"description": "Scripts of others may read it.", "schema": {"enum": ["*"]}},
+    "Referrer-Policy": {
+        "description": "Keeps the link out of other servers' logs.",
+        "schema": {"enum": ["no-referrer"]},
+    },
     "Retry-After": {
         "description": "Seconds to wait before another try, where waiting helps.",
         "schema": {"type": "integer", "minimum": 0},
@@ -147,6 +168,19 @@ _SPENDING_HEADERS: Mapping[str, Json] = {
 _ANSWER_HEADERS = ("Omixa-Cost", "Omixa-Mode", "Omixa-Route", "Omixa-Attempts", "Omixa-Ignored-Parameters")
 _RATE_HEADERS = tuple(name for name in _HEADERS if name.lower().startswith(("x-ratelimit", "ratelimit")))
 _TIMING_HEADERS = ("Server-Timing", "openai-processing-ms")
+_SAFETY_HEADERS = (
+    "X-Content-Type-Options",
+    "Content-Security-Policy",
+    "Cross-Origin-Resource-Policy",
+    "Referrer-Policy",
+)
+_PICTURE_HEADERS = (
+    "Content-Disposition",
+    "Accept-Ranges",
+    "Access-Control-Allow-Origin",
+    "ETag",
+    *_SAFETY_HEADERS,
+)
 _REPEAT_HEADERS = ("Idempotency-Replayed", "Omixa-Joined")
 
 EDIT_DESCRIPTION = """
@@ -235,9 +269,21 @@ def _operation(operation: Operation, catalogue: Catalogue) -> Json:
     elif operation.body is not None:
         content = {_JSON: {"schema": _reference(operation.body.__name__)}}
         document["requestBody"] = {"required": True, "content": content}
+    if operation.serves_pictures:
+        document["responses"] |= _pictures()
     if operation.response is shapes.Readiness:
         document["responses"]["503"] = _answer("Requests are not admitted.", _schema(operation))
     return document
+
+
+def _pictures() -> dict[str, Json]:
+    """Return the answers of an operation that serves pictures."""
+    content: Json = {media_type: {} for media_type in MEDIA_TYPES.values()}
+    whole = _answer("A picture.", {}, _PICTURE_HEADERS) | {"content": content}
+    part = _answer("A part of a picture.", {}, (*_PICTURE_HEADERS, "Content-Range")) | {"content": content}
+    same = _answer("The client has the picture already.", {}, ("ETag", *_SAFETY_HEADERS))
+    del same["content"]
+    return {"200": whole, "206": part, "304": same}
 
 
 def _makes_images(operation: Operation) -> bool:
@@ -316,8 +362,8 @@ def _failures(operation: Operation) -> dict[str, Json]:
     by_status: dict[int, list[type[OmixaError]]] = {}
     for error in _errors(operation):
         by_status.setdefault(error.status, []).append(error)
-    of_rates = _RATE_HEADERS if _makes_images(operation) else ()
-    return {str(status): _failure(errors, of_rates) for status, errors in sorted(by_status.items())}
+    further = _RATE_HEADERS if _makes_images(operation) else _SAFETY_HEADERS if operation.serves_pictures else ()
+    return {str(status): _failure(errors, further) for status, errors in sorted(by_status.items())}
 
 
 def _errors(operation: Operation) -> list[type[OmixaError]]:
@@ -336,7 +382,7 @@ def _tree(root: type[OmixaError]) -> Iterator[type[OmixaError]]:
             yield from _tree(child)
 
 
-def _failure(errors: Sequence[type[OmixaError]], of_rates: Sequence[str]) -> Json:
+def _failure(errors: Sequence[type[OmixaError]], further: Sequence[str]) -> Json:
     codes: dict[str, list[tuple[type[OmixaError], str]]] = {}
     for error in errors:
         for code, meaning in {error.default_code: _sentence(error), **error.further_codes}.items():
@@ -347,7 +393,7 @@ def _failure(errors: Sequence[type[OmixaError]], of_rates: Sequence[str]) -> Jso
         lines.append(f"- `{code}` ({error.type}): {' '.join(meaning for _, meaning in meanings)}")
         value = msgspec.json.decode(error_body(error(meaning, code=code), REQUEST_ID))
         examples[code] = {"summary": meaning, "value": value}
-    headers = ["x-should-retry", "Retry-After", *of_rates]
+    headers = ["x-should-retry", "Retry-After", *further]
     headers += ["retry-after-ms"] * (RateLimited in errors) + ["WWW-Authenticate"] * (Unauthenticated in errors)
     headers += ["Omixa-Cost"] * (Gone in errors)
     if any(error.is_kept for error in errors):

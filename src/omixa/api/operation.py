@@ -31,11 +31,11 @@ class Operation:
     `spends` marks operations that hold money before they do anything, which checks the key once more. `takes_images` marks
     those whose body asks for pictures, and says in which words: those of generations, or those of edits, as a form too; `body` is
     the shape of another body. `is_offered` tells whether there is this path at all. `further_types` are media types in which
-    the answer can be had besides JSON.
+    the answer can be had besides JSON; `serves_pictures` marks those that answer with a picture instead.
     """
 
     id: str
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
     path: str
     handler: Handler
     summary: str
@@ -48,4 +48,5 @@ class Operation:
     is_offered: Callable[[Services], bool] = always
     query: type[Query] | None = None
     further_types: tuple[str, ...] = ()
+    serves_pictures: bool = False
     errors: tuple[type[OmixaError], ...] = ()

@@ -60,6 +60,22 @@ class ReceiptQuery(Query):
     ] = UNSET
 
 
+class ResultQuery(Query):
+    """How the pictures come back."""
+
+    response_format: Annotated[
+        Literal["b64_json", "url"] | UnsetType,
+        Meta(description="Inside the answer, or as links; without it as the workspace has it."),
+    ] = UNSET
+
+
+class LinkQuery(Query):
+    """What makes a path a link."""
+
+    expires: Annotated[str, Meta(description="Until when the link may be used: Unix time in seconds.")] = ""
+    signature: Annotated[str, Meta(description="What only this server can write.")] = ""
+
+
 class ExportQuery(Query):
     """What goes into the file, and in which form."""
 

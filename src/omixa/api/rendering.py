@@ -6,7 +6,8 @@ The same functions render an answer for the first time and again later from the 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -22,27 +23,47 @@ _PIECE_BYTES = 3 * 96 * 1024
 _PREFIXES = {"generation": "image_generation", "edit": "image_edit"}
 
 
-def render_answer(answer: Answer) -> tuple[int, Iterator[bytes | memoryview]]:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How pictures are shown: inside the answer, by a link to each, or both."""
+
+    inline: bool
+    links: Sequence[str] = ()
+
+
+INLINE = Shown(inline=True)
+
+
+def render_answer(answer: Answer, shown: Shown = INLINE) -> tuple[int, Iterator[bytes | memoryview]]:
     """Return the length of the JSON answer in bytes, and its pieces."""
-    head, between, tail = _frame(answer)
-    pictures = sum(4 * ((len(image.data) + 2) // 3) for image in answer.images)
-    length = len(head) + pictures + len(between) * (len(answer.images) - 1) + len(tail)
-    return length, _pieces(answer, head, between, tail)
+    frames = _frames(answer, shown)
+    pictures = sum(4 * ((len(image.data) + 2) // 3) for image in answer.images) if shown.inline else 0
+    return sum(map(len, frames)) + pictures, _pieces(answer, frames, shown)
 
 
-def _pieces(answer: Answer, head: bytes, between: bytes, tail: bytes) -> Iterator[bytes | memoryview]:
-    for index, image in enumerate(answer.images):
-        yield between if index else head
-        yield from _base64(image)
-    yield tail
+def _pieces(answer: Answer, frames: Sequence[bytes], shown: Shown) -> Iterator[bytes | memoryview]:
+    for frame, image in zip(frames, answer.images, strict=False):
+        yield frame
+        if shown.inline:
+            yield from _base64(image)
+    yield frames[-1]
 
 
-def _frame(answer: Answer) -> tuple[bytes, bytes, bytes]:
+def _frames(answer: Answer, shown: Shown) -> list[bytes]:
+    """Return what stands before each picture of an answer, and behind the last."""
     created, rest = answer.envelope["created"], {**answer.envelope}
     del rest["created"]
-    opening, closing = b'{"b64_json":"', b'","url":null}'
-    head = b'{"created":%d,"data":[' % created + opening
-    return head, closing + b"," + opening, closing + b"]," + msgspec.json.encode(rest)[1:]
+    opening, closing = (b'{"b64_json":"', b'","url":') if shown.inline else (b'{"b64_json":null', b',"url":')
+    last = len(answer.images) - 1
+    return [
+        b'{"created":%d,"data":[' % created + opening,
+        *(closing + _link(shown, index) + b"}," + opening for index in range(last)),
+        closing + _link(shown, last) + b"}]," + msgspec.json.encode(rest)[1:],
+    ]
+
+
+def _link(shown: Shown, index: int) -> bytes:
+    return msgspec.json.encode(shown.links[index]) if shown.links else b"null"
 
 
 def preview_event(run: Run, preview: PartialImage) -> Iterator[bytes | memoryview]:
@@ -58,7 +79,7 @@ def preview_event(run: Run, preview: PartialImage) -> Iterator[bytes | memoryvie
     yield from _event(f"{_PREFIXES[run.request.operation]}.partial_image", preview.image, rest)
 
 
-def completed_event(answer: Answer, index: int) -> Iterator[bytes | memoryview]:
+def completed_event(answer: Answer, index: int, shown: Shown = INLINE) -> Iterator[bytes | memoryview]:
     """Yield the event of one finished picture. Its usage is that picture's own; the request's bill stands on the last."""
     envelope = answer.envelope
     omixa = envelope["omixa"]
@@ -76,13 +97,17 @@ def completed_event(answer: Answer, index: int) -> Iterator[bytes | memoryview]:
         "usage": usage,
         "omixa": omixa if last else {"request_id": omixa["request_id"], "image": index},
     }
-    yield from _event(f"{_PREFIXES[omixa['operation']]}.completed", image, rest)
+    if shown.links:
+        rest = {"url": shown.links[index], **rest}
+    yield from _event(f"{_PREFIXES[omixa['operation']]}.completed", image, rest, inline=shown.inline)
 
 
-def _event(name: str, image: Image, rest: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
-    yield f'event: {name}\ndata: {{"type":"{name}","b64_json":"'.encode()
-    yield from _base64(image)
-    yield b'",' + msgspec.json.encode(rest)[1:] + b"\n\n"
+def _event(name: str, image: Image, rest: Mapping[str, Any], *, inline: bool = True) -> Iterator[bytes | memoryview]:
+    head = f'event: {name}\ndata: {{"type":"{name}","b64_json":'
+    yield (head + ('"' if inline else "null")).encode()
+    if inline:
+        yield from _base64(image)
+    yield (b'",' if inline else b",") + msgspec.json.encode(rest)[1:] + b"\n\n"
 
 
 def error_event(body: bytes) -> bytes:

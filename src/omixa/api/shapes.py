@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from omixa.billing.budgets import Period
 from omixa.catalogue.files import Count, Positive
-from omixa.domain.access import Mode
+from omixa.domain.access import Mode, ResponseFormat
 from omixa.domain.images import ImageFormat
 from omixa.domain.models import ParameterType, UsageField
 from omixa.usage.analytics import CorrectionKind, PeriodType, RequestState
@@ -190,8 +190,19 @@ class Receipt(Shape):
 class Picture(Shape):
     """A picture."""
 
-    b64_json: Annotated[str, Meta(description="The file in base64.", extra_json_schema={"contentEncoding": "base64"})]
-    url: Annotated[None, Meta(description="Always null: pictures come inside the answer.")]
+    b64_json: Annotated[
+        str | None,
+        Meta(
+            description="The file in base64; null where links were asked for.",
+            extra_json_schema={"contentEncoding": "base64"},
+        ),
+    ]
+    url: Annotated[
+        str | None,
+        Meta(
+            description="A link to the file, which needs no key and ends after a while; null unless it was asked for."
+        ),
+    ]
 
 
 class ImageAnswer(Shape):
@@ -231,7 +242,7 @@ class ImageEvent(Shape):
     """The data of a server-sent event with a finished picture; the last one carries the receipt."""
 
     type: Literal["image_generation.completed", "image_edit.completed"]
-    b64_json: Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
+    b64_json: Annotated[str | None, Meta(extra_json_schema={"contentEncoding": "base64"})]
     created_at: UnixSeconds
     size: str
     quality: str
@@ -246,6 +257,7 @@ class ImageEvent(Shape):
             }
         ),
     ]
+    url: Annotated[str | UnsetType, Meta(description="A link to the file, where links were asked for.")] = UNSET
 
 
 # -------------------------------------------------------------------------------------------------------------- estimates
@@ -418,6 +430,9 @@ class RequestSummary(Shape, tag_field="object", tag="request"):
     ]
     currency: Currency
     result_expires_at: Annotated[Instant | None, Meta(description="Until when the answer can be fetched again.")]
+    result_deleted_at: Annotated[
+        Instant | None, Meta(description="When the workspace had the answer deleted before its time.")
+    ]
     joined_requests: Annotated[
         Count, Meta(description="Retries that were answered by this request. They cost nothing.")
     ]
@@ -547,6 +562,68 @@ class RequestList(Shape, tag_field="object", tag="list"):
     first_id: RequestId | None
     last_id: Annotated[RequestId | None, Meta(description="Give it as `after` for the next page.")]
     has_more: bool
+
+
+# ---------------------------------------------------------------------------------------------------------------- results
+
+
+class StoredPicture(Shape):
+    """A picture that is kept, with links to it and to a small WebP of it. The links need no key."""
+
+    index: Annotated[Count, Meta(description="Counts from 0, as in the answer.")]
+    output_format: ImageFormat
+    size: str
+    size_bytes: Count
+    url: str
+    thumbnail_url: str
+
+
+class PictureList(Shape, tag_field="object", tag="list"):
+    """The pictures that are kept of a request."""
+
+    data: list[StoredPicture]
+    request_id: RequestId
+    links_expire_at: Annotated[
+        Instant, Meta(description="Until when these links may be used. New ones can be asked for.")
+    ]
+    result_expires_at: Annotated[Instant, Meta(description="Until when the pictures are kept.")]
+
+
+class DeletedResult(Shape, tag_field="object", tag="request.result"):
+    """A result that is not kept any more. What it cost, and why, stays."""
+
+    id: RequestId
+    deleted: Literal[True]
+
+
+class ResultSettings(Shape, tag_field="object", tag="result_settings"):
+    """How the results of a workspace are kept and come back, in both modes."""
+
+    workspace: str
+    retention_hours: Annotated[
+        Count, Meta(description="How long results are kept; 0: until they are delivered, and a minute longer.")
+    ]
+    usual_retention_hours: Annotated[Count, Meta(description="What counts for workspaces that have set nothing.")]
+    is_usual: Annotated[bool, Meta(description="Whether this workspace has set nothing.")]
+    response_format: Annotated[
+        ResponseFormat,
+        Meta(description="How pictures come back where a request does not say: `both` is inside and as links."),
+    ]
+
+
+class ResultSettingsChange(Shape):
+    """What is to be changed of a workspace's results; the rest stays."""
+
+    retention_hours: Annotated[
+        int | UnsetType | None,
+        Meta(
+            description="From 0, which is until they are delivered, to what is usual on this server; null is what is usual."
+            " Results that are kept already get the shorter time too."
+        ),
+    ] = UNSET
+    response_format: Annotated[
+        ResponseFormat | UnsetType, Meta(description="How pictures come back where a request does not say.")
+    ] = UNSET
 
 
 # ------------------------------------------------------------------------------------------------------------------ usage

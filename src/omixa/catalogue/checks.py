@@ -25,9 +25,10 @@ CARRIED: Mapping[str, ParameterType] = {
     "mask": "image",
     "stream": "boolean",
     "partial_images": "integer",
+    "response_format": "string",
 }
 _REQUIRED = frozenset({"model", "prompt"})
-_WITHOUT_DEFAULT = _REQUIRED | {"output_compression", "input_images", "mask"}
+_WITHOUT_DEFAULT = _REQUIRED | {"output_compression", "input_images", "mask", "response_format"}
 
 
 def positive(number: int) -> int:

@@ -67,6 +67,7 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
         partial_images=values["partial_images"],
         given=frozenset(parameter.name for parameter in given),
         mask=read_mask(mask, body, model, input_images) if mask else None,
+        response_format=values["response_format"],
     )
 
 

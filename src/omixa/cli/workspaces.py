@@ -1,22 +1,27 @@
-"""omixa workspaces: list, set-markup, set-budget, set-limits, set-alert, resume."""
+"""omixa workspaces: list, set-markup, set-budget, set-limits, set-results, set-alert, resume."""
 
 from __future__ import annotations
+
+from typing import Any, get_args
 
 import click
 
 from omixa.cli.budgets import BudgetAmount, day_option, month_option, print_budgets, require_some_limit
 from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
 from omixa.cli.limits import limit_options, print_limits, require_some_change, told
-from omixa.domain.access import Mode
+from omixa.domain.access import Mode, ResponseFormat
 from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
+from omixa.gateway.workspaces import HOUR_MS, MAX_RETENTION_HOURS, ResultChanges
 
-WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "limits", "created", "suspended")
+WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "limits", "results", "created", "suspended")
+# What 0 and NULL are called.
+_DELIVERY, _DEFAULT = "delivery", "default"
 
 
 @click.group()
 def workspaces() -> None:
-    """List workspaces, and set what they pay, may spend and how often they may ask."""
+    """List workspaces, and set what they pay, may spend, how often they may ask and how results are kept."""
 
 
 @workspaces.command("list")
@@ -31,6 +36,7 @@ def list_workspaces(context: Context, as_json: bool) -> None:
             row.name,
             row.markup_ppm,
             told(row.limits),
+            _results_told(row.result_retention_ms, row.response_format),
             iso_time(row.created_at_ms),
             None if row.suspended_at_ms is None else iso_time(row.suspended_at_ms),
         )
@@ -93,6 +99,74 @@ def set_limits(context: Context, /, workspace: str, as_json: bool, **limits: int
     changes = require_some_change(limits)
     found = context.run(lambda office: office.allowances.set_workspace_limits(workspace, changes, actor=actor()))
     print_limits(workspace, found, as_json=as_json)
+
+
+class RetentionHours(click.ParamType[int | str]):
+    """A whole number of hours, `delivery` for until results are delivered, or `default` for what the options say."""
+
+    name = "hours"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the hours, 0 for until results are delivered, or the word for what is usual."""
+        if not isinstance(value, str) or value == _DEFAULT:
+            return value
+        if value == _DELIVERY:
+            return 0
+        if not (value.isascii() and value.isdigit() and 0 < int(value) <= MAX_RETENTION_HOURS):
+            self.fail(
+                f'"{value[:40]}" is no retention: write hours from 1 to {MAX_RETENTION_HOURS}, delivery or default',
+                param,
+                ctx,
+            )
+        return int(value)
+
+
+@workspaces.command("set-results")
+@workspace_option
+@click.option("--keep-hours", type=RetentionHours(), help="Hours to keep results; delivery, or default.")
+@click.option(
+    "--response-format",
+    type=click.Choice(get_args(ResponseFormat)),
+    help="How pictures come back where a request does not say: inside the answer, as links, or both.",
+)
+@json_option
+@click.pass_obj
+def set_results(
+    context: Context,
+    workspace: str,
+    keep_hours: int | str | None,
+    response_format: ResponseFormat | None,
+    as_json: bool,
+) -> None:
+    """Set how long results of a workspace are kept, and how its pictures come back.
+
+    A shorter time counts for what is kept already too, a longer one for new results. With delivery, a result is deleted a
+    minute after its answer was sent.
+    """
+    changes: ResultChanges = {}
+    if keep_hours is not None:
+        changes["retention_hours"] = keep_hours if isinstance(keep_hours, int) else None
+    if response_format is not None:
+        changes["response_format"] = response_format
+    if not changes:
+        raise click.UsageError("give --keep-hours, --response-format or both")
+    found = context.run(lambda office: office.workspaces.set_results(workspace, changes, actor=actor()))
+    if as_json:
+        hours = None if found.retention_ms is None else found.retention_ms // HOUR_MS
+        print_json({"workspace": workspace, "retention_hours": hours, "response_format": found.response_format})
+    else:
+        told_results = _results_told(found.retention_ms, found.response_format)
+        click.echo(f"Results of {workspace}: {told_results or 'as usual'}.")
+
+
+def _results_told(retention_ms: int | None, response_format: ResponseFormat) -> str:
+    """Return what was set of a workspace's results, empty where all is usual."""
+    words = []
+    if retention_ms is not None:
+        words.append(f"kept {retention_ms // HOUR_MS} hours" if retention_ms else "kept until delivered")
+    if response_format != "b64_json":
+        words.append({"url": "as links", "both": "inside the answer and as links"}[response_format])
+    return ", ".join(words)
 
 
 @workspaces.command("set-alert")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["live", "test"]
+# How pictures come back where a request does not say: in base64 inside the answer, as links, or both.
+ResponseFormat = Literal["b64_json", "url", "both"]
 
 # What is taken for an e-mail address: enough to keep lines, lists and typing errors out. The mail server knows the rest.
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -63,7 +65,7 @@ class Principal:
 
     `markup_ppm` is what the workspace pays above the price lists in parts per million, a discount below zero.
     `requires_signature` says that requests with this key must be signed. The limits are those that were set for the key and for
-    its workspace.
+    its workspace. `result_retention_ms` is how long results are kept: None is what is usual, 0 until they are delivered.
     """
 
     workspace_id: str
@@ -76,6 +78,8 @@ class Principal:
     requires_signature: bool = False
     key_limits: RateLimits = RateLimits()
     workspace_limits: RateLimits = RateLimits()
+    result_retention_ms: int | None = None
+    response_format: ResponseFormat = "b64_json"
 
     def may_call(self, model_id: str) -> bool:
         """Tell whether the key is allowed to call a model. Names compare without case."""

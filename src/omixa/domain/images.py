@@ -89,7 +89,8 @@ class ImageRequest:
 
     `size` is "auto" or WIDTHxHEIGHT. `prompt_tokens` is the gateway's own count. `output_compression` is the encoder's
     quality from 0 to 100, None for the default. `partial_images` is how many previews a stream should carry. `mask` is a PNG
-    as large as the first of `input_images`; only where it is fully transparent may an edit change anything.
+    as large as the first of `input_images`; only where it is fully transparent may an edit change anything. `response_format`
+    is how the pictures come back, None as the workspace has it.
     """
 
     model: str
@@ -106,6 +107,7 @@ class ImageRequest:
     partial_images: int
     given: frozenset[str]
     mask: Image | None = None
+    response_format: Literal["b64_json", "url"] | None = None
 
     @property
     def operation(self) -> Literal["generation", "edit"]:

@@ -23,7 +23,7 @@ from omixa.errors import (
     SettlementUnavailable,
     UpstreamRefused,
 )
-from omixa.storage import repeats
+from omixa.storage import repeats, retention
 from omixa.storage.database import Transaction
 from omixa.storage.repeats import EarlierRequest, KeyHolder, ParkedResult, Scope
 
@@ -67,12 +67,13 @@ class KeptRefusal(msgspec.Struct, frozen=True):
 class Earlier:
     """An earlier request answers this one: with its stored answer, its refusal, or, with neither, when it has ended.
 
-    `joined` says that a retry without a key found it.
+    The answer is kept until `kept_until_ms`. `joined` says that a retry without a key found it.
     """
 
     request_id: str
     ref: str | None = None
     digest: str | None = None
+    kept_until_ms: int = 0
     refusal: KeptRefusal | None = None
     joined: bool = False
 
@@ -161,7 +162,13 @@ def keep(tx: Transaction, request_id: str, remains: Remains) -> None:
     # A result that was parked before, for another request, is still there under that.
     if remains.parked is not None and not repeats.is_reissue(tx, request_id):
         parked = ParkedResult(request_id, remains.parked.ref, remains.parked.digest)
-        repeats.park(tx, parked, PARKED_RETENTION_MS)
+        repeats.park(tx, parked, _parked_retention_ms(tx, request_id))
+
+
+def _parked_retention_ms(tx: Transaction, request_id: str) -> int:
+    """Return how long a result that was never charged waits: no longer than others of its workspace are kept."""
+    own = retention.of_request(tx, request_id)
+    return PARKED_RETENTION_MS if own is None else min(own or JOIN_WINDOW_MS, PARKED_RETENTION_MS)
 
 
 def outcome(tx: Transaction, request_id: str) -> Earlier | EarlierRequest | None:
@@ -201,8 +208,8 @@ def _under_key(hold: Hold, identity: RequestIdentity, holder: KeyHolder | None) 
         return Decision(hold, identity, error=_mismatch())
     if found.state == "held":
         return Decision(hold, identity, error=_in_progress(found.id))
-    if found.state == "captured" and found.ref is None:
-        return Decision(hold, identity, error=expired(found.id, found.charged_micro_usd))
+    if (gone := _gone(found)) is not None:
+        return Decision(hold, identity, error=gone)
     answer = _answer(found, joined=False)
     if answer is not None:
         return Decision(hold, identity, earlier=answer)
@@ -215,6 +222,8 @@ def _as_retry(tx: Transaction, hold: Hold, identity: RequestIdentity) -> Decisio
         return Decision(hold, identity)
     if found.parked is not None:
         return _with_parked(hold, identity, found)
+    if (gone := _gone(found)) is not None:
+        return Decision(hold, identity, error=gone)
     repeats.join(tx, found.id)
     if found.state == "held":
         return Decision(hold, identity, earlier=Earlier(found.id, joined=True))
@@ -250,13 +259,16 @@ def _can_answer(found: EarlierRequest, since_ms: int) -> bool:
     if found.state == "held" or found.ended_at_ms is None:
         return True
     recent = found.ended_at_ms >= since_ms
-    return found.parked is not None or (recent and _answer(found, joined=True) is not None)
+    # One whose result is gone answers that it is: making it again would charge for it again.
+    return found.parked is not None or (recent and (found.state == "captured" or found.error_json is not None))
 
 
 def _answer(found: EarlierRequest, *, joined: bool) -> Earlier | None:
     """Return how a request that has ended answers a repeat; None where it failed for a time."""
     if found.state == "captured":
-        return None if found.ref is None else Earlier(found.id, found.ref, found.digest, joined=joined)
+        if found.ref is None:
+            return None
+        return Earlier(found.id, found.ref, found.digest, found.kept_until_ms, joined=joined)
     if found.error_json is None:
         return None
     return Earlier(found.id, refusal=msgspec.json.decode(found.error_json, type=KeptRefusal), joined=joined)
@@ -268,11 +280,20 @@ def _with_parked(hold: Hold, identity: RequestIdentity, found: EarlierRequest) -
     return Decision(dataclasses.replace(hold, parked_from=found.parked.request_id), identity, parked=found.parked)
 
 
-def expired(request_id: str, charged_micro_usd: int) -> Gone:
-    """Return what is told of an answer whose time has passed."""
-    billed = format_usd(charged_micro_usd)
+def _gone(found: EarlierRequest) -> Gone | None:
+    """Return what is told of a request that was charged and whose answer is not there any more."""
+    if found.state != "captured" or found.ref is not None:
+        return None
+    return gone(found.id, found.charged_micro_usd, deleted=found.deleted)
+
+
+def gone(request_id: str, charged_micro_usd: int, *, deleted: bool) -> Gone:
+    """Return what is told of an answer whose time has passed, or that was deleted before."""
+    why, code = ("was deleted", "result_deleted") if deleted else ("is no longer kept", "result_expired")
     return Gone(
-        f"The result of {request_id} is no longer kept. It was billed {billed} USD.", billed_micro_usd=charged_micro_usd
+        f"The result of {request_id} {why}. It was billed {format_usd(charged_micro_usd)} USD.",
+        code=code,
+        billed_micro_usd=charged_micro_usd,
     )
 
 

@@ -172,7 +172,14 @@ class Pipeline:
         envelope = made.envelope(int(time.time()), charge, billed)
         settling = Settling(made.usages, tuple(made.attempts))
         with run.timed("store"):
-            result = await self.results.keep(run.id, self.settlement.node.epoch, envelope, made.images, settling)
+            result = await self.results.keep(
+                run.id,
+                self.settlement.node.epoch,
+                envelope,
+                made.images,
+                settling,
+                run.principal.result_retention_ms,
+            )
         run.stored = result
 
         async def secure() -> StoredResult:
@@ -195,7 +202,7 @@ class Pipeline:
             await self.settlement.capture(
                 record, result, made.attempts, parked_from=made.parked_from, until=deadline, secure=secure
             )
-        return Answer(run.id, envelope, made.images)
+        return Answer(run.id, envelope, made.images, envelope["created"] * 1000 + result.retention_ms)
 
     async def _released(self, run: Run, calls: AttemptLog, error: Exception) -> OmixaError:
         """Release the hold and return what the caller is told."""

@@ -47,7 +47,7 @@ class Replays:
             raise earlier.refusal.error()
         assert earlier.ref is not None
         assert earlier.digest is not None
-        answer = await load_answer(self.results, earlier.request_id, earlier.ref, earlier.digest)
+        answer = await load_answer(self.results, earlier.request_id, earlier.ref, earlier.digest, earlier.kept_until_ms)
         run.admit()
         return _marked(answer) if earlier.joined else answer
 
@@ -74,13 +74,18 @@ class Replays:
                 await asyncio.sleep(JOIN_POLL_S)
 
 
-async def load_answer(results: Results, request_id: str, ref: str, digest: str) -> Answer:
+async def load_answer(results: Results, request_id: str, ref: str, digest: str, kept_until_ms: int) -> Answer:
     """Return a stored answer. Raises InternalError when it is damaged."""
     try:
-        return await results.load(request_id, ref, digest)
+        return await results.load(request_id, ref, digest, kept_until_ms)
     except BrokenResult as error:
-        log.error("result.broken", extra={"request_id": request_id, "ref": ref, "reason": str(error)})
-        raise InternalError(f"The stored result of {request_id} is damaged. The operator has been told.") from error
+        raise damaged(request_id, ref, error) from error
+
+
+def damaged(request_id: str, ref: str, error: BrokenResult) -> InternalError:
+    """Tell the operator that stored bytes are not a result, and return what the caller is told."""
+    log.error("result.broken", extra={"request_id": request_id, "ref": ref, "reason": str(error)})
+    return InternalError(f"The stored result of {request_id} is damaged. The operator has been told.")
 
 
 def _marked(answer: Answer) -> Answer:

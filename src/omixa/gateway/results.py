@@ -19,7 +19,7 @@ import msgspec
 
 from omixa.billing.ledger import StoredResult
 from omixa.domain.images import Image, ImageFormat, ImageInfo, Usage
-from omixa.gateway.idempotency import PARKED_RETENTION_MS
+from omixa.gateway.idempotency import JOIN_WINDOW_MS, PARKED_RETENTION_MS
 from omixa.gateway.run import Answer
 from omixa.storage import small_results
 from omixa.storage.blobs import BlobStore, forget_memory
@@ -29,10 +29,14 @@ from omixa.usage.records import EndedAttempt, day_of
 
 # Pictures up to this size together are stored in the database.
 SMALL_RESULT_BYTES = 64 * 1024
+# How long a result that is kept until it is delivered waits for that: as long as retries may come.
+UNDELIVERED_MS = JOIN_WINDOW_MS
 
 _MAGIC = b"OMIXAR1\n"
 _LENGTH = struct.Struct(">I")
 _HEAD = len(_MAGIC) + _LENGTH.size
+# Nearly every manifest, which has some kilobytes for each picture, is shorter.
+_LIKELY_HEAD_BYTES = 32 * 1024
 
 
 class StoredImage(msgspec.Struct, frozen=True):
@@ -76,7 +80,10 @@ class BrokenResult(Exception):
 
 
 class Results:
-    """Keeps the answers of charged requests for `retention_ms`: large ones as files, small ones in the database."""
+    """Keeps the answers of charged requests: large ones as files, small ones in the database.
+
+    `retention_ms` is how long, where the workspace has no retention of its own.
+    """
 
     def __init__(self, database: Database, blobs: BlobStore, *, retention_ms: int) -> None:
         self._database = database
@@ -90,11 +97,16 @@ class Results:
         envelope: Mapping[str, Any],
         images: Sequence[Image],
         settling: Settling,
+        own_retention_ms: int | None = None,
     ) -> StoredResult:
-        """Make an answer durable, or ready to become so together with its charge. Raises StorageUnavailable."""
+        """Make an answer durable, or ready to become so together with its charge. Raises StorageUnavailable.
+
+        `own_retention_ms` is the workspace's; with 0, the answer waits only until it is delivered, or for a retry.
+        """
+        retention_ms = self._retention_ms if own_retention_ms is None else own_retention_ms or UNDELIVERED_MS
         if sum(len(image.data) for image in images) <= SMALL_RESULT_BYTES:
             pieces, digest = pack(request_id, owner_epoch, envelope, images, settling)
-            return StoredResult(IN_DATABASE, digest, self._retention_ms, b"".join(pieces))
+            return StoredResult(IN_DATABASE, digest, retention_ms, b"".join(pieces))
         digest = ""
 
         def produce() -> list[bytes | memoryview]:
@@ -104,7 +116,7 @@ class Results:
 
         ref = _file_name(request_id, envelope["created"])
         await self._blobs.put(ref, produce)
-        return StoredResult(ref, digest, self._retention_ms)
+        return StoredResult(ref, digest, retention_ms)
 
     async def secure(self, request_id: str, result: StoredResult) -> StoredResult:
         """Make a result durable that was to become so together with its charge. Raises StorageUnavailable."""
@@ -115,25 +127,52 @@ class Results:
         await self._blobs.put(ref, lambda: [data])
         return StoredResult(ref, result.digest, result.retention_ms)
 
-    async def load(self, request_id: str, ref: str, digest: str) -> Answer:
+    async def load(self, request_id: str, ref: str, digest: str, kept_until_ms: int = 0) -> Answer:
         """Return an answer as it was given. Raises BrokenResult when it is not what the ledger knows."""
         content = await self.content(request_id, ref, digest)
-        return Answer(content.manifest.request_id, content.manifest.envelope, content.images)
+        return Answer(content.manifest.request_id, content.manifest.envelope, content.images, kept_until_ms)
 
     async def content(self, request_id: str, ref: str, digest: str) -> Content:
         """Return a stored result. Its pictures are views of its file. Raises BrokenResult as `load` does."""
-        if ref == IN_DATABASE:
-            small = await self._database.read(lambda tx: small_results.find(tx, request_id))
-            data = None if small is None else memoryview(small)
-        else:
-            data = await self._blobs.get(ref)
-        if data is None:
-            raise BrokenResult("there is nothing where the result should be")
+        data = await self._read(request_id, ref)
         # Hashing megabytes takes milliseconds that other requests should not wait for.
         manifest, images = await asyncio.to_thread(unpack, data, digest)
         # A slow client must not hold megabytes that it does not read yet.
         forget_memory(data)
         return Content(manifest, tuple(images))
+
+    async def describe(self, request_id: str, ref: str, digest: str) -> tuple[StoredImage, ...]:
+        """Return what is stored of each picture, without reading them. Raises BrokenResult."""
+        return (await self._head(request_id, ref, digest))[0].images
+
+    async def picture(self, request_id: str, ref: str, digest: str, index: int) -> Image:
+        """Return one picture, as a view of its file, reading nothing of the others. Raises BrokenResult."""
+        manifest, position = await self._head(request_id, ref, digest)
+        stored = manifest.images[index]
+        position += sum(before.size_bytes for before in manifest.images[:index])
+        data = await self._read(request_id, ref, position, stored.size_bytes)
+        image = await asyncio.to_thread(_checked, stored, data)
+        forget_memory(data)
+        return image
+
+    async def _head(self, request_id: str, ref: str, digest: str) -> tuple[Manifest, int]:
+        """Return the manifest of a result and where its pictures begin."""
+        head = await self._read(request_id, ref, 0, _LIKELY_HEAD_BYTES)
+        length = _head_length(head)
+        if length > len(head):
+            head = await self._read(request_id, ref, 0, length)
+        return _known_manifest(head[:length], digest), length
+
+    async def _read(self, request_id: str, ref: str, start: int = 0, length: int | None = None) -> memoryview:
+        """Return a part of what is stored; it is shorter where that ends before."""
+        if ref == IN_DATABASE:
+            small = await self._database.read(lambda tx: small_results.find(tx, request_id))
+            data = None if small is None else memoryview(small)[start : None if length is None else start + length]
+        else:
+            data = await self._blobs.get(ref, start, length)
+        if data is None:
+            raise BrokenResult("there is nothing where the result should be")
+        return data
 
 
 async def find_unsettled(
@@ -176,30 +215,42 @@ def digest_of(data: bytes | memoryview) -> str:
 
 
 def _manifest(view: memoryview) -> memoryview:
+    return view[_HEAD : _head_length(view)]
+
+
+def _head_length(view: memoryview) -> int:
+    """Return where the pictures of a result begin."""
     if view[: len(_MAGIC)] != _MAGIC or len(view) < _HEAD:
         raise BrokenResult("the file is not a result")
     (length,) = _LENGTH.unpack_from(view, len(_MAGIC))
-    return view[_HEAD : _HEAD + length]
+    return _HEAD + int(length)
+
+
+def _known_manifest(view: memoryview, digest: str) -> Manifest:
+    head = _manifest(view)
+    if hashlib.sha256(head).hexdigest() != digest:
+        raise BrokenResult("the manifest differs from what the ledger knows")
+    return msgspec.json.decode(head, type=Manifest)
 
 
 def unpack(data: bytes | memoryview, digest: str) -> tuple[Manifest, list[Image]]:
     """Return what `pack` was given, the pictures as views of the data. Raises BrokenResult when any byte differs."""
     view = memoryview(data)
-    head = _manifest(view)
-    if hashlib.sha256(head).hexdigest() != digest:
-        raise BrokenResult("the manifest differs from what the ledger knows")
-    manifest = msgspec.json.decode(head, type=Manifest)
-    images, position = [], _HEAD + len(head)
+    manifest = _known_manifest(view, digest)
+    images, position = [], _head_length(view)
     for stored in manifest.images:
-        piece = view[position : position + stored.size_bytes]
-        if hashlib.sha256(piece).hexdigest() != stored.sha256:
-            raise BrokenResult("a picture differs from its digest")
-        info = ImageInfo(stored.format, stored.width, stored.height, stored.size_bytes, stored.has_alpha)
-        images.append(Image(piece, info))
+        images.append(_checked(stored, view[position : position + stored.size_bytes]))
         position += stored.size_bytes
     if position != len(data):
         raise BrokenResult("the file is longer than its pictures")
     return manifest, images
+
+
+def _checked(stored: StoredImage, data: memoryview) -> Image:
+    if hashlib.sha256(data).hexdigest() != stored.sha256:
+        raise BrokenResult("a picture differs from its digest")
+    info = ImageInfo(stored.format, stored.width, stored.height, stored.size_bytes, stored.has_alpha)
+    return Image(data, info)
 
 
 def _describe(image: Image) -> StoredImage:

@@ -30,11 +30,15 @@ MAX_WAITING_PREVIEWS = 4
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the caller gets: the envelope of the answer as JSON values, and the pictures."""
+    """What the caller gets: the envelope of the answer as JSON values, and the pictures.
+
+    Links to its pictures end at `kept_until_ms` at the latest.
+    """
 
     request_id: str
     envelope: Mapping[str, Any]
     images: tuple[Image, ...]
+    kept_until_ms: int = 0
 
 
 @dataclass(slots=True)

@@ -6,18 +6,21 @@ import re
 import time
 from collections.abc import Sequence
 from types import MappingProxyType
+from typing import TypedDict
 
 from omixa.access import keys, signatures, store
-from omixa.access.store import KeyRow, WorkspaceRow
+from omixa.access.links import LinkSigner
+from omixa.access.store import KeyRow, ResultSettings, WorkspaceRow
 from omixa.billing import alerts, ledger, lots
 from omixa.billing.budgets import Subject
 from omixa.billing.ledger import Balance
 from omixa.billing.lots import MAX_PRIORITY, MIN_PRIORITY, PAID, Lot, LotTerms
 from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM
-from omixa.domain.access import DEFAULT_WORKSPACE, EMAIL, Mode, Principal, Secret
+from omixa.domain.access import DEFAULT_WORKSPACE, EMAIL, Mode, Principal, ResponseFormat, Secret
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
 from omixa.errors import InvalidRequest, NotFound, Unauthenticated
 from omixa.gateway.allowances import LimitChanges, Limits, require_limits, require_rates, set_limits
+from omixa.storage import retention
 from omixa.storage.database import Database, Transaction
 
 # Play money that every new workspace starts with, so that a test key works at once.
@@ -28,9 +31,20 @@ MAX_KNOWN_KEYS = 10_000
 # How long a key's limits are believed without asking the database again.
 KNOWN_FOR_NS = 5_000_000_000
 
+# Ten years.
+MAX_RETENTION_HOURS = 87_600
+HOUR_MS = 3_600_000
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MAX_REASON = 500
 _REFERENCE = re.compile(r"[!-~]{1,200}")
+
+
+class ResultChanges(TypedDict, total=False):
+    """What is to be changed of a workspace's results. Hours are None for what is usual, and 0 for until they are delivered."""
+
+    retention_hours: int | None
+    response_format: ResponseFormat
 
 
 class Workspaces:
@@ -134,6 +148,10 @@ class Workspaces:
     def signing_secret(self, key_id: str) -> Secret:
         """Return the secret with which requests of a key are signed."""
         return signatures.signing_secret(self._pepper, key_id)
+
+    def link_signer(self) -> LinkSigner:
+        """Return what signs links to pictures."""
+        return LinkSigner(self._pepper)
 
     async def list_keys(self, workspace: str | None) -> list[KeyRow]:
         """Return the keys of a workspace, or all."""
@@ -254,6 +272,31 @@ class Workspaces:
             store.audit(tx, actor=actor, action="workspace.alert_set", target=workspace_id, details=details)
 
         await self._database.write(operation)
+
+    async def set_results(self, workspace: str, changes: ResultChanges, *, actor: str) -> ResultSettings:
+        """Set how results of a workspace are kept and come back, and return all of that. Raises NotFound, InvalidRequest.
+
+        A shorter retention counts for results that are kept already too, a longer one for new ones alone.
+        """
+        hours = changes.get("retention_hours")
+        if hours is not None and not 0 <= hours <= MAX_RETENTION_HOURS:
+            raise InvalidRequest(
+                f"Results are kept from 0 to {MAX_RETENTION_HOURS} hours; got {hours}.", param="retention_hours"
+            )
+
+        def operation(tx: Transaction) -> ResultSettings:
+            workspace_id = store.find_workspace(tx, workspace)
+            if workspace_id is None:
+                raise _no_workspace(workspace)
+            if "retention_hours" in changes:
+                retention.set_retention(tx, workspace_id, None if hours is None else hours * HOUR_MS)
+            if "response_format" in changes:
+                store.set_response_format(tx, workspace_id, changes["response_format"])
+            details = {"workspace": workspace, **changes}
+            store.audit(tx, actor=actor, action="workspace.results_set", target=workspace_id, details=details)
+            return store.result_settings(tx, workspace_id)
+
+        return await self._database.write(operation)
 
     async def resume(self, *, workspace: str, reason: str, actor: str) -> bool:
         """Let a suspended workspace spend again. Returns False when it was not suspended. Raises NotFound, InvalidRequest."""

@@ -25,9 +25,9 @@ from omixa.billing.recovery import OwnedRequest
 from omixa.billing.verify import Verification, verify
 from omixa.gateway import idempotency
 from omixa.gateway.idempotency import Remains
-from omixa.gateway.results import find_unsettled
+from omixa.gateway.results import UNDELIVERED_MS, find_unsettled
 from omixa.gateway.settlement import NodeIdentity
-from omixa.storage import repeats
+from omixa.storage import repeats, retention
 from omixa.storage.blobs import BlobStore
 from omixa.storage.database import Database, Transaction
 from omixa.storage.small_results import IN_DATABASE
@@ -41,6 +41,8 @@ VERIFY_INTERVAL_S = 3600.0
 FIRST_VERIFY_S = 10.0
 # A node that is silent for three rounds is dead.
 SILENCE_MS = int(3 * SWEEP_INTERVAL_S * 1000)
+# No request that began under an earlier retention still runs after so long.
+RETENTION_SETTLES_MS = 3_600_000
 # Requests, results or files in one transaction.
 BATCH = 200
 # Findings in one line of the log.
@@ -121,6 +123,7 @@ class Sweeper:
         await self._release_lost_holds()
         await self._expire_credit()
         await self._close_months()
+        await self._shorten_retention()
         await self._delete_expired_results()
         for place in await self._database.write(repeats.forget_expired):
             await self._blobs.delete(place)
@@ -203,6 +206,21 @@ class Sweeper:
                 await self._database.write(functools.partial(months.close_months, account_id=account_id))
             if len(accounts) < BATCH:
                 return
+
+    async def _shorten_retention(self) -> None:
+        """Hold results to the retention that their workspace has got since they were stored."""
+        now_ms, changes = await self._database.read(lambda tx: (tx.now_ms(), retention.changed(tx)))
+        for change in changes:
+            own = change.retention_ms
+            if own is not None:
+                work = functools.partial(
+                    retention.shorten, workspace_id=change.workspace_id, retention_ms=own or UNDELIVERED_MS, limit=BATCH
+                )
+                while await self._database.write(work) == BATCH:
+                    pass
+            # Requests that began before may still store under what they knew.
+            if change.set_at_ms < now_ms - RETENTION_SETTLES_MS:
+                await self._database.write(functools.partial(retention.settle, change=change))
 
     async def _delete_expired_results(self) -> None:
         while True:

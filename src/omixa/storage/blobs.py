@@ -84,9 +84,13 @@ class BlobStore:
                 "The result could not be stored. Nothing was charged. Try again shortly.", retry_after_s=5
             ) from error
 
-    async def get(self, name: str) -> memoryview | None:
-        """Return what is stored under a name, or None. The bytes stay in the file: they are read when they are looked at."""
-        return await self._in_thread(self._get, self._path(name))
+    async def get(self, name: str, start: int = 0, length: int | None = None) -> memoryview | None:
+        """Return what is stored under a name, or up to `length` bytes of it, or None when there is nothing.
+
+        The bytes stay in the file: they are read when they are looked at.
+        """
+        data = await self._in_thread(self._get, self._path(name))
+        return None if data is None else data[start : None if length is None else start + length]
 
     async def delete(self, name: str) -> None:
         """Delete what is stored under a name; nothing happens when there is nothing."""

@@ -55,8 +55,8 @@ class ParkedResult:
 class EarlierRequest:
     """What became of a request. Times are Unix milliseconds.
 
-    `ref` is None without a result and when its time has passed. `error_json` is a refusal as it was told. `parked` is what can
-    be charged for instead of calling a provider.
+    `ref` is None without a result and when its time has passed or it was `deleted`. `error_json` is a refusal as it was told.
+    `parked` is what can be charged for instead of calling a provider.
     """
 
     id: str
@@ -64,6 +64,8 @@ class EarlierRequest:
     charged_micro_usd: int
     ref: str | None
     digest: str | None
+    kept_until_ms: int
+    deleted: bool
     ended_at_ms: int | None
     left_at_ms: int | None
     error_json: str | None
@@ -87,6 +89,7 @@ _OUTCOME = (
     request.c.result_ref,
     request.c.result_digest,
     request.c.result_expires_at_ms,
+    request.c.result_deleted_at_ms,
     request.c.ended_at_ms,
     request.c.left_at_ms,
     refusal.c.error_json,
@@ -166,6 +169,8 @@ def _earlier(row: Row, now_ms: int) -> EarlierRequest:
         charged_micro_usd=row["charge_amount"] or 0,
         ref=row["result_ref"] if is_kept else None,
         digest=row["result_digest"],
+        kept_until_ms=row["result_expires_at_ms"] or 0,
+        deleted=row["result_deleted_at_ms"] is not None,
         ended_at_ms=row["ended_at_ms"],
         left_at_ms=row["left_at_ms"],
         error_json=row["error_json"],

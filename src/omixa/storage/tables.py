@@ -67,6 +67,14 @@ workspace = Table(
     # While it is set, nothing new is held.
     _time("suspended_at_ms", nullable=True),
     *_rate_limits(),
+    # How long results are kept, in milliseconds: NULL as the options say, 0 until they are delivered. It was set at a time until
+    # which the sweeper looks for results that were made before; then that is NULL again.
+    Column("result_retention_ms", BigInteger, nullable=True),
+    _time("retention_set_at_ms", nullable=True),
+    # How pictures come back where a request does not say: inside the answer, as links, or both.
+    Column("response_format", Text, nullable=False, server_default="b64_json"),
+    _one_of("response_format", "b64_json", "url", "both"),
+    CheckConstraint("result_retention_ms >= 0", name="retention_is_not_negative"),
     CheckConstraint("markup_ppm BETWEEN -1000000 AND 100000000", name="markup_within_bounds"),
     sqlite_with_rowid=False,
 )
@@ -344,6 +352,8 @@ request = Table(
     Column("result_ref", Text),
     Column("result_digest", Text),
     _time("result_expires_at_ms", nullable=True),
+    # When somebody had the result deleted before its time.
+    _time("result_deleted_at_ms", nullable=True),
     _time("created_at_ms"),
     _time("expires_at_ms"),
     _time("ended_at_ms", nullable=True),

@@ -35,8 +35,8 @@ class RequestSummary:
 
     `outcome` is "ok", an error's code, or None while the request runs. What was refunded and adjusted leaves the charge as it
     was; an adjustment below zero is in the customer's favour. `usages` has one entry for each picture that arrived.
-    `result_expires_at_ms` is None without a result. `joined_requests` counts the retries that were answered by it,
-    `parked_from` is the request whose result it charged for, where no provider was called.
+    `result_expires_at_ms` is None without a result, `result_deleted_at_ms` where nobody had it deleted. `joined_requests` counts
+    the retries that were answered by it, `parked_from` is the request whose result it charged for, where no provider was called.
     """
 
     id: str
@@ -51,6 +51,7 @@ class RequestSummary:
     adjusted_micro_usd: int
     usages: tuple[Usage, ...]
     result_expires_at_ms: int | None
+    result_deleted_at_ms: int | None
     created_at_ms: int
     ended_at_ms: int | None
     joined_requests: int
@@ -134,7 +135,7 @@ class Rollup:
 
 @dataclass(frozen=True, slots=True)
 class ResultPlace:
-    """Where a request's answer is stored. `ref` is None when there never was one or when it has expired."""
+    """Where a request's answer is stored. `ref` is None when there never was one, when it has expired or when it was deleted."""
 
     state: RequestState
     outcome: str | None
@@ -142,6 +143,7 @@ class ResultPlace:
     ref: str | None
     digest: str | None
     expires_at_ms: int | None
+    deleted_at_ms: int | None = None
 
 
 # --------------------------------------------------------------------------------------------------------------- requests
@@ -239,6 +241,7 @@ def _summary(row: Row) -> RequestSummary:
         adjusted_micro_usd=row["adjusted_amount"],
         usages=() if row["usage_json"] is None else decode_usages(row["usage_json"]),
         result_expires_at_ms=row["result_expires_at_ms"],
+        result_deleted_at_ms=row["result_deleted_at_ms"],
         created_at_ms=row["created_at_ms"],
         ended_at_ms=row["ended_at_ms"],
         joined_requests=row["joined_requests"],
@@ -279,7 +282,9 @@ _result = select(
     request.c.result_ref,
     request.c.result_digest,
     request.c.result_expires_at_ms,
-).where(*_of_workspace, request.c.id == bindparam("request_id"))
+    request.c.result_deleted_at_ms,
+).where(request.c.id == bindparam("request_id"))
+_result_of_workspace = _result.where(*_of_workspace)
 
 
 def find_result(tx: Transaction, workspace_id: str, mode: Mode, request_id: str) -> ResultPlace | None:
@@ -287,9 +292,17 @@ def find_result(tx: Transaction, workspace_id: str, mode: Mode, request_id: str)
 
     A captured request whose result has passed its time has no `ref`, even before the file is deleted.
     """
-    row = tx.first(_result, workspace_id=workspace_id, mode=mode, request_id=request_id)
-    if row is None:
-        return None
+    row = tx.first(_result_of_workspace, workspace_id=workspace_id, mode=mode, request_id=request_id)
+    return None if row is None else _place(tx, row)
+
+
+def find_linked_result(tx: Transaction, request_id: str) -> ResultPlace | None:
+    """Return where the answer of any workspace's request is. Only for whoever has a signed link to it."""
+    row = tx.first(_result, request_id=request_id)
+    return None if row is None else _place(tx, row)
+
+
+def _place(tx: Transaction, row: Row) -> ResultPlace:
     expires_at_ms = row["result_expires_at_ms"]
     kept = expires_at_ms is not None and expires_at_ms > tx.now_ms()
     return ResultPlace(
@@ -299,6 +312,7 @@ def find_result(tx: Transaction, workspace_id: str, mode: Mode, request_id: str)
         ref=row["result_ref"] if kept else None,
         digest=row["result_digest"],
         expires_at_ms=expires_at_ms,
+        deleted_at_ms=row["result_deleted_at_ms"],
     )
 
 
