@@ -139,6 +139,19 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 60
 
 
+class EmulationSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[emulation]: what the gateway may do in the place of models that cannot do it themselves. Names are separated by commas."""
+
+    masks: Annotated[
+        str, Meta(description="models whose edits keep the original outside a mask; they rework the whole picture")
+    ] = ""
+
+    @property
+    def masked_models(self) -> tuple[str, ...]:
+        """Return the models for which masks are allowed."""
+        return tuple(name.strip() for name in self.masks.split(",") if name.strip())
+
+
 class StripeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """[stripe]: top-ups by Stripe's hosted checkout. Offered when the key, the secret and the return address are given."""
 
@@ -210,6 +223,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     simulator_latency_s: Annotated[float, Meta(ge=0, description="how long the simulator waits before it paints")] = 0.0
     links: Annotated[LinkSettings, Meta(description="links to pictures")] = LinkSettings()
     limits: Annotated[LimitSettings, Meta(description="how often may be asked")] = LimitSettings()
+    emulation: Annotated[EmulationSettings, Meta(description="what the gateway does for models")] = EmulationSettings()
     foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()
     smtp: Annotated[SmtpSettings, Meta(description="e-mail for alerts")] = SmtpSettings()
     stripe: Annotated[StripeSettings, Meta(description="Stripe, for top-ups")] = StripeSettings()

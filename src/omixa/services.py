@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from omixa.access.keys import PEPPER_BYTES, generate_pepper
 from omixa.access.links import LinkSigner
 from omixa.billing.prices import publish_prices
+from omixa.catalogue.emulation import with_emulation
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.config import ConfigError, Settings
 from omixa.domain.access import DEFAULT_WORKSPACE, Secret
@@ -204,7 +205,7 @@ async def open_services(
                     catalogue=office.catalogue,
                     providers=providers,
                     settlement=settlement,
-                    finish=Finisher(conversions).finish,
+                    finish=Finisher(conversions, office.catalogue).finish,
                 ),
                 settlement=settlement,
                 results=results,
@@ -251,7 +252,8 @@ def _rates(settings: Settings, sweeper: Sweeper) -> Rates:
 def open_catalogue(settings: Settings) -> Catalogue:
     """Return the configured catalogue. Raises ConfigError when one of its files is wrong."""
     try:
-        return load_catalogue(Path(settings.catalogue_dir) if settings.catalogue_dir else None)
+        catalogue = load_catalogue(Path(settings.catalogue_dir) if settings.catalogue_dir else None)
+        return with_emulation(catalogue, masks=settings.emulation.masked_models)
     except (CatalogueError, OSError) as error:
         raise ConfigError(f"catalogue: {error}") from error
 

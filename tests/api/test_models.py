@@ -42,6 +42,7 @@ def test_list(test_client: httpx.Client, document: Document) -> None:
     assert model["capabilities"] == {
         "edits": True,
         "masks": False,
+        "mask_policy": "none",
         "transparency": False,
         "streaming": True,
         "max_images": 10,

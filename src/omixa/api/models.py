@@ -76,6 +76,7 @@ def _capabilities(model: Model) -> shapes.Capabilities:
     return shapes.Capabilities(
         edits=max_input_images > 0,
         masks="mask" in usable,
+        mask_policy=model.mask_policy,
         transparency="transparent" in usable["background"].accepted,
         streaming="stream" in usable,
         max_images=usable["n"].maximum or 1,

@@ -14,7 +14,7 @@ from omixa.billing.budgets import Period
 from omixa.catalogue.files import Count, Positive
 from omixa.domain.access import Mode, ResponseFormat
 from omixa.domain.images import ImageFormat
-from omixa.domain.models import ParameterType, UsageField
+from omixa.domain.models import MaskPolicy, ParameterType, UsageField
 from omixa.usage.analytics import CorrectionKind, PeriodType, RequestState
 
 Amount = Annotated[str, Meta(pattern=r"^-?\d+\.\d{6}$", description="An amount of money: a decimal with six digits.")]
@@ -311,6 +311,13 @@ class Capabilities(Shape):
 
     edits: Annotated[bool, Meta(description="Takes reference pictures.")]
     masks: Annotated[bool, Meta(description="Takes a mask that limits where an edit may paint.")]
+    mask_policy: Annotated[
+        MaskPolicy,
+        Meta(
+            description="Who honours a mask: the model itself (`native`), the gateway, which lays the original over the edit"
+            " outside the mask (`composite`), or nobody (`none`)."
+        ),
+    ]
     transparency: Annotated[bool, Meta(description="Paints on a transparent background.")]
     streaming: Annotated[bool, Meta(description="Answers with server-sent events.")]
     max_images: Annotated[Positive, Meta(description="The largest `n`.")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from omixa.domain.images import Image, ImageRequest
 from omixa.engines.conversions import Conversions
@@ -20,22 +21,31 @@ async def prepare(request: ImageRequest, fields: Sequence[str], conversions: Con
     `fields` are the places of its pictures in the body. Raises InvalidRequest that names the one that cannot be decoded or a
     mask that lets nothing change, and what `Conversions.convert` raises.
     """
+    if any(image.needs_decoding for image in request.input_images):
+        pictures = [
+            await _prepared(image, field, conversions)
+            for image, field in zip(request.input_images, fields, strict=True)
+        ]
+        request = dataclasses.replace(request, input_images=tuple(pictures))
     if request.mask is not None:
         mask = await _prepared(request.mask, "mask", conversions)
-        await conversions.check_mask(mask.data)
+        # Before a provider is called for what could not be finished.
+        with _naming(fields[0]):
+            await conversions.check_mask(request.input_images[0].data, mask.data)
         request = dataclasses.replace(request, mask=mask)
-    if not any(image.needs_decoding for image in request.input_images):
-        return request
-    pictures = [
-        await _prepared(image, field, conversions) for image, field in zip(request.input_images, fields, strict=True)
-    ]
-    return dataclasses.replace(request, input_images=tuple(pictures))
+    return request
 
 
 async def _prepared(image: Image, field: str, conversions: Conversions) -> Image:
     if not image.needs_decoding:
         return image
-    try:
+    with _naming(field):
         return await conversions.convert(image.data, format=image.info.format, quality=_QUALITY)
+
+
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    try:
+        yield
     except UnacceptableImage as error:
         raise InvalidRequest(f"{field}: {error.message}.", code=error.reason_code, param=field) from None

@@ -16,7 +16,6 @@ from omixa.domain.images import Image, ImageFormat
 from .exif import read_orientation
 from .inspect import UnacceptableImage, examine, inspect
 from .profile import is_srgb, read_profile
-from .structure import Structure
 
 DEFAULT_JPEG_QUALITY = 92
 DEFAULT_WEBP_QUALITY = 90
@@ -68,21 +67,23 @@ def convert(
     nothing to a PNG. A JPEG has white where the picture is transparent. Raises UnacceptableImage when the bytes are no
     whole picture, or no WebP can be as large as is asked for.
     """
-    # This bounds the pixels before anything is decoded, to less than the 89 million at which Pillow begins to warn. So no
-    # limit of Pillow need be set, all of which are global.
-    _, structure = examine(data)
-    picture = _decode(data, structure)
+    picture = decode(data)
     if size is not None and picture.size != size:
         # Pillow weighs colours by their alpha here, so what is invisible does not bleed into the edges.
         picture = picture.resize(size, Pillow.Resampling.LANCZOS)
     if format == "webp" and max(picture.size) > _MAX_WEBP_SIDE_PIXELS:
         raise UnacceptableImage("image_too_large", f"a WebP has at most {_MAX_WEBP_SIDE_PIXELS:,} pixels a side")
-    encoded = _encode(picture, format, quality)
-    return Image(encoded, inspect(encoded))
+    return encode(picture, format, quality)
 
 
-def _decode(data: bytes | memoryview, structure: Structure) -> Pillow.Image:
-    """Return the picture in mode RGB or RGBA. Pillow is given the pixels alone, never the metadata."""
+def decode(data: bytes | memoryview) -> Pillow.Image:
+    """Return a picture in mode RGB or RGBA, upright and in sRGB. Raises UnacceptableImage as `convert` does.
+
+    Pillow is given the pixels alone, never the metadata.
+    """
+    # This bounds the pixels before anything is decoded, to less than the 89 million at which Pillow begins to warn. So no
+    # limit of Pillow need be set, all of which are global.
+    _, structure = examine(data)
     profile = read_profile(structure)
     view = memoryview(data)
     try:
@@ -120,23 +121,26 @@ def _in_srgb(picture: Pillow.Image, profile: bytes) -> Pillow.Image:
     return converted
 
 
-def _encode(picture: Pillow.Image, format: ImageFormat, quality: int | None) -> bytes:
+def encode(picture: Pillow.Image, format: ImageFormat, quality: int | None) -> Image:
+    """Return a picture as a file without any metadata. `quality` is that of `convert`."""
     options: Mapping[str, Any]
     if format == "png":
         options = {"compress_level": _PNG_COMPRESS_LEVEL}
     elif format == "webp":
         options = {"quality": DEFAULT_WEBP_QUALITY if quality is None else quality, "method": _WEBP_METHOD}
     else:
-        picture = _on_white(picture)
+        picture = on_white(picture)
         options = {"quality": DEFAULT_JPEG_QUALITY if quality is None else quality, "subsampling": _JPEG_SUBSAMPLING}
     # Encoders write what they find here: profiles, EXIF, comments.
     picture.info.clear()
     buffer = io.BytesIO()
     picture.save(buffer, format.upper(), **options)
-    return buffer.getvalue()
+    encoded = buffer.getvalue()
+    return Image(encoded, inspect(encoded))
 
 
-def _on_white(picture: Pillow.Image) -> Pillow.Image:
+def on_white(picture: Pillow.Image) -> Pillow.Image:
+    """Return a picture in mode RGB, with white where it is transparent."""
     if picture.mode != "RGBA":
         return picture
     flat = Pillow.new("RGB", picture.size, _WHITE)

@@ -12,7 +12,9 @@ from omixa.engines.illustrator.masked import make_wish, paint_masked
 from omixa.engines.illustrator.paint import blurred, framed, paint_svg
 from omixa.engines.illustrator.plan import Plan, make_plan
 from omixa.engines.illustrator.scene import draw_scene
-from omixa.engines.masks import read_region, require_shape
+from omixa.errors import InvalidRequest
+from omixa.imaging.masks import read_region, require_shape
+from omixa.imaging.refusals import UnacceptableImage
 
 __all__ = ["Commission", "Illustrator"]
 
@@ -70,10 +72,13 @@ class Illustrator:
         yield paint_edit(plan, self._library, pictures, (width, height), transparent=transparent)
 
     def _masked(self, commission: Commission, mask: bytes) -> Iterator[bytes]:
-        region = read_region(mask)
         wish = make_wish(commission.prompt, self._library, variant=commission.variant)
         pictures = [read_reference(data, keep_alpha=commission.transparent) for data in commission.references]
-        require_shape(region, pictures[0].size)
+        try:
+            region = read_region(mask)
+            require_shape(region, pictures[0].size)
+        except UnacceptableImage as error:
+            raise InvalidRequest(f"mask: {error.message}.", code=error.reason_code, param="mask") from error
         width, height = commission.size or natural_size(pictures[0])
 
         def painted(size: tuple[int, int]) -> bytes:

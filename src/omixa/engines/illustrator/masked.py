@@ -18,7 +18,7 @@ from omixa.engines.illustrator.paint import framed, paint_svg
 from omixa.engines.illustrator.plan import Plan, make_plan
 from omixa.engines.illustrator.scene import draw_scene
 from omixa.engines.illustrator.sheet import Sheet
-from omixa.engines.masks import laid_within, resized, whole
+from omixa.imaging.masks import laid_within, resized, whole
 
 if TYPE_CHECKING:
     from PIL import Image

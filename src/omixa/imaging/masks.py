@@ -1,12 +1,14 @@
-"""Masks of edits. OpenAI's rule decides what they mean: a picture may change where its mask is fully transparent."""
+"""Masks of edits. OpenAI's rule decides what they mean: a picture may change where its mask is fully transparent.
+
+Blocking, and Pillow is loaded only by what runs: engines that are named in a process which serves import this.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from omixa.errors import InvalidRequest
+from .refusals import UnacceptableImage
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,7 +23,7 @@ MEASURED_SIDE: Final = 512
 def read_region(mask: bytes) -> Image.Image:
     """Return where a mask lets a picture change, as a picture in mode L: 255 there, 0 elsewhere.
 
-    Raises InvalidRequest when the mask cannot be read, or lets nothing change.
+    Raises UnacceptableImage when the mask cannot be decoded, or lets nothing change.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -29,31 +31,13 @@ def read_region(mask: bytes) -> Image.Image:
         with Image.open(io.BytesIO(mask), formats=("PNG",)) as opened:
             alpha = opened.convert("RGBA").getchannel("A")
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise unreadable() from error
+        raise UnacceptableImage("invalid_image", "the mask cannot be decoded: its pixels are damaged") from error
     region = alpha.point([255, *[0] * 255])
     if region.getbbox() is None:
-        raise InvalidRequest(
-            "mask has no fully transparent pixel, so the edit could change nothing.",
-            code="mask_without_alpha",
-            param="mask",
+        raise UnacceptableImage(
+            "mask_without_alpha", "the mask has no fully transparent pixel, so the edit could change nothing"
         )
     return region
-
-
-def unreadable() -> InvalidRequest:
-    """Return the refusal of a mask that no decoder can read."""
-    return InvalidRequest(
-        "mask cannot be decoded: its pixels are damaged; save it again.", code="invalid_image", param="mask"
-    )
-
-
-class MaskCheck:
-    """Reads masks, inside a worker, to find what a header does not tell."""
-
-    def carry_out(self, mask: bytes) -> Iterator[None]:
-        """Yield nothing but the end. Raises InvalidRequest as `read_region` does."""
-        read_region(mask)
-        yield None
 
 
 def resized(region: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -69,15 +53,14 @@ def whole(region: Image.Image) -> Image.Image:
 
 
 def require_shape(region: Image.Image, shown: tuple[int, int]) -> None:
-    """Raise InvalidRequest unless a mask has the shape of the picture that it belongs to, give or take a rounded pixel.
+    """Raise UnacceptableImage unless a mask has the shape of the picture that it belongs to, give or take a rounded pixel.
 
     Sizes are compared before anything is decoded; this finds what only a decoder knows of a picture that was turned.
     """
     if abs(region.width * shown[1] - region.height * shown[0]) > 2 * max(region.size):
-        raise InvalidRequest(
-            f"mask is {region.width}x{region.height}, and the first picture has another shape when it is shown upright.",
-            code="mask_size_mismatch",
-            param="mask",
+        raise UnacceptableImage(
+            "mask_size_mismatch",
+            f"the mask is {region.width}x{region.height}, and the first picture has another shape when it is upright",
         )
 
 
