@@ -62,8 +62,7 @@ def read_webp(view: memoryview) -> Structure:
         raise damaged("WebP", "its canvas and its picture differ in size")
     found.width, found.height = frame[:2]
     found.has_alpha = frame[2] or (canvas is not None and canvas[2])
-    if not found.is_bare:
-        _correct_heads(found, view, flags_at)
+    _correct_heads(found, view, flags_at)
     return found
 
 
@@ -78,10 +77,11 @@ def _read_metadata(found: Structure, kind: bytes, chunk: memoryview) -> None:
 
 
 def _correct_heads(found: Structure, view: memoryview, flags_at: int) -> None:
-    """Say in the bare picture how long it is, and that nothing of what was left out is there."""
-    size = len(view) - 8 - found.metadata_bytes
-    found.replace(_RIFF_SIZE.start, _RIFF_SIZE.stop, size.to_bytes(4, "little"))
-    if flags_at:
+    """Say in the bare picture how long it is, and of what it may have only whether it has alpha."""
+    if found.metadata_bytes:
+        size = len(view) - 8 - found.metadata_bytes
+        found.replace(_RIFF_SIZE.start, _RIFF_SIZE.stop, size.to_bytes(4, "little"))
+    if flags_at and view[flags_at] & ~_ALPHA_FLAG:
         found.replace(flags_at, flags_at + 1, bytes((view[flags_at] & _ALPHA_FLAG,)))
 
 
