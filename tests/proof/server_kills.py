@@ -101,8 +101,12 @@ class Books:
 
 @dataclass
 class History:
-    """What the clients and the provider remember of all rounds, and which charges were looked at already."""
+    """What the clients and the provider remember of all rounds, and which charges were looked at already.
 
+    `before` are the calls of which the provider knows from an earlier ledger's rounds.
+    """
+
+    before: frozenset[str]
     callers: list[Caller] = field(default_factory=list)
     made: dict[str, str] = field(default_factory=dict)
     checked: set[str] = field(default_factory=set)
@@ -110,7 +114,11 @@ class History:
     def add(self, callers: list[Caller], provider: Simulator) -> None:
         """Add a round. The provider's log has an end, so it is read after each."""
         self.callers += callers
-        self.made |= {entry["request_id"]: entry["prompt_sha256"] for entry in provider.log()}
+        self.made |= {
+            entry["request_id"]: entry["prompt_sha256"]
+            for entry in provider.log()
+            if entry["request_id"] not in self.before
+        }
 
 
 def run(task: Task) -> Result:
@@ -130,7 +138,7 @@ def run(task: Task) -> Result:
 
 def _kill_servers(data_dir: Path, provider: Simulator, kills: int, chance: random.Random) -> dict[str, int]:
     key = open_account(data_dir, CREDIT)
-    history = History()
+    history = History(before=frozenset(entry["request_id"] for entry in provider.log()))
     with ExitStack() as running:
         server = running.enter_context(serving(data_dir, provider.url))
         history.add(asyncio.run(_warm_up(server, key)), provider)
