@@ -119,13 +119,13 @@ class FullRun:
         print(f"seed {self._state.seed}; {len(shares) - len(pending)} of {len(shares)} shares are proved already")
         with self._counting_seconds():
             try:
-                self._run_all(shares, pending)
-            except ShareFailed as failure:
-                print(failure)
-                return 1
+                failed = self._run_all(shares, pending)
             except KeyboardInterrupt:
                 print("\ninterrupted; the next run goes on here")
                 return 130
+        if failed:
+            print(f"{failed} of {len(shares)} shares FAILED; the next run tries them again")
+            return 1
         self._tell(shares)
         return 0
 
@@ -138,22 +138,29 @@ class FullRun:
         for number, size in enumerate(sizes):
             yield Share(part, number, size, random.Random(f"{self._state.seed}/{part.name}/{number}").getrandbits(32))
 
-    def _run_all(self, shares: Sequence[Share], pending: Sequence[Share]) -> None:
+    def _run_all(self, shares: Sequence[Share], pending: Sequence[Share]) -> int:
+        """Run what is pending to its end, whatever fails, and return how many shares did not pass."""
         began = time.monotonic()
-        done = len(shares) - len(pending)
+        done, failed = len(shares) - len(pending), 0
         with ThreadPoolExecutor(LANES) as lanes:
             running: set[Future[Share]] = {lanes.submit(self._run_share, share) for share in pending}
             try:
                 while running:
                     ended, running = wait(running, return_when=FIRST_COMPLETED)
                     for future in ended:
-                        share = future.result()
+                        try:
+                            share = future.result()
+                        except ShareFailed as failure:
+                            failed += 1
+                            print(failure, flush=True)
+                            continue
                         done += 1
                         print(self._line(share, done, len(shares), time.monotonic() - began), flush=True)
             except BaseException:
                 lanes.shutdown(wait=False, cancel_futures=True)
                 self._end_running()
                 raise
+        return failed
 
     def _line(self, share: Share, done: int, of: int, elapsed_s: float) -> str:
         entry = self._state.done(share)
