@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Other people's client libraries have versions of their own, and so an environment of their own.
+CLIENTS := .venv-clients
+NODE_CLIENTS := openai_node vercel_ai langchain_js
 
-.PHONY: setup dev demo test prove check fix types imports lint bench bench-ledger lock run clean
+.PHONY: setup dev clients demo test prove check fix types imports lint bench bench-ledger lock run clean
 
 setup: $(VENV)/.run  ## what a server needs; afterwards the command is .venv/bin/omixa
 dev: $(VENV)/.dev    ## setup, and what tests, checks and the benchmark need
@@ -21,6 +24,19 @@ $(VENV)/.run: $(BIN)/python requirements/run.txt pyproject.toml
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@echo "Installing the tools for tests and checks …"
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+clients: $(CLIENTS)/.done $(NODE_CLIENTS:%=tests/clients/%/node_modules/.package-lock.json)  ## the client libraries of tests/clients
+
+$(CLIENTS)/.done: tests/clients/requirements.txt
+	@echo "Installing client libraries and Node.js into $(CLIENTS) …"
+	@$(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	@touch $@
+
+tests/clients/%/node_modules/.package-lock.json: tests/clients/%/package-lock.json $(CLIENTS)/.done
+	@echo "Installing the client $* …"
+	@cd tests/clients/$* && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 demo: setup          ## the main job, end to end
@@ -58,9 +74,10 @@ bench-ledger: dev    ## holds and captures of one workspace per second, on SQLit
 run: setup           ## a server with the simulator for test keys
 	@$(BIN)/omixa serve
 
-lock:                ## pin again, with hashes (needs uv)
+lock:                ## pin again, with hashes (needs uv); the clients for Node.js: npm update in each of their directories
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml requirements/build.in -o requirements/run.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml requirements/build.in requirements/dev.in -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate tests/clients/requirements.in -o tests/clients/requirements.txt
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) tests/clients/*/node_modules build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis

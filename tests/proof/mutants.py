@@ -34,7 +34,7 @@ _COPIED = (
     "LICENSE",
     "NOTICE",
 )
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", "node_modules")
 _TIMEOUT_S = 1200
 # What pytest exits with when tests have failed, and when there was nothing to run or the run itself broke.
 _TESTS_FAILED = 1

@@ -1,0 +1,139 @@
+"""What every client library must be able to do with its own defaults: pictures that decode, and the right bill, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.clients.conftest import Books
+from tests.support.clients import Client, ClientFailed, Library
+from tests.support.servers import Simulator
+
+PROMPT = "A red kite over a stubble field at dusk"
+ILLUSTRATOR = "omixa-illustrator-1"
+FOUNDRY = "MAI-Image-2.5"
+
+CLIENTS = (
+    Client("openai_python"),
+    Client("openai_node"),
+    Client("vercel_ai", "openai", makes_one_a_call=True),
+    Client("vercel_ai", "compatible"),
+    Client("litellm_python"),
+    Client("langchain_js", edits=False, makes_one_a_call=True, options={"response_format": "b64_json"}),
+)
+EDITORS = tuple(client for client in CLIENTS if client.edits)
+
+
+@pytest.fixture
+def client(request: pytest.FixtureRequest, library: Callable[[str], Library]) -> Callable[..., Any]:
+    """A client's call, with what it always needs."""
+    found: Client = request.param
+    running = library(found.library)
+    return lambda call, **fields: running.call(call, **found.fields, **fields)
+
+
+def every(clients: tuple[Client, ...] = CLIENTS) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("client", clients, ids=lambda client: client.name, indirect=True)
+
+
+@every()
+@pytest.mark.parametrize(("model", "price"), [(ILLUSTRATOR, "0.002000"), (FOUNDRY, "0.033900")])
+def test_a_picture(
+    client: Callable[..., Any], books: Books, opened: Callable[[str], Image.Image], model: str, price: str
+) -> None:
+    made = client("generate", client=books.address, model=model, prompt=PROMPT)
+    (picture,) = made["pictures"]
+    assert (opened(picture).format, opened(picture).size) == ("PNG", (1024, 1024))
+    assert books.charges() == [(price, 1)]
+
+
+@every()
+def test_a_picture_of_another_size(
+    client: Callable[..., Any], books: Books, opened: Callable[[str], Image.Image]
+) -> None:
+    made = client("generate", client=books.address, model=ILLUSTRATOR, prompt=PROMPT, size="1024x1536")
+    assert [opened(picture).size for picture in made["pictures"]] == [(1024, 1536)]
+    assert books.charges() == [("0.002000", 1)]
+
+
+@pytest.mark.parametrize("of", CLIENTS, ids=lambda client: client.name)
+def test_several_pictures(
+    of: Client, library: Callable[[str], Library], books: Books, opened: Callable[[str], Image.Image]
+) -> None:
+    fields = {"model": ILLUSTRATOR, "prompt": PROMPT, "n": 3}
+    made = library(of.library).call("generate", client=books.address, **of.fields, **fields)
+    assert [opened(picture).size for picture in made["pictures"]] == [(1024, 1024)] * 3
+    assert books.charges() == ([("0.002000", 1)] * 3 if of.makes_one_a_call else [("0.006000", 3)])
+
+
+@every(EDITORS)
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_edit(
+    client: Callable[..., Any], books: Books, files: list[str], opened: Callable[[str], Image.Image], number: int
+) -> None:
+    made = client("edit", client=books.address, model=ILLUSTRATOR, prompt="snow at night", images=files[:number])
+    assert [opened(picture).size for picture in made["pictures"]] == [(512, 512)]
+    (entry,) = books.log()
+    # Tokens are tiles of 32 x 32 pixels: 16 x 16 of the first picture, 118 of the second.
+    tokens = {1: 256, 2: 256 + 118}[number]
+    assert (entry["operation"], entry["usage"]["input_tokens_details"]["image_tokens"]) == ("edit", tokens)
+    assert books.charges() == [("0.002000", 1)]
+
+
+@every(EDITORS)
+def test_an_edit_whose_numbers_are_written_in_a_form(
+    client: Callable[..., Any], books: Books, files: list[str], opened: Callable[[str], Image.Image]
+) -> None:
+    made = client(
+        "edit", client=books.address, model=ILLUSTRATOR, prompt="snow", images=files[:1], n=1, size="1024x1024"
+    )
+    assert [opened(picture).size for picture in made["pictures"]] == [(1024, 1024)]
+    assert books.charges() == [("0.002000", 1)]
+
+
+# ------------------------------------------------------------------------------------------------------ errors, retries
+
+
+@every()
+def test_a_refusal_is_told_in_full_and_not_tried_again(client: Callable[..., Any], books: Books) -> None:
+    with pytest.raises(ClientFailed) as caught:
+        client("generate", client=books.address, model=ILLUSTRATOR, prompt=PROMPT, size="512x512")
+    assert "size must be one of auto, 1024x1024, 1024x1536, 1536x1024" in caught.value.told["message"]
+    assert caught.value.told["status"] == 400
+    assert books.log() == []
+
+
+@every()
+def test_an_unknown_model_is_told_with_those_that_exist(client: Callable[..., Any], books: Books) -> None:
+    with pytest.raises(ClientFailed) as caught:
+        client("generate", client=books.address, model="gpt-image-1", prompt=PROMPT)
+    assert 'the model "gpt-image-1" does not exist' in caught.value.told["message"]
+    assert ILLUSTRATOR in caught.value.told["message"]
+    assert caught.value.told["status"] == 404
+
+
+@every()
+@pytest.mark.parametrize("failure", ["429(retry_after=1)", "503(retry_after=1)"])
+def test_what_may_succeed_later_is_tried_again_and_charged_once(
+    client: Callable[..., Any], books: Books, foundry: Simulator, failure: str
+) -> None:
+    foundry.play(failure)
+    calls = len(foundry.log())
+    made = client("generate", client=books.address, model=FOUNDRY, prompt=PROMPT)
+    assert len(made["pictures"]) == 1
+    assert [entry["status"] for entry in foundry.log()[calls:]] == [int(failure[:3]), 200]
+    assert books.charges() == [("0.033900", 1)]
+
+
+@every()
+def test_a_refusal_of_content_is_not_tried_again(client: Callable[..., Any], books: Books, foundry: Simulator) -> None:
+    foundry.play("filter")
+    calls = len(foundry.log())
+    with pytest.raises(ClientFailed) as caught:
+        client("generate", client=books.address, model=FOUNDRY, prompt=PROMPT)
+    assert caught.value.told["status"] == 400
+    assert len(foundry.log()) == calls + 1
+    assert books.charges() == []
