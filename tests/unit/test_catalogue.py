@@ -89,6 +89,7 @@ def test_the_offer_is_what_the_provider_can_do(catalogue: Catalogue) -> None:
         "input_fidelity",
         "style",
         "user",
+        "safety_identifier",
         "partial_images",
     }
     assert (offer.max_output_pixels, offer.max_edited_pixels) == (1_048_576, 1_056_768)
