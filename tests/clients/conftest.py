@@ -58,6 +58,10 @@ class Books:
         """Return what a client is told."""
         return {"base_url": self.gateway.api, "api_key": self.key}
 
+    def prefer_links(self) -> None:
+        """Let pictures come back inside answers and as links, where a request does not say how."""
+        self.client.patch("/api/v1/settings/results", json={"response_format": "both"}).raise_for_status()
+
     def log(self) -> list[dict[str, Any]]:
         """Return the requests, the newest first."""
         return list(self.client.get("/api/v1/usage/requests").raise_for_status().json()["data"])
@@ -105,11 +109,16 @@ def files(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def opened() -> Callable[[str], Image.Image]:
-    """A reader of base64 that decodes every pixel."""
+def opened(gateway: Gateway) -> Callable[[str], Image.Image]:
+    """A reader of base64 and of links that decodes every pixel."""
 
-    def read(encoded: str) -> Image.Image:
-        image = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
+    def read(picture: str) -> Image.Image:
+        if picture.startswith("http"):
+            with gateway.client(None) as anybody:
+                data = anybody.get(picture).raise_for_status().content
+        else:
+            data = base64.b64decode(picture, validate=True)
+        image = Image.open(io.BytesIO(data))
         image.load()
         return image
 

@@ -66,12 +66,12 @@ def test_an_error_inside_a_stream_is_raised(call: Callable[..., Any], books: Boo
 
 def test_an_error_has_everything_that_is_typed(call: Callable[..., Any]) -> None:
     with pytest.raises(ClientFailed) as caught:
-        call("generate", model=MODEL, prompt=PROMPT, response_format="url")
+        call("generate", model=MODEL, prompt=PROMPT, quality="hd")
     told = caught.value.told
     assert (told["name"], told["status"], told["type"]) == ("Error", 400, "invalid_request_error")
-    assert (told["code"], told["param"]) == ("unsupported_value", "response_format")
+    assert (told["code"], told["param"]) == ("unsupported_value", "quality")
     assert told["request_id"].startswith("req_")
-    assert 'use "b64_json"' in told["message"]
+    assert "this model has one quality" in told["message"]
 
 
 def test_models_are_listed_and_described(call: Callable[..., Any]) -> None:
@@ -98,7 +98,6 @@ def test_what_a_user_may_add_and_what_it_means_nothing_is_listed(call: Callable[
     assert made["omixa"]["ignored_parameters"] == [
         "moderation",
         "quality",
-        "response_format",
         "safety_identifier",
         "style",
         "user",

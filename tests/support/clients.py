@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,8 @@ class Client:
     edits: bool = True
     # Some ask for several pictures by as many requests.
     makes_one_a_call: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
+    # Some read links only and do not say so: the workspace's setting must.
+    needs_links: bool = False
 
     @property
     def name(self) -> str:
@@ -115,4 +116,4 @@ class Client:
 
     @property
     def fields(self) -> dict[str, Any]:
-        return {**({} if self.provider is None else {"provider": self.provider}), **self.options}
+        return {} if self.provider is None else {"provider": self.provider}

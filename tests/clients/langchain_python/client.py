@@ -16,7 +16,7 @@ def generate(client: dict[str, Any], prompt: str, **fields: Any) -> dict[str, An
 
 
 def _describe(error: Exception) -> dict[str, Any]:
-    return {name: getattr(error, name, None) for name in ("status_code", "code", "param")}
+    return {"status": getattr(error, "status_code", None), "code": getattr(error, "code", None)}
 
 
 serve({"generate": generate}, _describe)
