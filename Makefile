@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CLIENTS := .venv-clients
 NODE_CLIENTS := openai_node vercel_ai langchain_js
 
-.PHONY: setup dev clients demo test prove check fix types imports lint bench bench-ledger lock run clean
+.PHONY: setup dev clients demo test prove check fix types imports lint bench bench-ledger bench-codecs lock run clean
 
 setup: $(VENV)/.run  ## what a server needs; afterwards the command is .venv/bin/omixa
 dev: $(VENV)/.dev    ## setup, and what tests, checks and the benchmark need
@@ -64,12 +64,16 @@ fix: dev             ## format and repair what can be repaired
 	@$(BIN)/ruff format src tests bench scripts
 	@$(BIN)/ruff check --fix src tests bench scripts
 
-bench: dev           ## added latency, throughput and CPU, then the ledger alone; writes bench/results/
+bench: dev           ## added latency, throughput and CPU, then the ledger and the codecs alone; writes bench/results/
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.ledger
+	@$(BIN)/python -m bench.codecs
 
 bench-ledger: dev    ## holds and captures of one workspace per second, on SQLite and PostgreSQL
 	@$(BIN)/python -m bench.ledger
+
+bench-codecs: dev    ## a picture converted apart from the server, beside the codec alone
+	@$(BIN)/python -m bench.codecs
 
 run: setup           ## a server with the simulator for test keys
 	@$(BIN)/omixa serve

@@ -104,7 +104,8 @@ def _in_eight_bits(picture: Pillow.Image) -> Pillow.Image:
 
 
 def _in_rgb(picture: Pillow.Image) -> Pillow.Image:
-    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def _in_srgb(picture: Pillow.Image, profile: bytes) -> Pillow.Image:
@@ -143,6 +144,9 @@ def on_white(picture: Pillow.Image) -> Pillow.Image:
     """Return a picture in mode RGB, with white where it is transparent."""
     if picture.mode != "RGBA":
         return picture
+    alpha = picture.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return picture.convert("RGB")
     flat = Pillow.new("RGB", picture.size, _WHITE)
-    flat.paste(picture, mask=picture.getchannel("A"))
+    flat.paste(picture, mask=alpha)
     return flat
