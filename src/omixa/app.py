@@ -1,4 +1,4 @@
-"""The ASGI application: routes from the table of operations, and errors for paths that do not exist."""
+"""The ASGI application: routes from the table of operations, the pages, and errors for paths that do not exist."""
 
 from __future__ import annotations
 
@@ -15,25 +15,30 @@ from omixa.api.operations import API, OPERATIONS
 from omixa.domain.ids import new_id
 from omixa.errors import MethodNotAllowed, NotFound, OmixaError
 from omixa.services import Services
+from omixa.web.pages import PATHS, Pages
+from omixa.web.site import Site
 
 # Where many clients look by themselves. The API document names the canonical paths only.
 ALIAS = "/v1"
 
 
 def create_app(services: Services) -> ASGIApp:
-    """Return the application that serves every operation."""
+    """Return the application that serves every operation and every page."""
     offered = tuple(row for row in OPERATIONS if row.is_offered(services))
     operations = (*offered, document_operation(offered, services.catalogue))
+    pages = Pages(Site(services, operations), services)
     return Application(
         Router(
             [
                 Route(path, Endpoint(row, services), methods=[row.method], name=row.id)
                 for row in operations
                 for path in _paths(row.path)
-            ],
+            ]
+            + [Route(path, pages, methods=["GET"]) for path in PATHS],
             # A path has one spelling; a redirect would be an answer outside the document.
             redirect_slashes=False,
-        )
+        ),
+        services.settings.public_path,
     )
 
 
@@ -45,14 +50,21 @@ def _paths(path: str) -> Iterator[str]:
 
 
 class Application:
-    """Routes requests. Starlette's own middleware is left out: `Endpoint` maps errors, and pictures pass untouched."""
+    """Routes requests. Starlette's own middleware is left out: `Endpoint` maps errors, and pictures pass untouched.
 
-    def __init__(self, router: Router) -> None:
+    `prefix` is the path of the public address. A proxy may take it off a request or leave it on.
+    """
+
+    def __init__(self, router: Router, prefix: str) -> None:
         self._router = router
+        self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         scope["app"] = self
+        if self._prefix and scope["path"].startswith(f"{self._prefix}/"):
+            # Routes match what comes behind it.
+            scope["root_path"] = self._prefix
         try:
             await self._router(scope, receive, send)
         except HTTPException as error:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -192,6 +193,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 takes a free one")] = 8787
+    public_url: Annotated[
+        str,
+        Meta(description="address under which clients reach the server, for pages and code; default: as they asked"),
+    ] = ""
     data_dir: Annotated[str, Meta(description="directory of the results, the pepper and, with sqlite:, the ledger")] = (
         "omixa-data"
     )
@@ -227,6 +232,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()
     smtp: Annotated[SmtpSettings, Meta(description="e-mail for alerts")] = SmtpSettings()
     stripe: Annotated[StripeSettings, Meta(description="Stripe, for top-ups")] = StripeSettings()
+
+    @property
+    def public_path(self) -> str:
+        """Return the path of the public address, "" or for example "/omixa": where a proxy puts the server."""
+        return urlsplit(self.public_url).path.rstrip("/")
 
     @property
     def data_path(self) -> Path:
@@ -287,6 +297,7 @@ def load(
             values[name] = value
             sources[name] = f"{source} ({_variable(name)})" if source == "environment" else source
     settings = _convert(values, sources)
+    _check_public_url(settings.public_url)
     _check_foundry(settings.foundry)
     _check_smtp(settings.smtp)
     _check_links(settings.links)
@@ -339,6 +350,13 @@ def _convert(values: Mapping[str, object], sources: Mapping[str, str]) -> Settin
     except msgspec.ValidationError as error:
         name = str(error).rpartition("`$.")[2].rstrip("`")
         raise ConfigError(f"{sources.get(name, 'configuration')}: {error}") from error
+
+
+def _check_public_url(address: str) -> None:
+    if address and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*/?", address):
+        raise ConfigError(
+            "public_url must be an address such as https://images.example.org or https://example.org/omixa"
+        )
 
 
 def _check_foundry(foundry: FoundrySettings) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from omixa.api.rendering import completed_event, render_answer
-from omixa.billing.pricing import Terms, price_ceiling, rate
+from omixa.billing.pricing import Terms, estimate_usage, rate
 from omixa.catalogue.checks import CARRIED
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.access import Principal
 from omixa.domain.images import Image, ImageInfo, ImageRequest, Usage
-from omixa.domain.models import Deployment, Model
+from omixa.domain.models import Deployment, Model, Offer, PriceList
 from omixa.domain.times import utc_date
+from omixa.gateway import quotes
 from omixa.gateway.attempts import AttemptLog, Delivery
 from omixa.gateway.receipt import build_envelope
 from omixa.gateway.run import Answer, Run
@@ -46,62 +48,82 @@ def example_edit(model: Model) -> dict[str, Any]:
 
 def example_answer(catalogue: Catalogue) -> dict[str, Any]:
     """Return the answer to the example request of the first model."""
-    answer: dict[str, Any] = msgspec.json.decode(b"".join(render_answer(_answer(catalogue))[1]))
-    return answer
+    return _json(_edit_of_first(catalogue))
 
 
 def example_stream(catalogue: Catalogue) -> str:
     """Return the same answer as server-sent events."""
-    return ": keep-alive\n\n" + b"".join(completed_event(_answer(catalogue), 0)).decode()
+    return ": keep-alive\n\n" + b"".join(completed_event(_edit_of_first(catalogue), 0)).decode()
 
 
-def _answer(catalogue: Catalogue) -> Answer:
-    model = next(model for _, model in sorted(catalogue.models.items()) if model.price_lists)
-    reference = Image(base64.b64decode(PNG_BASE64), ImageInfo("png", _SIDE, _SIDE, 1_500_000, has_alpha=False))
-    request = _request(model, reference)
-    usage = Usage(PROMPT_TOKENS, IMAGE_TOKENS, IMAGE_TOKENS, images=1)
-    terms = Terms(utc_date(CREATED * 1000), model.price_lists[-1], markup_ppm=0)
-    charge = rate([usage], terms.prices)
-    held = price_ceiling(
-        terms.prices,
-        model.bounds,
-        prompt_bytes=len(request.prompt.encode()),
-        context_window_tokens=model.context_window_tokens,
-        input_images=[reference.info],
-        n=request.n,
+def example_generation(model: Model, offer: Offer, prices: PriceList, prompt_tokens: int) -> dict[str, Any]:
+    """Return the answer to a model's example request, as it is without a reference picture."""
+    request = plain_request(model, prompt_tokens)
+    usage = replace(estimate_usage(request, model.bounds, offer), estimated=False)
+    native = offer.sizes[request.size]
+    width, height = map(int, request.size.split("x")) if "x" in request.size else (native.width, native.height)
+    picture = Image(
+        base64.b64decode(PNG_BASE64), ImageInfo(request.output_format, width, height, 1_500_000, has_alpha=False)
     )
+    return _json(_answer(model, offer, prices, request, usage, picture))
+
+
+def plain_request(model: Model, prompt_tokens: int) -> ImageRequest:
+    """Return a model's example as a checked request."""
+    return _request(model, (), prompt_tokens, frozenset(model.example))
+
+
+def _json(answer: Answer) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.json.decode(b"".join(render_answer(answer)[1]))
+    return values
+
+
+def _edit_of_first(catalogue: Catalogue) -> Answer:
+    model = next(model for _, model in sorted(catalogue.models.items()) if model.price_lists)
+    offer = next(offer for offer in catalogue.offers.values() if offer.model == model.id)
+    reference = Image(base64.b64decode(PNG_BASE64), ImageInfo("png", _SIDE, _SIDE, 1_500_000, has_alpha=False))
+    request = _request(model, (reference,), PROMPT_TOKENS, frozenset(example_request(model)))
+    usage = Usage(PROMPT_TOKENS, IMAGE_TOKENS, IMAGE_TOKENS, images=1)
+    return _answer(model, offer, model.price_lists[-1], request, usage, reference)
+
+
+def _answer(
+    model: Model, offer: Offer, prices: PriceList, request: ImageRequest, usage: Usage, picture: Image
+) -> Answer:
+    terms = Terms(utc_date(CREATED * 1000), prices, markup_ppm=0)
+    charge = rate([usage] * request.n, prices)
     principal = Principal("ws_…", "default", "acc_…", "key_…", "live", None)
-    delivery = _delivery(catalogue, model, usage, reference)
+    delivery = _delivery(model, offer, usage, picture)
     calls = AttemptLog(REQUEST_ID)
-    started = calls.start(delivery.deployment, 0)
-    calls.end(EndedAttempt(started.id, "ok", None, 200, None, None, usage, 0, "reported"))
+    for index in range(request.n):
+        started = calls.start(delivery.deployment, index)
+        calls.end(EndedAttempt(started.id, "ok", None, 200, None, None, usage, 0, "reported"))
     envelope = build_envelope(
         Run(REQUEST_ID, principal, request, model.id, terms),
         model,
         CREATED,
         charge,
         charge.amount_micro_usd,
-        held.amount_micro_usd,
-        [delivery],
+        quotes.ceiling(request, model, terms).amount_micro_usd,
+        [delivery] * request.n,
         [],
         calls,
     )
-    return Answer(REQUEST_ID, envelope, (delivery.image,))
+    return Answer(REQUEST_ID, envelope, (delivery.image,) * request.n)
 
 
-def _request(model: Model, reference: Image) -> ImageRequest:
+def _request(model: Model, references: tuple[Image, ...], prompt_tokens: int, given: frozenset[str]) -> ImageRequest:
     values: dict[str, Any] = {parameter.name: parameter.default for parameter in model.parameters}
     values |= model.example
     return ImageRequest(
         **{name: values[name] for name in CARRIED.keys() - {"input_images"}},
-        prompt_tokens=PROMPT_TOKENS,
-        input_images=(reference,),
-        given=frozenset(example_request(model)),
+        prompt_tokens=prompt_tokens,
+        input_images=references,
+        given=given,
     )
 
 
-def _delivery(catalogue: Catalogue, model: Model, usage: Usage, image: Image) -> Delivery:
-    offer = next(offer for offer in catalogue.offers.values() if offer.model == model.id)
+def _delivery(model: Model, offer: Offer, usage: Usage, image: Image) -> Delivery:
     deployment = Deployment(
         id=f"{offer.provider}/{model.id}",
         provider=offer.provider,

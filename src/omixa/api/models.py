@@ -66,11 +66,12 @@ def _summary(model: Model, catalogue: Catalogue) -> shapes.ModelSummary:
         name=model.name,
         summary=model.summary,
         context_window_tokens=model.context_window_tokens,
-        capabilities=_capabilities(model),
+        capabilities=capabilities(model),
     )
 
 
-def _capabilities(model: Model) -> shapes.Capabilities:
+def capabilities(model: Model) -> shapes.Capabilities:
+    """Return what a model can do, read from what its parameters accept."""
     usable = {parameter.name: parameter for parameter in model.parameters if parameter.refusal is None}
     max_input_images = usable["input_images"].maximum or 0 if "input_images" in usable else 0
     return shapes.Capabilities(

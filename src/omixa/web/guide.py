@@ -1,0 +1,73 @@
+"""The pages of the guide, in the order in which they are read. Their text is in `texts/`, their lists are made from the code."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from omixa.access.signatures import SIGNATURE_HEADER, TIMESTAMP_HEADER
+from omixa.api.operation import Operation
+from omixa.gateway.idempotency import KEY_HEADER
+from omixa.gateway.quotes import CAP_HEADER
+from omixa.services import Services
+from omixa.web.page import Page
+from omixa.web.problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One page of the guide; its text is `texts/SLUG.md`."""
+
+    slug: str
+    title: str
+    summary: str
+
+
+CHAPTERS: Final = (
+    Chapter(
+        "quickstart",
+        "Quickstart",
+        "From nothing to a picture with its receipt, on your own machine, without an account.",
+    ),
+    Chapter("authentication", "Authentication", "The base URL, the headers, and keys: test and live, limited, signed."),
+    Chapter("test-mode", "Test mode", "Play money, a simulator in place of the provider, and failures on demand."),
+    Chapter(
+        "streaming", "Streaming", "Answers as server-sent events: previews, finished pictures, the receipt at the end."
+    ),
+    Chapter("retries", "Safe retries", "When to send a request again, and why that is charged once."),
+    Chapter("billing", "Wallet and billing", "What is held, what is charged, and how to know both before you ask."),
+    Chapter(
+        "receipts", "Receipts", "What a request did and cost, line by line, and how to check that nobody changed it."
+    ),
+    Chapter("usage", "Usage reports", "The request log, sums by day and month, closed statements, and exports."),
+    Chapter(
+        "limits", "Limits", "How often, how much at a time, how large: every limit, its number, and what happens there."
+    ),
+    Chapter("errors", "Errors", "One shape for every error, and a page for every code."),
+)
+
+
+def guide_pages(services: Services, operations: Sequence[Operation], problems: Sequence[Problem]) -> Iterator[Page]:
+    """Yield the chapters as pages."""
+    paths = {operation.id: f"{operation.method} {operation.path}" for operation in operations}
+    settings = services.settings
+    values = {
+        "paths": paths,
+        "operations": operations,
+        "settings": settings,
+        "limits": settings.limits,
+        "problems": problems,
+        "key_header": KEY_HEADER,
+        "cap_header": CAP_HEADER,
+        "timestamp_header": TIMESTAMP_HEADER,
+        "signature_header": SIGNATURE_HEADER,
+        "example_model": min(model.id for model in services.catalogue.models.values() if model.price_lists),
+    }
+
+    def same(day: datetime.date) -> Mapping[str, object]:
+        return values
+
+    for chapter in CHAPTERS:
+        yield Page(f"docs/{chapter.slug}", chapter.title, chapter.summary, "Guide", f"{chapter.slug}.md", "", same)

@@ -1,0 +1,175 @@
+"""Requests for pages: which one, in which form, with which headers."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import re
+from typing import Final
+from urllib.parse import quote, unquote
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from omixa.api.endpoint import refuse
+from omixa.api.errors import Headers
+from omixa.api.exchange import Exchange
+from omixa.domain.ids import new_id
+from omixa.errors import OmixaError
+from omixa.services import Services
+from omixa.web.cost import cost
+from omixa.web.page import Page
+from omixa.web.site import Form, Site
+from omixa.web.writing import BASE
+
+PATHS: Final = ("/", "/docs", "/docs.md", "/docs/{rest:path}", "/static/{rest:path}", "/llms.txt", "/llms-full.txt")
+
+# Everything that a page is made of comes from this server, and nothing of it stands in the page itself.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_SECURITY: Final[Headers] = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+]
+_HTML: Final = b"text/html; charset=utf-8"
+_MARKDOWN: Final = b"text/markdown; charset=utf-8"
+_TEXT: Final = b"text/plain; charset=utf-8"
+_TWIN: Final = ".md"
+# Smaller answers are not worth compressing.
+_MIN_GZIP_BYTES: Final = 1024
+# What may stand in a page as the name of its server.
+_HOST: Final = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
+
+
+class Pages:
+    """The ASGI application of all pages and of what they are made of."""
+
+    def __init__(self, site: Site, services: Services) -> None:
+        self._site = site
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        exchange = Exchange(scope, receive, send, new_id("req"))
+        path = _path(scope)
+        try:
+            if path.startswith("static/"):
+                await self._send_asset(exchange, path)
+            elif path in ("llms.txt", "llms-full.txt", "docs/search.json"):
+                await self._send_list(exchange, path)
+            elif path.startswith("docs/models/") and path.endswith("/cost"):
+                await self._send_cost(exchange, path)
+            else:
+                await self._send_page(exchange, path)
+        except OmixaError as error:
+            await refuse(exchange, error)
+
+    async def _send_page(self, exchange: Exchange, path: str) -> None:
+        page, form = self._find(exchange, path)
+        if page is None:
+            other = self._elsewhere(path)
+            if other is not None:
+                target = "../" * path.count("/") + other
+                await exchange.respond(308, _TEXT, b"", [*_SECURITY, (b"location", target.encode())])
+                return
+            missing = self._with_base(exchange, self._site.not_found(path))
+            await exchange.respond(404, _HTML, missing, list(_SECURITY))
+            return
+        body = self._site.kept(page, form)
+        if body is None:
+            # It takes some milliseconds, in which others should be served.
+            body = await asyncio.to_thread(self._site.render, page, form)
+        headers: Headers = [(b"vary", b"accept, accept-encoding"), (b"cache-control", b"no-cache")]
+        if form == "html" and page.text:
+            twin = f"{'../' * page.path.count('/') or './'}{page.path}{_TWIN}"
+            headers.append((b"link", f'<{twin}>; rel="alternate"; type="text/markdown"'.encode()))
+        await self._send_text(exchange, _HTML if form == "html" else _MARKDOWN, body, headers)
+
+    def _find(self, exchange: Exchange, path: str) -> tuple[Page | None, Form]:
+        """Return the page, and in which form it is wanted: by the end of its name, or else by what the client accepts."""
+        page = self._site.page(path)
+        if page is None and path.endswith(_TWIN):
+            page = self._site.page(path.removesuffix(_TWIN))
+            return (page, "markdown") if page is not None and page.text else (None, "html")
+        wanted = (exchange.header(b"accept") or "").lower()
+        as_text = "text/markdown" in wanted and "text/html" not in wanted
+        return page, "markdown" if as_text and page is not None and page.text else "html"
+
+    def _elsewhere(self, path: str) -> str | None:
+        """Return the address of the page that a name in other letters, or a slash too many, stands for."""
+        twin = _TWIN if path.endswith(_TWIN) else ""
+        wanted = path.removesuffix(_TWIN).rstrip("/").lower()
+        found = (page.path for page in self._site.pages if page.path.lower() == wanted and page.path)
+        return next((one + twin for one in found), None)
+
+    async def _send_list(self, exchange: Exchange, path: str) -> None:
+        if path == "docs/search.json":
+            await self._send_text(exchange, b"application/json", self._site.search_index(), [])
+            return
+        text = await asyncio.to_thread(self._site.llms if path == "llms.txt" else self._site.llms_full)
+        await self._send_text(exchange, _TEXT, text.encode(), [])
+
+    async def _send_cost(self, exchange: Exchange, path: str) -> None:
+        name = unquote(path.removeprefix("docs/models/").removesuffix("/cost"))
+        seller = self._site.sellers.get(name)
+        if seller is None:
+            raise HTTPException(404)
+        answer = msgspec.json.encode(cost(exchange, seller, self._site.today))
+        await exchange.respond(200, b"application/json", answer, [*_SECURITY, (b"cache-control", b"no-store")])
+
+    async def _send_asset(self, exchange: Exchange, path: str) -> None:
+        asset = self._site.assets.at(path)
+        if asset is None:
+            raise HTTPException(404)
+        headers: Headers = [*_SECURITY, (b"cache-control", b"public, max-age=31536000, immutable")]
+        body = asset.body
+        if asset.gzipped is not None:
+            headers.append((b"vary", b"accept-encoding"))
+            if _takes_gzip(exchange):
+                body = asset.gzipped
+                headers.append((b"content-encoding", b"gzip"))
+        await exchange.respond(200, asset.media_type.encode(), body, headers)
+
+    async def _send_text(self, exchange: Exchange, media_type: bytes, body: bytes, headers: Headers) -> None:
+        body = self._with_base(exchange, body)
+        tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'.encode()
+        headers = [*_SECURITY, *headers, (b"etag", tag)]
+        if exchange.header(b"if-none-match") == tag.decode():
+            await exchange.start(304, headers)
+            await exchange.send(b"", more=False)
+            return
+        if len(body) >= _MIN_GZIP_BYTES and _takes_gzip(exchange):
+            body = gzip.compress(body, compresslevel=4, mtime=0)
+            headers.append((b"content-encoding", b"gzip"))
+        await exchange.respond(200, media_type, body, headers)
+
+    def _with_base(self, exchange: Exchange, body: bytes) -> bytes:
+        return body.replace(BASE.encode(), self._base(exchange).encode())
+
+    def _base(self, exchange: Exchange) -> str:
+        """Return the address of this gateway as its clients see it: the configured one, or the one that was asked."""
+        settings = self._services.settings
+        if settings.public_url:
+            return settings.public_url.rstrip("/")
+        host = exchange.header(b"host") or ""
+        if not _HOST.fullmatch(host):
+            host = f"{settings.host}:{settings.port}"
+        return f"{exchange.scope['scheme']}://{host}"
+
+
+def _path(scope: Scope) -> str:
+    """Return the address below the root, each step of it written in one way: two clients may escape different letters."""
+    raw: bytes = scope["raw_path"]
+    below = raw.decode("latin-1").removeprefix(scope.get("root_path", ""))
+    return "/".join(quote(unquote(step), safe="") for step in below.removeprefix("/").split("/"))
+
+
+def _takes_gzip(exchange: Exchange) -> bool:
+    return "gzip" in (exchange.header(b"accept-encoding") or "")

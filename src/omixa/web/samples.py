@@ -1,0 +1,133 @@
+"""A request as code to copy, in the languages of its readers. The templates are in `programs/`, each a whole program.
+
+Every program takes the key from OMIXA_API_KEY, writes the picture to a file, prints what it cost, and says why it failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from omixa.web.writing import API_BASE
+
+Value = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One of the languages. `lexer` is its name at Pygments, `needs` what must be there to run it."""
+
+    id: str
+    name: str
+    template: str
+    lexer: str
+    needs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A program that sends a request."""
+
+    language: Language
+    source: str
+
+
+LANGUAGES: Final = (
+    Language("curl", "cURL", "curl.sh", "bash", "Needs curl and python3."),
+    Language("javascript", "JavaScript fetch", "fetch.mjs", "javascript", "Node 20 or later, no packages."),
+    Language("python", "Python requests", "requests.py", "python", "pip install requests"),
+    Language("php", "PHP cURL", "curl.php", "php", "PHP 8.1 or later with its cURL extension."),
+    Language("csharp", "C# HttpClient", "HttpClient.cs", "csharp", ".NET 8 or later, no packages."),
+    Language("go", "Go net/http", "main.go", "go", "Go 1.21 or later, standard library only."),
+    Language("openai-python", "OpenAI Python", "openai.py", "python", "pip install openai"),
+    Language("openai-node", "OpenAI Node", "openai.mjs", "javascript", "npm install openai"),
+)
+
+
+def samples(body: Mapping[str, Value], *, base_url: str = API_BASE, timeout_s: int) -> list[Sample]:
+    """Return a program in each language that sends a body of strings, integers and booleans.
+
+    `timeout_s` is how long a client should wait: longer than the gateway itself does.
+    """
+    environment = _environment()
+    extension = {"jpeg": "jpg"}.get(str(body.get("output_format")), body.get("output_format", "png"))
+    values = {
+        "base_url": base_url,
+        "body": body,
+        "file": f"image.{extension}",
+        "timeout_s": timeout_s,
+        # What OpenAI's clients have no argument for goes where they let anything pass.
+        "known": {name: value for name, value in body.items() if name in _OPENAI_ARGUMENTS},
+    }
+    return [
+        Sample(language, environment.get_template(f"{language.template}.jinja").render(values))
+        for language in LANGUAGES
+    ]
+
+
+_OPENAI_ARGUMENTS: Final = frozenset({"model", "prompt", "n", "size", "output_format", "background", "quality"})
+
+
+def _environment() -> Environment:
+    # Programs are text; each value is written by the rules of its language.
+    environment = Environment(
+        loader=PackageLoader("omixa.web", "programs"),
+        autoescape=False,  # noqa: S701
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "string": _string,
+        "json": _json,
+        "shell": _shell,
+        "python": _literal({True: "True", False: "False"}),
+        "js": _literal({True: "true", False: "false"}),
+        "php": _php,
+        "name": _js_name,
+    }
+    return environment
+
+
+def _string(text: str) -> str:
+    """Return a string in double quotes, as JavaScript, Python, C# and Go all read it."""
+    # These two end a line in C#, and did so in JavaScript.
+    return (
+        json.dumps(text, ensure_ascii=False)
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
+        .replace("\x7f", "\\u007f")
+    )
+
+
+def _json(body: Mapping[str, Value], indent: int = 2) -> str:
+    return json.dumps(body, indent=indent, ensure_ascii=False)
+
+
+def _shell(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _literal(booleans: Mapping[bool, str]) -> Callable[[Value], str]:
+    def write(value: Value) -> str:
+        if isinstance(value, bool):
+            return booleans[value]
+        return str(value) if isinstance(value, int) else _string(value)
+
+    return write
+
+
+def _php(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _js_name(name: str) -> str:
+    return name if name.isidentifier() and name.isascii() else _string(name)

@@ -1,0 +1,167 @@
+"""All pages of a gateway, and their rendering. A page is made once a day and kept: what it says changes with the price lists."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from omixa import __version__
+from omixa.api.operation import Operation
+from omixa.services import Services
+from omixa.web.assets import Assets
+from omixa.web.guide import guide_pages
+from omixa.web.models import ModelFacts, Seller, model_facts, sellers
+from omixa.web.page import Page
+from omixa.web.problems import Problem, problems
+from omixa.web.writing import BASE, Writer, guide_html, headings
+
+Form = Literal["html", "markdown"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    day: datetime.date
+    body: bytes
+
+
+class Site:
+    """The pages by their addresses below the root. `today` says which price lists are in force."""
+
+    def __init__(self, services: Services, operations: Sequence[Operation]) -> None:
+        self.assets = Assets()
+        self.sellers: Mapping[str, Seller] = {one.model.id: one for one in sellers(services.catalogue)}
+        self._services = services
+        self._today: Callable[[], datetime.date] = services.pipeline.today
+        self._writer = Writer(self.assets)
+        self._problems = problems()
+        self._pages = {page.path: page for page in self._all_pages(operations)}
+        # At most one of each page and form, so it needs no other bound.
+        self._kept: dict[tuple[str, Form], _Kept] = {}
+
+    @property
+    def pages(self) -> tuple[Page, ...]:
+        """Return all pages, in the order in which they are listed."""
+        return tuple(self._pages.values())
+
+    @property
+    def today(self) -> datetime.date:
+        """Return the UTC day whose prices are shown."""
+        return self._today()
+
+    def page(self, path: str) -> Page | None:
+        """Return the page at an address, if there is one."""
+        return self._pages.get(path)
+
+    def kept(self, page: Page, form: Form) -> bytes | None:
+        """Return a page where it need not be made."""
+        kept = self._kept.get((page.path, form))
+        return kept.body if kept is not None and kept.day == self.today else None
+
+    def render(self, page: Page, form: Form) -> bytes:
+        """Make a page and keep it. BASE in it stands for the address of the gateway."""
+        day = self.today
+        body = (self._html(page, day) if form == "html" else self._markdown(page, day)).encode()
+        self._kept[page.path, form] = _Kept(day, body)
+        return body
+
+    def not_found(self, path: str) -> bytes:
+        """Return the page that says that there is none at an address."""
+        page = Page(path, "Page not found", "There is no such page.", "", "", "missing.html")
+        return self._html(page, self.today).encode()
+
+    def search_index(self) -> bytes:
+        """Return what can be found: the title, the address and the summary of every page that is listed."""
+        entries = [
+            {"title": page.title, "path": page.path, "group": page.group, "text": page.summary}
+            for page in self.pages
+            if page.group
+        ]
+        return msgspec.json.encode(entries)
+
+    def llms(self) -> str:
+        """Return the list of pages for language models."""
+        return self._writer.text("llms.txt", self._values(self.today) | {"groups": self._groups()})
+
+    def llms_full(self) -> str:
+        """Return all pages as one text."""
+        pages = (page for page in self.pages if page.text)
+        return "\n\n---\n\n".join(self._markdown(page, self.today).strip() for page in pages) + "\n"
+
+    def _html(self, page: Page, day: datetime.date) -> str:
+        root = "../" * page.path.count("/") or "./"
+        values = {**self._values(day), **page.values(day), "page": page, "root": root}
+        if page.html:
+            return self._writer.html(page.html, values)
+        text = self._writer.text(page.text, values)
+        body = guide_html(text, root)
+        return self._writer.html("guide.html", values | {"body": body, "headings": headings(text)})
+
+    def _markdown(self, page: Page, day: datetime.date) -> str:
+        values = {**self._values(day), **page.values(day), "page": page}
+        text = self._writer.text(page.text, values)
+        # Links are read outside of the site, so they are whole.
+        return f"# {page.title}\n\n{page.summary}\n\n{text}".replace("](/", f"]({BASE}/")
+
+    def _values(self, day: datetime.date) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "day": day,
+            "guide": self._guide,
+            "models": [self._facts(one, day) for one in self.sellers.values()],
+        }
+
+    def _facts(self, seller: Seller, day: datetime.date) -> ModelFacts:
+        kept = self._known_facts.get(seller.model.id)
+        if kept is None or kept[0] != day:
+            kept = self._known_facts[seller.model.id] = day, model_facts(seller, self._services, day)
+        return kept[1]
+
+    def _groups(self) -> dict[str, list[Page]]:
+        groups: dict[str, list[Page]] = {}
+        for page in self.pages:
+            if page.group and page.text:
+                groups.setdefault(page.group, []).append(page)
+        return groups
+
+    def _all_pages(self, operations: Sequence[Operation]) -> Iterator[Page]:
+        self._known_facts: dict[str, tuple[datetime.date, ModelFacts]] = {}
+        self._guide = tuple(guide_pages(self._services, operations, self._problems))
+        yield Page("", "Omixa", "One request in, pictures and an exact receipt out.", "", "", "front.html")
+        yield Page(
+            "docs",
+            "Documentation",
+            "Everything about this gateway: its models with their prices, the guide, and every error.",
+            "Start",
+            "index.md",
+            "index.html",
+            lambda day: {"problems": self._problems},
+        )
+        yield Page(
+            "docs/models", "Models", "What can be called here, and what it costs.", "Models", "models.md", "models.html"
+        )
+        for seller in self.sellers.values():
+            yield self._model_page(seller)
+        yield from self._guide
+        for problem in self._problems:
+            yield _problem_page(problem)
+
+    def _model_page(self, seller: Seller) -> Page:
+        return Page(
+            f"docs/models/{seller.slug}",
+            seller.model.name,
+            seller.model.summary,
+            "Models",
+            "model.md",
+            "model.html",
+            lambda day: {"model": self._facts(seller, day)},
+        )
+
+
+def _problem_page(problem: Problem) -> Page:
+    return Page(
+        problem.path, problem.code, problem.text.cause, "Errors", "error.md", "", lambda day: {"problem": problem}
+    )

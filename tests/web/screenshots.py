@@ -1,0 +1,44 @@
+"""Pictures of every page, light, dark and 390 pixels wide, for people to look at: `make screenshots` writes build/screenshots/.
+
+python -m tests.web.screenshots [--only PART_OF_ADDRESS]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx2 as httpx
+
+from tests.support.browser import PHONE, WIDE, Theme, executable, opened, running_browser
+from tests.support.servers import running_gateway
+
+ROOT = Path(__file__).parent.parent.parent
+LOOKS: dict[str, tuple[Theme, int]] = {"light": ("light", WIDE), "dark": ("dark", WIDE), "phone": ("light", PHONE)}
+
+
+def main() -> None:
+    """Write the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="pages whose address holds this")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "screenshots")
+    arguments = parser.parse_args()
+    if executable() is None:
+        raise SystemExit("There is no Chromium on this machine; Debian's package is called chromium.")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as data, running_gateway(Path(data)) as gateway, running_browser() as browser:
+        index = httpx.get(f"{gateway.url}/docs/search.json", trust_env=False, verify=False).json()
+        paths = ["", *(entry["path"] for entry in index)]
+        for path in [path for path in paths if arguments.only in path]:
+            for look, (theme, width) in LOOKS.items():
+                with opened(browser, theme, width) as (page, wrong):
+                    page.goto(f"{gateway.url}/{path}", wait_until="networkidle")
+                    name = f"{path.replace('/', '-') or 'front'}-{look}.png"
+                    page.screenshot(path=arguments.out / name, full_page=True)
+                    sys.stdout.write(" ".join([name, *wrong]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
