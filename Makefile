@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CLIENTS := .venv-clients
 NODE_CLIENTS := openai_node vercel_ai langchain_js
 
-.PHONY: setup dev clients demo test prove check fix types imports lint bench bench-ledger bench-codecs lock run clean
+.PHONY: setup dev clients demo screenshots test prove check fix types imports lint bench bench-ledger bench-codecs lock run clean
 
 setup: $(VENV)/.run  ## what a server needs; afterwards the command is .venv/bin/omixa
 dev: $(VENV)/.dev    ## setup, and what tests, checks and the benchmark need
@@ -41,6 +41,9 @@ tests/clients/%/node_modules/.package-lock.json: tests/clients/%/package-lock.js
 
 demo: setup          ## the main job, end to end
 	@$(BIN)/python scripts/demo.py
+
+screenshots: dev     ## pictures of every page, light, dark and 390 pixels wide, in build/screenshots/ (needs Chromium)
+	@$(BIN)/python -m tests.web.screenshots
 
 test: dev            ## all tests; what needs a missing program is skipped with its name
 	@$(BIN)/python -m pytest

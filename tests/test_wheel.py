@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,10 @@ DATA = (
     "omixa/catalogue/data/models/mai-image-2.5.toml",
     "omixa/catalogue/data/providers/foundry.toml",
     "omixa/storage/migrations/env.py",
+    "omixa/web/errors.toml",
+    "omixa/web/static/app.css",
+    "omixa/web/templates/model.html",
+    "omixa/web/vendor/geist.woff2",
 )
 
 
@@ -80,5 +85,9 @@ def test_serve_answers_from_an_empty_environment(installed: Omixa) -> None:
             assert answer.status_code == 200, answer.text[:500]
             assert answer.json()["usage"]["billed_amount"] == answer.headers["omixa-cost"]
             assert client.get("/openapi.json").status_code == 200
+            page = client.get("/docs/models/MAI-Image-2.5").text
+            files = re.findall(r'(?:src|href)="\.\./\.\./(static/[^"]+)"', page)
+            assert len(files) > 5
+            assert [client.get(f"/{file}").status_code for file in files] == [200] * len(files)
         assert server.stop() == 0
     assert installed("ledger", "verify").endswith("The ledger is clean.")

@@ -132,7 +132,7 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     base_url: Annotated[
         str,
         Meta(
-            description="what links begin with, best a host of their own; default: how the client reached this server"
+            description="what links begin with, best a host of their own; default: public_url, or how the client came here"
         ),
     ] = ""
     lifetime_minutes: Annotated[

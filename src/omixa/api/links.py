@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from omixa.access.links import Claim
 from omixa.api import shapes
+from omixa.api.address import public_address
 from omixa.api.errors import Headers
 from omixa.api.exchange import Exchange
 from omixa.api.queries import LinkQuery, parse_query
@@ -33,7 +34,6 @@ PATH = "/results"
 _PIECE_BYTES = 256 * 1024
 
 _PICTURE = re.compile(r"(?P<index>\d{1,3})(?P<thumbnail>\.thumbnail)?\.(png|jpeg|webp)", re.ASCII)
-_HOST = re.compile(r"[A-Za-z0-9._\-]{1,255}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?", re.ASCII)
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
 # Against browsers that would make something else of the bytes than a picture, also for errors on the same paths.
@@ -62,17 +62,8 @@ def _end(services: Services, kept_until_ms: int) -> int:
 
 
 def _link(exchange: Exchange, services: Services, request_id: str, picture: str, expires_s: int) -> str:
-    base = services.settings.links.base_url.rstrip("/") or _own_address(exchange)
+    base = services.settings.links.base_url.rstrip("/") or public_address(exchange, services)
     return base + services.links.sign(f"{PATH}/{request_id}/{picture}", expires_s)
-
-
-def _own_address(exchange: Exchange) -> str:
-    """Return how the client has reached this server, without a path."""
-    host = exchange.header(b"host") or ""
-    if not _HOST.fullmatch(host):
-        name, port = exchange.scope["server"]
-        host = f"{name}:{port}"
-    return f"{exchange.scope['scheme']}://{host}"
 
 
 async def list_pictures(exchange: Exchange, services: Services) -> None:

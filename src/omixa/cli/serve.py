@@ -73,6 +73,7 @@ def _announce(settings: config.Settings, address: tuple[Any, ...]) -> None:
         else "the models inside this process; for others set OMIXA_FOUNDRY_ENDPOINT and OMIXA_FOUNDRY_API_KEY"
     )
     click.echo(f"Omixa {__version__} listens on http://{host}:{address[1]}/api/v1", err=True)
+    click.echo(f"  pages       {settings.public_url or f'http://{host}:{address[1]}'}/docs", err=True)
     click.echo("  test keys   the simulator inside this process, play money", err=True)
     click.echo(f"  live keys   {live}", err=True)
     click.echo(f"  data        {settings.data_path}", err=True)

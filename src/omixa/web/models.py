@@ -233,6 +233,8 @@ def _chips(model: Model) -> Iterator[Chip]:
     if can.edits:
         pictures = "1 picture" if can.max_input_images == 1 else f"up to {can.max_input_images} pictures"
         yield Chip("images", f"Edits {pictures}")
+    if can.masks:
+        yield Chip("brush", "Masks")
     if can.transparency:
         yield Chip("layers", "Transparent background")
     if can.streaming:
@@ -269,6 +271,8 @@ def _values(parameter: Parameter, model: Model) -> str:
     if parameter.type == "images":
         count = "1 picture" if parameter.maximum == 1 else f"1 to {parameter.maximum} pictures"
         return f"{count}: data URLs of PNG, JPEG or WebP"
+    if parameter.type == "image":
+        return "a PNG as data URL"
     if parameter.type == "boolean":
         return "`true`, `false`"
     if parameter.type == "integer":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-import re
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -13,6 +12,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from omixa.api.address import public_address
 from omixa.api.endpoint import refuse
 from omixa.api.errors import Headers
 from omixa.api.exchange import Exchange
@@ -44,8 +44,6 @@ _TEXT: Final = b"text/plain; charset=utf-8"
 _TWIN: Final = ".md"
 # Smaller answers are not worth compressing.
 _MIN_GZIP_BYTES: Final = 1024
-# What may stand in a page as the name of its server.
-_HOST: Final = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
 class Pages:
@@ -151,17 +149,7 @@ class Pages:
         await exchange.respond(200, media_type, body, headers)
 
     def _with_base(self, exchange: Exchange, body: bytes) -> bytes:
-        return body.replace(BASE.encode(), self._base(exchange).encode())
-
-    def _base(self, exchange: Exchange) -> str:
-        """Return the address of this gateway as its clients see it: the configured one, or the one that was asked."""
-        settings = self._services.settings
-        if settings.public_url:
-            return settings.public_url.rstrip("/")
-        host = exchange.header(b"host") or ""
-        if not _HOST.fullmatch(host):
-            host = f"{settings.host}:{settings.port}"
-        return f"{exchange.scope['scheme']}://{host}"
+        return body.replace(BASE.encode(), public_address(exchange, self._services).encode())
 
 
 def _path(scope: Scope) -> str:

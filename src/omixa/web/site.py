@@ -17,7 +17,7 @@ from omixa.web.guide import guide_pages
 from omixa.web.models import ModelFacts, Seller, model_facts, sellers
 from omixa.web.page import Page
 from omixa.web.problems import Problem, problems
-from omixa.web.writing import BASE, Writer, guide_html, headings
+from omixa.web.writing import BASE, Writer, guide_html, headings, plain
 
 Form = Literal["html", "markdown"]
 
@@ -104,7 +104,7 @@ class Site:
         values = {**self._values(day), **page.values(day), "page": page}
         text = self._writer.text(page.text, values)
         # Links are read outside of the site, so they are whole.
-        return f"# {page.title}\n\n{page.summary}\n\n{text}".replace("](/", f"]({BASE}/")
+        return f"# {plain(page.title)}\n\n{page.summary}\n\n{text}".replace("](/", f"]({BASE}/")
 
     def _values(self, day: datetime.date) -> dict[str, Any]:
         return {

@@ -47,7 +47,7 @@ class Writer:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self._text.filters |= {"cell": cell, "code": code_span}
+        self._text.filters |= {"cell": cell, "code": code_span, "plain": plain}
         for environment in (self._html, self._text):
             environment.globals |= {"base": BASE, "api_base": API_BASE}
 
@@ -70,12 +70,12 @@ def code_span(text: object) -> str:
 
 def cell(markdown: str) -> str:
     """Return Markdown that fits into a cell of a table."""
-    return " ".join(markdown.split()).replace("|", "\\|")
+    return re.sub(r"(?<!\\)\|", r"\\|", " ".join(markdown.split()))
 
 
 def plain(text: str) -> str:
     """Return text as Markdown that shows it as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", text)
+    return re.sub(r"([\\`*{}\[\]<>#|])", r"\\\1", text)
 
 
 def highlighted(source: str, language: str) -> Markup:
@@ -149,7 +149,7 @@ def _catalogue_parser() -> MarkdownIt:
 
 @functools.cache
 def _guide_parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     parser.core.ruler.push("heading_ids", _give_ids)
     parser.add_render_rule("fence", _fence)
     parser.add_render_rule("link_open", _link_open)
