@@ -7,6 +7,8 @@ setting. Secrets are read like everything else and never printed.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import difflib
 import re
 import tomllib
@@ -31,6 +33,8 @@ _NOT_OPTIONS = frozenset({"OMIXA_API_KEY", "OMIXA_BASE_URL", "OMIXA_CONFIG"})
 
 _MIB = 1 << 20
 
+# The form of the specification of Standard Webhooks.
+EVENT_KEY_PREFIX, EVENT_KEY_BYTES = "whsec_", range(24, 65)
 # A shorter secret could be guessed, and whoever has it can credit himself.
 MIN_WEBHOOK_SECRET_BYTES = 24
 
@@ -188,6 +192,25 @@ class SmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     tls: Annotated[Literal["starttls", "tls", "none"], Meta(description="how the connection is protected")] = "starttls"
 
 
+class EventSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[events]: an endpoint that is told of low balances and refunds."""
+
+    url: Annotated[str, Meta(description="where events are posted; without one they are only logged")] = ""
+    secret: Annotated[
+        Secret | None, Meta(description="signs events: whsec_ and the base64 of 24 to 64 random bytes")
+    ] = None
+
+    @property
+    def key(self) -> bytes:
+        """Return the key in the secret, empty when it has not the form."""
+        text = "" if self.secret is None else self.secret.reveal()
+        try:
+            key = base64.b64decode(text.removeprefix(EVENT_KEY_PREFIX), validate=True)
+        except binascii.Error:
+            return b""
+        return key if text.startswith(EVENT_KEY_PREFIX) and len(key) in EVENT_KEY_BYTES else b""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All options. Sizes are in bytes, times in the unit that ends the name."""
 
@@ -230,6 +253,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Annotated[LimitSettings, Meta(description="how often may be asked")] = LimitSettings()
     emulation: Annotated[EmulationSettings, Meta(description="what the gateway does for models")] = EmulationSettings()
     foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()
+    events: Annotated[EventSettings, Meta(description="an endpoint that is told of events")] = EventSettings()
     smtp: Annotated[SmtpSettings, Meta(description="e-mail for alerts")] = SmtpSettings()
     stripe: Annotated[StripeSettings, Meta(description="Stripe, for top-ups")] = StripeSettings()
 
@@ -300,6 +324,7 @@ def load(
     _check_public_url(settings.public_url)
     _check_foundry(settings.foundry)
     _check_smtp(settings.smtp)
+    _check_events(settings.events)
     _check_links(settings.links)
     _check_stripe(settings.stripe)
     return Configuration(settings, sources)
@@ -373,6 +398,15 @@ def _check_foundry(foundry: FoundrySettings) -> None:
 def _check_links(links: LinkSettings) -> None:
     if links.base_url and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", links.base_url):
         raise ConfigError("links.base_url must be an address such as https://pictures.example.org")
+
+
+def _check_events(events: EventSettings) -> None:
+    if not events.url and events.secret is None:
+        return
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/\S*)?", events.url):
+        raise ConfigError("events.url must be an address such as https://example.org/omixa")
+    if not events.key:
+        raise ConfigError("events.secret must be whsec_ and the base64 of 24 to 64 random bytes")
 
 
 def _check_smtp(smtp: SmtpSettings) -> None:

@@ -53,6 +53,7 @@ from omixa.storage.blobs import BlobStore, sync_directory
 from omixa.storage.database import Backend, Database, UnsafeStorage
 from omixa.storage.sqlite import SqliteBackend
 from omixa.tokens import Tokenizer
+from omixa.webhooks import Webhook
 
 if TYPE_CHECKING:
     from omixa.engines.workers import Workers
@@ -214,7 +215,7 @@ async def open_services(
                 refusal_limit_pico_usd=parse_usd(settings.limits.refusal_cost_per_day) * PICO_PER_MICRO,
             )
             await stack.enter_async_context(sweeper)
-            courier = await stack.enter_async_context(Courier(office.database, _mailer(settings)))
+            courier = await stack.enter_async_context(Courier(office.database, _mailer(settings), _webhook(settings)))
             runs = Runs(settings.max_requests_in_flight)
             stack.push_async_callback(runs.drain, settings.shutdown_grace_s)
             yield Services(
@@ -263,6 +264,11 @@ def _mailer(settings: Settings) -> Mailer | None:
     if not smtp.host:
         return None
     return Mailer(smtp.host, smtp.port, smtp.user, smtp.password, smtp.sender, smtp.tls)
+
+
+def _webhook(settings: Settings) -> Webhook | None:
+    events = settings.events
+    return Webhook(events.url, events.key) if events.url else None
 
 
 async def _topups(settings: Settings, office: BackOffice, stack: AsyncExitStack) -> TopUps | None:

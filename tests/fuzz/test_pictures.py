@@ -1,4 +1,4 @@
-"""A small share of the fuzzing, with a new seed each time that a failure names; `python -m tests.fuzz.pictures` is all of it."""
+"""A small share of the fuzzing, with a new seed each time, which a failure names: all of it is `tests.fuzz.pictures`."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import account, workspace
 
 BALANCE_LOW = "balance.low"
+# The same as a letter, where somebody wants one: it fails and is repeated by itself.
+BALANCE_LOW_LETTER = "balance.low.letter"
 # The balance has recovered when it is this part of the threshold above it.
 HYSTERESIS_PART = 10
 
@@ -62,6 +64,7 @@ def _tell(tx: Transaction, account_id: str, posted: int, below: int) -> None:
         "mode": row["mode"],
         "posted": format_usd(posted),
         "threshold": format_usd(below),
-        "email": row["alert_email"] or "",
     }
     outbox.put(tx, BALANCE_LOW, payload)
+    if row["alert_email"]:
+        outbox.put(tx, BALANCE_LOW_LETTER, payload | {"email": row["alert_email"]})

@@ -15,8 +15,11 @@ from omixa.billing import lots
 from omixa.billing.ledger import Posting, post, system_account
 from omixa.domain.money import format_usd
 from omixa.errors import Conflict, InvalidRequest, RequestNotFound
+from omixa.storage import outbox
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import account, request, transfer
+
+REFUND_CREATED = "refund.created"
 
 # "posted" and "unchanged" are as it should be, "repeated" was posted before. The others are left to people: "uncovered" is dearer
 # than what the workspace has available, "refunded" is cheaper than what was already given back.
@@ -136,6 +139,15 @@ def refund(
         into=into,
     )
     (transfer_id,) = post(tx, row["account_id"], [posting])
+    facts = {
+        "request_id": request_id,
+        "mode": row["mode"],
+        "amount": format_usd(amount),
+        "refunded": format_usd(added["refunded_amount"]),
+        "billed": format_usd(row["charge_amount"]),
+        "reason": reason,
+    }
+    outbox.put(tx, REFUND_CREATED, facts, message_id=transfer_id)
     return Refund(transfer_id, request_id, amount, added["refunded_amount"], row["charge_amount"], repeated=False)
 
 

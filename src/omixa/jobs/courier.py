@@ -8,11 +8,12 @@ import logging
 from types import TracebackType
 from typing import Self
 
-from omixa.billing.alerts import BALANCE_LOW
+from omixa.billing.alerts import BALANCE_LOW_LETTER
 from omixa.mail import Mailer
 from omixa.storage import outbox
 from omixa.storage.database import Database
 from omixa.storage.outbox import MAX_ATTEMPTS, Message
+from omixa.webhooks import Webhook
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +22,12 @@ BATCH = 50
 
 
 class Courier:
-    """Keep it entered while serving. Without a mailer, events are logged alone."""
+    """Keep it entered while serving. Events are logged, and posted where there is a webhook; letters need a mailer."""
 
-    def __init__(self, database: Database, mailer: Mailer | None) -> None:
+    def __init__(self, database: Database, mailer: Mailer | None, webhook: Webhook | None = None) -> None:
         self._database = database
         self._mailer = mailer
+        self._webhook = webhook
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -61,20 +63,29 @@ class Courier:
         return True
 
     async def _tell(self, message: Message) -> None:
-        said = message.payload
-        told = {name: said[name] for name in said if name != "email"}
-        log.warning(message.topic, extra={"message_id": message.id, **told})
-        if message.topic == BALANCE_LOW and said["email"] and self._mailer is not None:
-            await self._mailer.send(
-                to=said["email"],
-                subject=f"Omixa: {said['workspace']} has less than ${said['threshold']} left",
-                text=(
-                    f"Workspace {said['workspace']} has a balance of ${said['posted']} in {said['mode']} mode, which is below"
-                    f" the threshold of ${said['threshold']}.\n\nRequests are refused when it does not cover them any more."
-                    " Add credit in time.\n"
-                ),
-                message_id=message.id,
+        if message.topic == BALANCE_LOW_LETTER:
+            await self._write_of_low_balance(message)
+            return
+        log.warning(message.topic, extra={"message_id": message.id, **message.payload})
+        if self._webhook is not None:
+            await self._webhook.send(
+                message_id=message.id, topic=message.topic, at_ms=message.created_at_ms, data=message.payload
             )
+
+    async def _write_of_low_balance(self, message: Message) -> None:
+        said = message.payload
+        if self._mailer is None:
+            return
+        await self._mailer.send(
+            to=said["email"],
+            subject=f"Omixa: {said['workspace']} has less than ${said['threshold']} left",
+            text=(
+                f"Workspace {said['workspace']} has a balance of ${said['posted']} in {said['mode']} mode, which is below"
+                f" the threshold of ${said['threshold']}.\n\nRequests are refused when it does not cover them any more."
+                " Add credit in time.\n"
+            ),
+            message_id=message.id,
+        )
 
     async def _deliver_for_ever(self) -> None:
         while True:

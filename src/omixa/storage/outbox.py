@@ -24,18 +24,19 @@ RETENTION_MS = 30 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something to tell. `attempts` counts those that were begun before."""
+    """Something to tell. `attempts` counts those that were begun before, `created_at_ms` is when it happened."""
 
     id: str
     topic: str
     payload: Mapping[str, str]
     attempts: int
+    created_at_ms: int
 
 
 _insert = insert_into(outbox, "id", "topic", "payload_json", "attempts", "next_at_ms", "created_at_ms")
 _waiting = (outbox.c.delivered_at_ms.is_(None), outbox.c.attempts < MAX_ATTEMPTS)
 _due = (
-    select(outbox.c.id, outbox.c.topic, outbox.c.payload_json, outbox.c.attempts)
+    select(outbox.c.id, outbox.c.topic, outbox.c.payload_json, outbox.c.attempts, outbox.c.created_at_ms)
     .where(*_waiting, outbox.c.next_at_ms <= bindparam("now"))
     .order_by(outbox.c.next_at_ms)
     .limit(bindparam("limit", type_=Integer))
@@ -49,9 +50,9 @@ _delivered = update(outbox).where(outbox.c.id == bindparam("message_id")).values
 _forget = delete(outbox).where(outbox.c.delivered_at_ms < bindparam("before"))
 
 
-def put(tx: Transaction, topic: str, payload: Mapping[str, str]) -> str:
-    """Write a message that is delivered when the transaction has committed, and return its id."""
-    identifier, now = new_id("evt"), tx.now_ms()
+def put(tx: Transaction, topic: str, payload: Mapping[str, str], *, message_id: str | None = None) -> str:
+    """Write a message that is delivered when the transaction has committed, and return its id, which may be given."""
+    identifier, now = message_id or new_id("evt"), tx.now_ms()
     tx.execute(
         _insert,
         id=identifier,
@@ -72,6 +73,7 @@ def due(tx: Transaction, *, limit: int) -> Sequence[Message]:
             row["topic"],
             msgspec.json.decode(row["payload_json"], type=dict[str, str]),
             row["attempts"],
+            row["created_at_ms"],
         )
         for row in tx.all(_due, now=tx.now_ms(), limit=limit)
     ]
