@@ -30,6 +30,7 @@ def sheet(receipt: shapes.RequestReceipt) -> list[Table]:
     """Return what stands on a receipt, from top to bottom."""
     return [
         _request(receipt),
+        *_input_images(receipt),
         _price(receipt),
         _hold(receipt),
         *_corrections(receipt),
@@ -59,6 +60,15 @@ def _request(receipt: shapes.RequestReceipt) -> Table:
         ("Price list", receipt.price_version),
     ]
     return Table("", (), rows)
+
+
+def _input_images(receipt: shapes.RequestReceipt) -> list[Table]:
+    rows = [
+        (str(number), image.format, image.size, f"{image.pixels:,}", f"{image.tokens:,}")
+        for number, image in enumerate(receipt.input_images, 1)
+    ]
+    header = ("Picture", "Format", "Size", "Pixels", "Tokens")
+    return [Table("Pictures that were given", header, rows, frozenset({3, 4}))] if rows else []
 
 
 def _price(receipt: shapes.RequestReceipt) -> Table:

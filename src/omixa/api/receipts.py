@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -15,6 +16,7 @@ from omixa.api.queries import ReceiptQuery, parse_query
 from omixa.api.receipt_pdf import receipt_pdf
 from omixa.api.receipt_text import receipt_text
 from omixa.billing.receipts import Call, Receipt, read_receipt
+from omixa.domain.images import share_tokens
 from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
 from omixa.errors import RequestInProgress, RequestNotFound
@@ -113,6 +115,7 @@ def receipt_shape(receipt: Receipt) -> shapes.RequestReceipt:
         settled_at=iso_time(receipt.ended_at_ms),
         images_asked=receipt.parameters["n"],
         usage=None if usage is None else msgspec.convert(usage_json(usage), shapes.Usage),
+        input_images=_input_images(receipt),
         price_version=prices.version,
         currency=prices.currency,
         line_items=[msgspec.convert(line_item_json(item), shapes.LineItem) for item in charge.items] if charge else [],
@@ -131,6 +134,17 @@ def receipt_shape(receipt: Receipt) -> shapes.RequestReceipt:
         cost_amount=format_exact(sum(call.cost_pico_usd or 0 for call in receipt.calls)),
         transfers=[_transfer(row) for row in receipt.transfers],
     )
+
+
+def _input_images(receipt: Receipt) -> list[shapes.InputImage]:
+    """Return the pictures that were given; where none was made of them, nothing was counted."""
+    given = receipt.parameters.get("input_images", ())
+    pixels = [math.prod(map(int, image["size"].split("x"))) for image in given]
+    counted = share_tokens(pixels, receipt.usages[0].input_image_tokens) if receipt.usages else [0] * len(given)
+    return [
+        shapes.InputImage(format=image["format"], size=image["size"], pixels=area, tokens=tokens)
+        for image, area, tokens in zip(given, pixels, counted, strict=True)
+    ]
 
 
 def _call(call: Call) -> shapes.ReceiptCall:

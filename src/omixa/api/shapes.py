@@ -123,6 +123,20 @@ class LineItem(Shape):
     amount: ExactAmount
 
 
+class InputImage(Shape):
+    """A picture that was given, in the order in which it was."""
+
+    format: ImageFormat
+    size: Annotated[str, Meta(description="Width and height in pixels, upright.", examples=["1024x1536"])]
+    pixels: Positive
+    tokens: Annotated[
+        Count,
+        Meta(
+            description="Its part of the input tokens of each picture that was made, where the model counts them together."
+        ),
+    ]
+
+
 class AttemptOutcome(Shape):
     """One call to a provider: `attempt` counts from 1, `image` from 0."""
 
@@ -168,6 +182,7 @@ class Receipt(Shape):
     held_amount: Annotated[Amount, Meta(description="What was reserved before any provider was called.")]
     billed_amount: Amount
     usage_by_image: Annotated[list[Usage], Meta(description="What each picture used, in the order of `data`.")]
+    input_images: list[InputImage]
     attempts: list[AttemptOutcome]
     ignored_parameters: Annotated[list[str], Meta(description="Parameters that were given and have no effect here.")]
     emulated: list[Emulation]
@@ -539,6 +554,7 @@ class RequestReceipt(Shape, tag_field="object", tag="receipt"):
     settled_at: Instant
     images_asked: Positive
     usage: Usage | None
+    input_images: list[InputImage]
     price_version: str
     currency: Currency
     line_items: list[LineItem]

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from omixa.domain.images import Image, ImageInfo, ImageRequest, Usage
+from omixa.domain.images import PIXELS_PER_TOKEN, Image, ImageInfo, ImageRequest, Usage
 from omixa.domain.models import NativeSize, Offer, PriceComponent, PriceList, UsageBounds
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, PPM
 
@@ -23,8 +23,6 @@ MAX_EXACT_PICO_USD = 2**63 - 1
 # A discount cannot take more than the whole price; a markup above a hundredfold is a slip of the pen.
 MIN_MARKUP_PPM = -PPM
 MAX_MARKUP_PPM = 100 * PPM
-# One output or input token of an image is a tile of 32 x 32 pixels.
-PIXELS_PER_TOKEN = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from omixa.domain.images import PIXELS_PER_TOKEN
 from omixa.domain.models import Model, NativeSize, Offer, Parameter, ParameterType, PriceList
 
 # No model may take more reference pictures than this, whatever its file says.
 MAX_INPUT_IMAGES = 16
-# A token of these models is a tile of 32 x 32 pixels.
-PIXELS_PER_TOKEN = 1024
 
 # What a request carries to the provider. Every model describes these, if only to refuse them.
 CARRIED: Mapping[str, ParameterType] = {

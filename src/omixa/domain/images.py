@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +10,9 @@ ImageFormat = Literal["png", "jpeg", "webp"]
 
 Provenance = Literal["none", "kept", "lost"]
 """What became of a picture's Content Credentials: there were none, they came through, or a conversion lost them."""
+
+# A token of an image is a tile of 32 x 32 pixels.
+PIXELS_PER_TOKEN = 1024
 
 MEDIA_TYPES: Mapping[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -27,6 +30,11 @@ class ImageInfo:
     size_bytes: int
     has_alpha: bool
     has_credentials: bool = False
+
+    @property
+    def pixels(self) -> int:
+        """Return how many pixels the picture has."""
+        return self.width * self.height
 
     @property
     def size(self) -> str:
@@ -81,6 +89,23 @@ class Usage:
             self.images + other.images,
             self.estimated or other.estimated,
         )
+
+
+def share_tokens(pixels: Sequence[int], total: int) -> list[int]:
+    """Return how many of the tokens that were counted for all pictures given together belong to each of them.
+
+    They are its tiles of 32 x 32 pixels where these add up to the total. A model that scales pictures first counts other tiles,
+    of which each picture has its share by its pixels; what is left of rounding down goes to the largest remainders.
+    """
+    tiles = [-(-count // PIXELS_PER_TOKEN) for count in pixels]
+    if sum(tiles) == total:
+        return tiles
+    area = sum(pixels)
+    shares = [total * count // area for count in pixels]
+    remainders = sorted(range(len(pixels)), key=lambda index: (-(total * pixels[index] % area), index))
+    for index in remainders[: total - sum(shares)]:
+        shares[index] += 1
+    return shares
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omixa.billing.pricing import Charge, LineItem
-from omixa.domain.images import ImageRequest, Usage
+from omixa.domain.images import ImageRequest, Usage, share_tokens
 from omixa.domain.models import Model, Offer
 from omixa.domain.money import PICO_PER_USD, format_usd
 from omixa.errors import OmixaError
@@ -41,6 +41,8 @@ def build_envelope(
     its Content Credentials.
     """
     first, prices = deliveries[0], run.terms.prices
+    inputs = run.request.input_images
+    shares = share_tokens([image.info.pixels for image in inputs], first.usage.input_image_tokens)
     usage = add_up(delivery.usage for delivery in deliveries)
     return {
         "created": created,
@@ -68,6 +70,10 @@ def build_envelope(
             "held_amount": format_usd(held_micro_usd),
             "billed_amount": format_usd(billed_micro_usd),
             "usage_by_image": [usage_json(delivery.usage) for delivery in deliveries],
+            "input_images": [
+                input_image_json(image.info.format, image.info.size, image.info.pixels, tokens)
+                for image, tokens in zip(inputs, shares, strict=True)
+            ],
             "attempts": list(calls.history),
             "ignored_parameters": _ignored(run.request, first.offer),
             "emulated": _emulated(run.request, deliveries),
@@ -117,6 +123,11 @@ def usage_json(usage: Usage) -> dict[str, Any]:
         "images": usage.images,
         "usage_estimated": usage.estimated,
     }
+
+
+def input_image_json(format: str, size: str, pixels: int, tokens: int) -> dict[str, Any]:
+    """Return what a receipt says of a picture that was given."""
+    return {"format": format, "size": size, "pixels": pixels, "tokens": tokens}
 
 
 def line_item_json(item: LineItem) -> dict[str, Any]:
