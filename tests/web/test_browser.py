@@ -1,0 +1,162 @@
+"""Pages in a real browser: nothing goes wrong on any of them, everybody can read them, and what can be pressed does its work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.browser import PHONE, Theme, executable, opened, running_browser
+from tests.support.servers import Gateway
+
+THEMES: tuple[Theme, ...] = ("light", "dark")
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
+MODEL = "docs/models/MAI-Image-2.5"
+# Every page that has a template of its own, and of the error pages, which share one, those with the most to say.
+PAGES = (
+    "",
+    "docs",
+    "docs/models",
+    MODEL,
+    "docs/models/omixa-illustrator-1",
+    "docs/quickstart",
+    "docs/authentication",
+    "docs/test-mode",
+    "docs/streaming",
+    "docs/retries",
+    "docs/billing",
+    "docs/receipts",
+    "docs/usage",
+    "docs/limits",
+    "docs/errors",
+    "docs/errors/provider_unavailable",
+    "docs/errors/max_cost_exceeded",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium."""
+    if executable() is None:
+        pytest.skip("needs Chromium; Debian's package is called chromium")
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a fresh profile, on which nothing may go wrong."""
+    with opened(browser) as (page, wrong):
+        yield page
+        assert wrong == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path or "front")
+def test_nothing_goes_wrong_and_everybody_can_read_it(page: Page, gateway: Gateway, path: str) -> None:
+    answer = page.goto(f"{gateway.url}/{path}", wait_until="networkidle")
+    assert answer is not None
+    assert answer.status == 200
+    # The rules run from outside: the page's own policy lets no script in.
+    page.evaluate(AXE)
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        found = page.evaluate("axe.run({resultTypes: ['violations']})")
+        assert [(theme, one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+    # A telephone scrolls in one direction.
+    page.set_viewport_size({"width": PHONE, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE
+
+
+def test_every_copy_button_copies_what_stands_beside_it(page: Page, gateway: Gateway) -> None:
+    page.goto(f"{gateway.url}/{MODEL}")
+    tabs = page.get_by_role("tab")
+    copied = 0
+    for place in range(tabs.count()):
+        tabs.nth(place).click()
+        for button in page.locator("[data-copy]:visible").all():
+            button.click()
+            source = button.get_attribute("data-copy")
+            assert page.evaluate("navigator.clipboard.readText()") == page.locator(f"#{source}").text_content()
+            copied += 1
+    assert copied > tabs.count()
+    with gateway.client(None) as client:
+        twin = client.get(f"/{MODEL}.md").text
+    page.get_by_text("Copy Markdown").click()
+    expect(page.get_by_text("Copied", exact=True).first).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == twin
+
+
+def test_the_keyboard_moves_through_the_languages_and_the_choice_is_kept(page: Page, gateway: Gateway) -> None:
+    page.goto(f"{gateway.url}/{MODEL}")
+    page.get_by_role("tab", name="cURL", exact=True).focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("document.activeElement.textContent") == "OpenAI Node"
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tabpanel")).to_contain_text("import requests")
+    page.goto(f"{gateway.url}/docs/models/omixa-illustrator-1")
+    expect(page.get_by_role("tab", selected=True)).to_have_text("Python requests")
+
+
+def test_the_calculator_shows_what_the_server_says(page: Page, gateway: Gateway) -> None:
+    page.goto(f"{gateway.url}/{MODEL}")
+    page.get_by_role("combobox", name="Size").select_option("1024x1536")
+    page.get_by_label("Pictures").fill("3")
+    page.get_by_label("Prompt tokens").fill("1000")
+    with gateway.client(None) as client:
+        query = {"size": "1024x1536", "pictures": 3, "prompt_tokens": 1000}
+        shown = client.get(f"/{MODEL}/cost", params=query).json()["shown"]
+    expect(page.locator("form output")).to_have_text(f"${shown}")
+    page.get_by_label("Pictures").fill("0")
+    expect(page.locator("form output")).to_have_text("…")
+
+
+def test_search_finds_a_page_by_the_keyboard_alone(page: Page, gateway: Gateway) -> None:
+    page.goto(f"{gateway.url}/docs/quickstart")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("idempotency mism")
+    expect(page.locator(".found a")).to_have_count(1)
+    page.evaluate(AXE)
+    assert page.evaluate("axe.run('dialog')")["violations"] == []
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{gateway.url}/docs/errors/idempotency_mismatch")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_be_hidden()
+
+
+def test_a_theme_is_kept(page: Page, gateway: Gateway) -> None:
+    page.goto(f"{gateway.url}/docs")
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(background) == "rgb(255, 255, 255)"
+    page.get_by_role("button", name="Switch between light and dark").click()
+    assert page.evaluate(background) == "rgb(10, 10, 10)"
+    page.goto(f"{gateway.url}/docs/errors")
+    assert page.evaluate(background) == "rgb(10, 10, 10)"
+
+
+def test_a_page_is_whole_without_a_script(browser: Browser, gateway: Gateway) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{gateway.url}/{MODEL}")
+    for source in page.locator("pre").all():
+        assert source.is_visible()
+    assert page.locator("button:visible, form:visible").count() == 0
+    page.get_by_text("Copy Markdown").click()
+    assert page.url == f"{gateway.url}/{MODEL}.md"
+    page.goto(f"{gateway.url}/{MODEL}")
+    page.get_by_text("Search models and docs").click()
+    assert page.url == f"{gateway.url}/docs"
+    context.close()
+
+
+def test_an_address_with_a_place_shows_that_place(page: Page, gateway: Gateway) -> None:
+    page.goto(f"{gateway.url}/{MODEL}")
+    page.get_by_text("Get the code").click()
+    expect(page.locator("#code")).to_be_in_viewport()
