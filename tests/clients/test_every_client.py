@@ -42,7 +42,7 @@ def client(request: pytest.FixtureRequest, library: Callable[[str], Library], bo
 
 
 def every(clients: tuple[Client, ...] = CLIENTS) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("client", clients, ids=lambda client: client.name, indirect=True)
+    return pytest.mark.parametrize("client", clients, ids=str, indirect=True)
 
 
 def encoded(path: str) -> str:

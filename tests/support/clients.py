@@ -110,8 +110,7 @@ class Client:
     # Some read links only and do not say so: the workspace's setting must.
     needs_links: bool = False
 
-    @property
-    def name(self) -> str:
+    def __str__(self) -> str:
         return self.library if self.provider is None else f"{self.library}-{self.provider}"
 
     @property
