@@ -58,8 +58,15 @@ def provider_answer(name: AnswerName) -> bytes:
 
 
 def request_body(operation: Operation) -> tuple[str, bytes]:
-    """Return what a client sends and of which type it is; an edit carries a reference picture, 4 MB as a data URL or a file."""
+    """Return what a client sends and of which type it is; an edit carries a reference picture, 4 MB as a data URL or a file.
+
+    The last two kinds of work are for Omixa alone: it draws, or encodes the provider's picture again.
+    """
     body: dict[str, object] = {"model": "MAI-Image-2.5", "prompt": PROMPT, "n": 1, "size": f"{SIDE}x{SIDE}"}
+    if operation == "illustration":
+        body["model"] = "omixa-illustrator-1"
+    if operation == "conversion":
+        body["output_format"] = "webp"
     if operation == "form":
         return f"multipart/form-data; boundary={BOUNDARY}", _form(body, picture(FILE_BYTES))
     if operation == "edit":

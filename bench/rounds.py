@@ -37,20 +37,21 @@ def measure(
     provider = servers[0]
     for number in range(rounds):
         # Nobody is always the one who comes first.
-        order = [*servers[number % len(servers) :], *servers[: number % len(servers)]]
+        turn = [*servers[number % len(servers) :], *servers[: number % len(servers)]]
         for work in works:
             prepare_upstream(provider, work)
-            samples = [_sample(number, work, server, provider, pace) for server in order]
-            rates = "   ".join(f"{sample.server:>6} {sample.load.rate:>7,.0f}/s" for sample in samples)
+            samples = [sample(number, work, server, provider, pace) for server in turn]
+            rates = "   ".join(f"{one.server:>6} {one.load.rate:>7,.0f}/s" for one in samples)
             tell(f"round {number + 1} of {rounds}   {work.name:<16}{rates}")
             yield from samples
 
 
-def _sample(number: int, work: Work, server: Server, provider: Server, pace: float) -> Sample:
+def sample(number: int, work: Work, server: Server, provider: Server, pace: float) -> Sample:
+    """Measure one work on one server. The provider must be prepared for it."""
     serving, answering = Meter(server.pid), Meter(provider.pid)
     serving.start()
     answering.start()
-    figures = _load(_order(work, server, pace))
+    figures = finished(started(order(work, server, pace)))
     cost, behind = serving.stop(), answering.stop()
     return Sample(
         round=number,
@@ -68,7 +69,8 @@ def _per_1000(cost: Cost, figures: Figures) -> float | None:
     return None if cost.cpu_s is None or not figures.answered else 1000 * cost.cpu_s / figures.answered
 
 
-def _order(work: Work, server: Server, pace: float) -> Order:
+def order(work: Work, server: Server, pace: float) -> Order:
+    """Return what the load generator is told of a work."""
     return Order(
         port=server.port,
         path=server.paths[work.operation],
@@ -83,10 +85,20 @@ def _order(work: Work, server: Server, pace: float) -> Order:
     )
 
 
-def _load(order: Order) -> Figures:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.load"], input=msgspec.json.encode(order), capture_output=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"the load generator failed:\n{done.stderr.decode()}")
-    return msgspec.json.decode(done.stdout, type=Figures)
+def started(order: Order) -> subprocess.Popen[bytes]:
+    """Start a load generator."""
+    command = [sys.executable, "-m", "bench.load"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(order))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def finished(load: subprocess.Popen[bytes]) -> Figures:
+    """Wait for a load generator and return its figures."""
+    output, errors = load.communicate()
+    if load.returncode:
+        raise SystemExit(f"the load generator failed:\n{errors.decode()}")
+    return msgspec.json.decode(output, type=Figures)

@@ -34,6 +34,8 @@ _OMIXA_PATHS: Mapping[Operation, str] = MappingProxyType(
         "generation": "/api/v1/images/generations",
         "edit": "/api/v1/images/generations",
         "form": "/api/v1/images/edits",
+        "illustration": "/api/v1/images/generations",
+        "conversion": "/api/v1/images/generations",
     }
 )
 _OMIXA = Path(sys.executable).with_name("omixa")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Operation = Literal["generation", "edit", "form"]
+Operation = Literal["generation", "edit", "form", "illustration", "conversion"]
 AnswerName = Literal["8k", "1500k", "4000k"]
 Figure = Literal["rate_x_nginx", "added_p50_ms", "added_p99_ms", "cpu_x_nginx", "peak_rss_mb", "failed"]
 
