@@ -20,6 +20,8 @@ from omixa.web.site import Site
 
 # Where many clients look by themselves. The API document names the canonical paths only.
 ALIAS = "/v1"
+# Of a path that does not exist, an error shows so much.
+MAX_SHOWN_CHARS = 200
 
 
 def create_app(services: Services) -> ASGIApp:
@@ -71,10 +73,26 @@ class Application:
             exchange = Exchange(scope, receive, send, new_id("req"))
             # Of these errors, only 405 has headers: it must say which methods there are.
             headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
-            await refuse(exchange, _refusal(error.status_code, f"{scope['method']} {scope['path']}"[:200]), headers)
+            await refuse(exchange, self._refusal(error, scope["method"], scope["path"]), headers)
+
+    def _refusal(self, error: HTTPException, method: str, path: str) -> OmixaError:
+        asked = f"{method} {path}"[:MAX_SHOWN_CHARS]
+        if error.status_code == 405:
+            offered = (error.headers or {}).get("Allow", "another method")
+            return MethodNotAllowed(f"{asked} is not offered, this path takes {offered}.")
+        meant = next((spelling for spelling in _spellings(path) if self._leads_somewhere(spelling)), None)
+        hint = "" if meant is None else f" Did you mean {meant}?"
+        return NotFound(f"There is no {asked}.{hint} The endpoints are listed in /openapi.json.", code="unknown_path")
+
+    def _leads_somewhere(self, path: str) -> bool:
+        routes = (route for route in self._router.routes if isinstance(route, Route))
+        return len(path) <= MAX_SHOWN_CHARS and any(route.path_regex.match(path) for route in routes)
 
 
-def _refusal(status: int, path: str) -> OmixaError:
-    if status == 405:
-        return MethodNotAllowed(f"{path} is not offered with this method.")
-    return NotFound(f"There is no {path}. The endpoints are listed in /openapi.json.", code="unknown_path")
+def _spellings(path: str) -> Iterator[str]:
+    """Yield what may have been meant: clients add paths to an address that lacks the prefix, has it twice or ends in a slash."""
+    bare = "/" + path.strip("/")
+    yield bare
+    yield API + bare
+    for prefix in (API, ALIAS):
+        yield API + bare.removeprefix(prefix).removeprefix(ALIAS)

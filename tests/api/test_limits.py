@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import http.client
 import io
 import json
@@ -420,6 +421,27 @@ def test_bodies_of_other_types_are_refused(
     document.check(answer)
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
     assert footprint(gateway) == before
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP", "deflate, gzip", "identity, gzip"])
+def test_compressed_bodies_are_refused_unread(
+    test_client: httpx.Client, gateway: Gateway, document: Document, encoding: str
+) -> None:
+    before = footprint(gateway)
+    body = gzip.compress(json.dumps(BODY).encode())
+    answer = test_client.post(
+        CREATE, content=body, headers={"content-type": "application/json", "content-encoding": encoding}
+    )
+    document.check(answer)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (415, "unsupported_media_type", "Content-Encoding")
+    assert "not compressed" in error["message"]
+    assert footprint(gateway) == before
+
+
+def test_a_body_may_say_that_it_is_not_compressed(test_client: httpx.Client) -> None:
+    answer = test_client.post(CREATE, json=BODY, headers={"content-encoding": "identity"})
+    assert answer.status_code == 200, answer.text[:500]
 
 
 @pytest.mark.parametrize("content_type", [None, "application/json; charset=utf-8", "Application/JSON"])

@@ -203,3 +203,30 @@ def test_unknown_paths_and_methods_answer_in_the_same_shape(gateway: Gateway, do
     assert [answer.status_code for answer in answers] == [404, 405]
     for answer in answers:
         Document(document).check_value("Error", answer.json())
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/images/generations", "/api/v1/images/generations"),
+        ("/api/v1/images/generations/", "/api/v1/images/generations"),
+        ("/v1/images/edits/", "/v1/images/edits"),
+        ("/v1/v1/images/edits", "/api/v1/images/edits"),
+        ("/api/v1/v1/models", "/api/v1/models"),
+        ("//api/v1/models", "/api/v1/models"),
+        ("/models/omixa-illustrator-1", "/api/v1/models/omixa-illustrator-1"),
+        ("/v1/chat/completions", None),
+        ("/v1/images/variations", None),
+        ("/api/v1/", None),
+        ("/", None),
+        ("/" + "a" * 5000, None),
+    ],
+)
+def test_an_address_that_is_nearly_right_is_told_what_is(gateway: Gateway, path: str, meant: str | None) -> None:
+    with gateway.client(None) as client:
+        answer = client.post(gateway.url + path)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (404, "unknown_path")
+    told = error["message"].partition(" Did you mean ")[2]
+    assert (told.partition("?")[0] or None) == meant
+    assert len(error["message"]) < 500

@@ -75,11 +75,19 @@ class Exchange:
         """
         media_type = (self.header(b"content-type") or accepted[-1]).partition(";")[0].strip().lower()
         if media_type not in accepted:
-            raise UnsupportedMediaType(f'Send the body as {" or ".join(accepted)}, not as "{media_type[:80]}".')
+            raise UnsupportedMediaType(
+                f"Send the body as {' or '.join(accepted)} and say so in the header Content-Type, which says"
+                f' "{media_type[:80]}".',
+                param="Content-Type",
+            )
         return media_type
 
     async def read_body(self, *, limit: int, timeout_s: float, lease: ByteLease) -> bytes:
-        """Return the whole body. Raises TooLarge, RequestTimeout, Overloaded, or InvalidRequest when it is cut short."""
+        """Return the whole body.
+
+        Raises UnsupportedMediaType when it is compressed, TooLarge, RequestTimeout, Overloaded, or InvalidRequest when it is
+        cut short.
+        """
         pieces: list[bytes] = []
         await self.pass_body(pieces.append, limit=limit, timeout_s=timeout_s, lease=lease)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -91,6 +99,13 @@ class Exchange:
             lease.take(len(body))
             take(body)
             return len(body)
+        encoding = self.header(b"content-encoding") or "identity"
+        if encoding.strip().lower() != "identity":
+            # A few kilobytes would become gigabytes, and pictures are compressed already.
+            raise UnsupportedMediaType(
+                f'Send the body as it is, not compressed; Content-Encoding says "{encoding[:80]}".',
+                param="Content-Encoding",
+            )
         announced = self._content_length()
         if announced is not None and announced > limit:
             raise _too_large(limit)

@@ -337,7 +337,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Service",
         authenticated=False,
         is_offered=topups.are_offered,
-        errors=(InvalidRequest, RequestTimeout, TooLarge, Overloaded, LedgerUnavailable),
+        errors=(InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType, Overloaded, LedgerUnavailable),
     ),
     Operation(
         "getHealth",

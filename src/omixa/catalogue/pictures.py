@@ -100,7 +100,7 @@ def _sole_address(name: str, body: Body) -> str:
 def _decoded(decoder: msgspec.json.Decoder[T], name: str, body: Body) -> T:
     if body.textual:
         raise InvalidRequest(
-            f'{name} must be a file: give its part a file name, as in filename="picture.png".',
+            f'{name} must be a file: give its part a file name, as in filename="picture.png"; cURL takes {name}=@picture.png.',
             code="invalid_type",
             param=name,
         )
