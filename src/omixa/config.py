@@ -211,6 +211,19 @@ class EventSettings(Struct, frozen=True, forbid_unknown_fields=True):
         return key if text.startswith(EVENT_KEY_PREFIX) and len(key) in EVENT_KEY_BYTES else b""
 
 
+class ContentCredentialsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[content_credentials]: a certificate of your own that signs pictures without any (C2PA). Needs omixa[c2pa]."""
+
+    certificate: Annotated[
+        str, Meta(description="PEM file with the chain of certificates; without one nothing is signed")
+    ] = ""
+    private_key: Annotated[str, Meta(description="PEM file with the certificate's private key, as PKCS #8")] = ""
+    algorithm: Annotated[
+        Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"],
+        Meta(description="what the key signs with"),
+    ] = "es256"
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All options. Sizes are in bytes, times in the unit that ends the name."""
 
@@ -254,6 +267,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     emulation: Annotated[EmulationSettings, Meta(description="what the gateway does for models")] = EmulationSettings()
     foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()
     events: Annotated[EventSettings, Meta(description="an endpoint that is told of events")] = EventSettings()
+    content_credentials: Annotated[
+        ContentCredentialsSettings, Meta(description="a certificate that signs pictures")
+    ] = ContentCredentialsSettings()
     smtp: Annotated[SmtpSettings, Meta(description="e-mail for alerts")] = SmtpSettings()
     stripe: Annotated[StripeSettings, Meta(description="Stripe, for top-ups")] = StripeSettings()
 
@@ -327,6 +343,7 @@ def load(
     _check_events(settings.events)
     _check_links(settings.links)
     _check_stripe(settings.stripe)
+    _check_content_credentials(settings.content_credentials)
     return Configuration(settings, sources)
 
 
@@ -432,6 +449,11 @@ def _check_stripe(stripe: StripeSettings) -> None:
             raise ConfigError(f"stripe.{name}: {error}") from error
     if not 0 < amounts[0] <= amounts[1]:
         raise ConfigError("stripe.min_topup must be above zero and at most stripe.max_topup")
+
+
+def _check_content_credentials(options: ContentCredentialsSettings) -> None:
+    if bool(options.certificate) != bool(options.private_key):
+        raise ConfigError("give both content_credentials.certificate and content_credentials.private_key, or neither")
 
 
 def _own_type(kind: type, value: object) -> object:

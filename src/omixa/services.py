@@ -26,12 +26,14 @@ from omixa.domain.access import DEFAULT_WORKSPACE, Secret
 from omixa.domain.models import Deployment, Offer
 from omixa.domain.money import PICO_PER_MICRO, parse_usd
 from omixa.engines.conversions import Conversions
+from omixa.engines.notary import SAMPLE, Identity
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
 from omixa.gateway.allowances import Allowances
 from omixa.gateway.attempts import Attempts
 from omixa.gateway.deletion import Deletion
 from omixa.gateway.finishing import Finisher
 from omixa.gateway.pipeline import Pipeline
+from omixa.gateway.provenance import Credentials, sample
 from omixa.gateway.replay import Replays
 from omixa.gateway.results import Results
 from omixa.gateway.run import Runs
@@ -39,6 +41,7 @@ from omixa.gateway.settlement import Settlement
 from omixa.gateway.thumbnails import Thumbnails
 from omixa.gateway.topups import TopUps
 from omixa.gateway.workspaces import Workspaces
+from omixa.imaging.refusals import UnacceptableImage
 from omixa.jobs.courier import Courier
 from omixa.jobs.sweeper import Sweeper
 from omixa.limits.bodies import ByteBudget
@@ -207,6 +210,7 @@ async def open_services(
                     providers=providers,
                     settlement=settlement,
                     finish=Finisher(conversions, office.catalogue).finish,
+                    credentials=Credentials(office.catalogue, conversions, await _identity(settings, conversions)),
                 ),
                 settlement=settlement,
                 results=results,
@@ -242,6 +246,19 @@ async def open_services(
                 body_bytes=ByteBudget(settings.max_body_bytes_in_flight),
                 rates=_rates(settings, sweeper),
             )
+
+
+async def _identity(settings: Settings, conversions: Conversions) -> Identity | None:
+    """Return what signs pictures, once it has signed one. Raises ConfigError when it cannot."""
+    options = settings.content_credentials
+    if not options.certificate:
+        return None
+    identity = Identity(Path(options.certificate), Path(options.private_key), options.algorithm)
+    try:
+        await conversions.sign(sample(identity, SAMPLE))
+    except UnacceptableImage as error:
+        raise ConfigError(f"content_credentials: no picture can be signed: {error.message}") from error
+    return identity
 
 
 def _rates(settings: Settings, sweeper: Sweeper) -> Rates:

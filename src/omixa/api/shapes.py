@@ -187,7 +187,7 @@ class Receipt(Shape):
     ignored_parameters: Annotated[list[str], Meta(description="Parameters that were given and have no effect here.")]
     emulated: list[Emulation]
     provenance: Annotated[
-        list[Literal["none", "kept", "lost"]],
+        list[Literal["none", "kept", "lost", "signed"]],
         Meta(
             description="What became of each picture's Content Credentials (C2PA), in the order of `data`: the provider put none"
             " in, they are in the picture as they came, or they were lost when it was resampled or encoded anew."

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from omixa.domain.models import MaskPolicy, ParameterType, Refusal, UsageField
+from omixa.domain.models import DigitalSource, MaskPolicy, ParameterType, Refusal, UsageField
 
 Text = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -82,6 +82,7 @@ class ModelFile(Strict):
     bounds: BoundsTable
     parameters: dict[Text, dict[str, object]]
     mask_policy: MaskPolicy = "none"
+    digital_source: DigitalSource = "trainedAlgorithmicMedia"
     prices: tuple[PriceTable, ...] = ()
 
 

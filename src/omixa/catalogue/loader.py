@@ -128,6 +128,7 @@ def _model(file: ModelFile) -> Model:
         example=file.example,
         edits_follow_reference=file.edits_follow_reference,
         mask_policy=file.mask_policy,
+        digital_source=file.digital_source,
     )
     checks.check_model(model)
     return model

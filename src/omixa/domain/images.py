@@ -8,8 +8,9 @@ from typing import Literal
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 
-Provenance = Literal["none", "kept", "lost"]
-"""What became of a picture's Content Credentials: there were none, they came through, or a conversion lost them."""
+Provenance = Literal["none", "kept", "lost", "signed"]
+"""What became of a picture's Content Credentials: there were none, the provider's came through, a conversion lost them, or the
+operator signed."""
 
 # A token of an image is a tile of 32 x 32 pixels.
 PIXELS_PER_TOKEN = 1024

@@ -16,6 +16,10 @@ MaskPolicy = Literal["native", "composite", "none"]
 UsageField = Literal["input_text_tokens", "input_image_tokens", "output_image_tokens", "images"]
 
 
+SIMULATOR_SCHEME = "simulator:"
+"""How the endpoints of the simulator begin. It is reached without a network."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One field of the request body.
@@ -101,6 +105,10 @@ class UsageBounds:
     input_image_tokens_max: int
 
 
+DigitalSource = Literal["trainedAlgorithmicMedia", "algorithmicMedia", "algorithmicallyEnhanced"]
+"""Where a model's pixels come from, in IPTC's words: a network that was trained, an algorithm, or a picture made better."""
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model as a customer names it.
@@ -108,7 +116,8 @@ class Model:
     `price_lists` are its selling prices, oldest first; without one in force it cannot be called. `released` is the day the
     model came out. `example` is a complete request body. `edits_follow_reference` says that an edit has the shape of its
     reference picture and no other. `mask_policy` says who honours a mask: the model itself (native), the gateway, which lays the
-    original over the edit outside the mask (composite), or nobody. Descriptions are Markdown.
+    original over the edit outside the mask (composite), or nobody. `digital_source` is what signed pictures say of themselves.
+    Descriptions are Markdown.
     """
 
     id: str
@@ -123,6 +132,7 @@ class Model:
     example: Mapping[str, str | int | bool]
     edits_follow_reference: bool
     mask_policy: MaskPolicy = "none"
+    digital_source: DigitalSource = "trainedAlgorithmicMedia"
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, if the model has it."""
@@ -182,3 +192,8 @@ class Deployment:
     api_key: Secret | None
     bearer_token: Secret | None
     modes: frozenset[Mode]
+
+    @property
+    def is_simulated(self) -> bool:
+        """Tell whether the simulator inside the process stands in for the provider."""
+        return self.endpoint.startswith(SIMULATOR_SCHEME)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from omixa.domain.images import Image, ImageFormat
+from omixa.engines.notary import Notary, Signing
 from omixa.engines.workers import WORKER_MAX_BYTES, Engine, Workers
 from omixa.errors import EngineBroke, EngineTimeout, InvalidRequest
 from omixa.imaging.refusals import UnacceptableImage
@@ -124,6 +125,10 @@ class Conversions:
     async def compose(self, job: Composition) -> Image:
         """Return what `imaging.composite.compose` returns. Raises what `convert` raises."""
         return await self._done(Compositor, job)
+
+    async def sign(self, job: Signing) -> Image:
+        """Return the picture with credentials. Raises what `convert` raises."""
+        return await self._done(Notary, job)
 
     async def _done(self, engine: Callable[[], Engine[J, T]], job: J) -> T:
         try:

@@ -14,6 +14,7 @@ from omixa.catalogue.loader import Catalogue
 from omixa.domain.images import Image, ImageRequest, Provenance, Usage
 from omixa.domain.models import Deployment, Offer
 from omixa.errors import ClientGone, UpstreamError, UpstreamProtocol, UpstreamRefused, UpstreamTimeout
+from omixa.gateway.provenance import Credentials
 from omixa.gateway.run import Run
 from omixa.gateway.settlement import Settlement
 from omixa.providers.base import PartialImage, Provider, ProviderCall, ProviderResult
@@ -88,6 +89,7 @@ class Attempts:
     providers: Mapping[str, Provider]
     settlement: Settlement
     finish: Callable[[Image, ImageRequest], Awaitable[tuple[Image, tuple[Mapping[str, str], ...]]]]
+    credentials: Credentials
 
     async def first_success(
         self, run: Run, calls: AttemptLog, first: StartedAttempt, plan: Sequence[Deployment], deadline: float
@@ -123,7 +125,8 @@ class Attempts:
         call = ProviderCall(run.request, offer, deployment, run.id, started.image_index)
         result = await self._unless_departed(run, call, deadline)
         usage, remark = self._usage(run, call, result)
-        image, emulated = await self._finished(run, result.image)
+        finished, emulated = await self._finished(run, result.image)
+        image, provenance = await self.credentials.complete(result.image, finished, run.request, deployment)
         cost = rate([usage], offer.cost_on(run.terms.day))
         calls.end(
             EndedAttempt(
@@ -138,7 +141,7 @@ class Attempts:
                 cost_basis="estimated" if usage.estimated else "reported",
             )
         )
-        return Delivery(image, usage, deployment, offer, emulated, _provenance(result.image, image))
+        return Delivery(image, usage, deployment, offer, emulated, provenance)
 
     def _usage(self, run: Run, call: ProviderCall, result: ProviderResult) -> tuple[Usage, str | None]:
         """Return what a picture is charged by, and what the operator should know about the provider's report."""
@@ -221,9 +224,3 @@ class Attempts:
             cost_pico_usd=cost,
             cost_basis="estimated" if error.ambiguous or cost else "none",
         )
-
-
-def _provenance(made: Image, delivered: Image) -> Provenance:
-    if delivered.info.has_credentials:
-        return "kept"
-    return "lost" if made.info.has_credentials else "none"

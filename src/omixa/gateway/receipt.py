@@ -59,7 +59,7 @@ def build_envelope(
             "model": model.id,
             "route": first.deployment.id,
             "provider": first.deployment.provider,
-            "simulated": first.deployment.endpoint.startswith("simulator:"),
+            "simulated": first.deployment.is_simulated,
             "price_version": prices.version,
             "currency": prices.currency,
             "line_items": [line_item_json(item) for item in charge.items],

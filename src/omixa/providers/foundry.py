@@ -24,8 +24,6 @@ from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
 from omixa.providers.failures import failed_answer, unusable_answer
 from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse
 
-IN_PROCESS_SCHEME = "simulator:"
-
 _COUNTS = ("num_input_text_tokens", "num_input_image_tokens", "num_output_tokens")
 
 # Decoding and checking a larger answer takes up to some milliseconds, so it is done in a thread.
@@ -122,7 +120,7 @@ def _request(
 
 
 def _is_in_process(call: ProviderCall) -> bool:
-    return call.deployment.endpoint.startswith(IN_PROCESS_SCHEME)
+    return call.deployment.is_simulated
 
 
 def _credential(call: ProviderCall) -> str | None:
