@@ -11,7 +11,7 @@ OmixaError
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound · StatementNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy (EngineBusy) · UpstreamRateLimited · UpstreamCredentials
-│  │                      UpstreamQuota · EngineBroke · EngineTimeout
+│  │                      UpstreamQuota · EngineBroke · EngineMissing · EngineTimeout
 │  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may charge
 │  └─ final               UpstreamRefused · UpstreamRejected · UpstreamRedirected: told to the caller, never tried elsewhere
 └─ ServiceError           Omixa itself cannot serve now
@@ -90,6 +90,7 @@ class InvalidRequest(CallerError):
         "truncated_image": "A picture ends too early.",
         "animated_image": "A picture has several frames.",
         "image_too_large": "A picture has too many pixels, too long a side or too much metadata.",
+        "nothing_found": "A picture shows nothing that stands out from its background.",
         "image_type_mismatch": "A picture is not of the type that its data URL or its part declares.",
         "mask_size_mismatch": "The mask is not as large as the first picture.",
         "mask_without_alpha": "The mask has no alpha channel, or no pixel of it is fully transparent.",
@@ -417,6 +418,15 @@ class EngineBroke(UpstreamError):
     """A process of an embedded model broke. It is replaced; nobody charges for it."""
 
     default_code = "engine_failed"
+
+
+class EngineMissing(UpstreamError):
+    """An embedded model needs a library that is not installed here. Its operator may install it; nobody charges for it."""
+
+    status = 503
+    type = "server_error"
+    default_code = "engine_not_installed"
+    caller_may_retry = False
 
 
 class EngineTimeout(UpstreamError):

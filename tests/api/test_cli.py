@@ -285,7 +285,8 @@ def test_a_broken_ledger_is_told_with_an_exit_code(omixa: Omixa, server: Server,
 
 
 def test_models_and_their_prices_are_listed(omixa: Omixa) -> None:
-    model, illustrator = omixa.json("models", "list")
+    model, _, illustrator, upscale = omixa.json("models", "list")
+    assert (upscale["id"], upscale["prices"]) == ("omixa-upscale-1", {"image": "0.004 / 1"})
     assert (illustrator["id"], illustrator["prices"]) == ("omixa-illustrator-1", {"image": "0.002 / 1"})
     assert (model["id"], model["context_window_tokens"]) == (MODEL, 32_000)
     assert model["prices"] == {

@@ -15,7 +15,7 @@ from tests.support.document import Document
 from tests.support.servers import Gateway
 
 MODEL = "MAI-Image-2.5"
-ILLUSTRATOR = "omixa-illustrator-1"
+CUTOUT, ILLUSTRATOR, UPSCALE = "omixa-cutout-1", "omixa-illustrator-1", "omixa-upscale-1"
 MODELS = "/api/v1/models"
 
 
@@ -30,7 +30,12 @@ def test_list(test_client: httpx.Client, document: Document) -> None:
     document.check(answer)
     body = answer.json()
     assert body["object"] == "list"
-    model, illustrator = body["data"]
+    model, cutout, illustrator, upscale = body["data"]
+    assert [one["capabilities"]["max_input_images"] for one in (cutout, upscale)] == [1, 1]
+    assert [one["capabilities"]["output_formats"] for one in (cutout, upscale)] == [
+        ["png", "webp"],
+        ["png", "jpeg", "webp"],
+    ]
     assert (illustrator["id"], illustrator["owned_by"]) == (ILLUSTRATOR, "embedded")
     assert {name: model[name] for name in ("id", "object", "created", "owned_by")} == {
         "id": MODEL,
@@ -114,7 +119,7 @@ def test_without_a_key(gateway: Gateway, document: Document) -> None:
 
 def test_openai_client(gateway: Gateway, new_key: Callable[..., str]) -> None:
     with openai.OpenAI(base_url=gateway.api, api_key=new_key(), max_retries=0) as client:
-        assert [model.id for model in client.models.list()] == [MODEL, ILLUSTRATOR]
+        assert [model.id for model in client.models.list()] == [MODEL, CUTOUT, ILLUSTRATOR, UPSCALE]
         model = client.models.retrieve(MODEL)
         assert (model.id, model.owned_by) == (MODEL, "foundry")
         with pytest.raises(openai.NotFoundError) as caught:

@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from omixa.catalogue.checks import CARRIED
+from omixa.catalogue.checks import CARRIED, CARRIED_BY_SOME
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.catalogue.schema import json_schema
 from omixa.domain.images import ImageRequest
@@ -54,7 +54,7 @@ def _replace(path: Path, old: str, new: str) -> None:
 
 def test_names_compare_without_case(catalogue: Catalogue) -> None:
     assert catalogue.resolve("mai-IMAGE-2.5") is catalogue.resolve("MAI-Image-2.5")
-    assert catalogue.model_ids == ("MAI-Image-2.5", "omixa-illustrator-1")
+    assert catalogue.model_ids == ("MAI-Image-2.5", "omixa-cutout-1", "omixa-illustrator-1", "omixa-upscale-1")
 
 
 def test_an_unknown_model_is_not_found_and_the_message_says_what_exists(catalogue: Catalogue) -> None:
@@ -109,7 +109,10 @@ def test_every_parameter_is_described_in_one_line_of_its_own(model: Model) -> No
 
 
 def test_a_model_describes_all_that_a_request_carries() -> None:
-    assert CARRIED.keys() == {field.name for field in fields(ImageRequest)} - {"prompt_tokens", "given"}
+    assert CARRIED.keys() | CARRIED_BY_SOME.keys() == {field.name for field in fields(ImageRequest)} - {
+        "prompt_tokens",
+        "given",
+    }
 
 
 def test_price_versions_follow_the_content(copy: Path) -> None:
@@ -283,7 +286,8 @@ def test_a_cost_is_known_before_its_first_list_begins(catalogue: Catalogue) -> N
 
 
 def test_a_catalogue_without_any_price_is_refused(copy: Path) -> None:
-    (copy / "models/omixa-illustrator-1.toml").unlink()
+    for name in ("cutout", "illustrator", "upscale"):
+        (copy / f"models/omixa-{name}-1.toml").unlink()
     (copy / "providers/embedded.toml").unlink()
     text = (copy / MODEL_FILE).read_text(encoding="utf-8")
     head, tail = text.index("[[prices]]"), text.index("[parameters.model]")

@@ -10,7 +10,7 @@ import msgspec
 
 from omixa.api.rendering import completed_event, render_answer
 from omixa.billing.pricing import Terms, estimate_usage, rate
-from omixa.catalogue.checks import CARRIED
+from omixa.catalogue.checks import CARRIED, CARRIED_BY_SOME
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.access import Principal
 from omixa.domain.images import Image, ImageInfo, ImageRequest, Usage
@@ -57,7 +57,7 @@ def example_stream(catalogue: Catalogue) -> str:
 
 
 def example_generation(model: Model, offer: Offer, prices: PriceList, prompt_tokens: int) -> dict[str, Any]:
-    """Return the answer to a model's example request, as it is without a reference picture."""
+    """Return the answer to a model's example request, as it is without a reference picture where the model can do without."""
     request = plain_request(model, prompt_tokens)
     usage = replace(estimate_usage(request, model.bounds, offer), estimated=False)
     native = offer.sizes[request.size]
@@ -69,8 +69,14 @@ def example_generation(model: Model, offer: Offer, prices: PriceList, prompt_tok
 
 
 def plain_request(model: Model, prompt_tokens: int) -> ImageRequest:
-    """Return a model's example as a checked request."""
+    """Return a model's example as a checked request; it has a picture only where the model needs one."""
+    if model.needs_pictures:
+        return _request(model, (_reference(),), prompt_tokens, frozenset(example_request(model)))
     return _request(model, (), prompt_tokens, frozenset(model.example))
+
+
+def _reference() -> Image:
+    return Image(base64.b64decode(PNG_BASE64), ImageInfo("png", _SIDE, _SIDE, 1_500_000, has_alpha=False))
 
 
 def _json(answer: Answer) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def _json(answer: Answer) -> dict[str, Any]:
 def _edit_of_first(catalogue: Catalogue) -> Answer:
     model = next(model for _, model in sorted(catalogue.models.items()) if model.price_lists)
     offer = next(offer for offer in catalogue.offers.values() if offer.model == model.id)
-    reference = Image(base64.b64decode(PNG_BASE64), ImageInfo("png", _SIDE, _SIDE, 1_500_000, has_alpha=False))
+    reference = _reference()
     request = _request(model, (reference,), PROMPT_TOKENS, frozenset(example_request(model)))
     usage = Usage(PROMPT_TOKENS, IMAGE_TOKENS, IMAGE_TOKENS, images=1)
     return _answer(model, offer, model.price_lists[-1], request, usage, reference)
@@ -93,7 +99,8 @@ def _answer(
     terms = Terms(utc_date(CREATED * 1000), prices, markup_ppm=0)
     charge = rate([usage] * request.n, prices)
     principal = Principal("ws_…", "default", "acc_…", "key_…", "live", None)
-    delivery = _delivery(model, offer, usage, picture)
+    background = "transparent" if request.background == "transparent" else "opaque"
+    delivery = replace(_delivery(model, offer, usage, picture), background=background)
     calls = AttemptLog(REQUEST_ID)
     for index in range(request.n):
         started = calls.start(delivery.deployment, index)
@@ -117,6 +124,7 @@ def _request(model: Model, references: tuple[Image, ...], prompt_tokens: int, gi
     values |= model.example
     return ImageRequest(
         **{name: values[name] for name in CARRIED.keys() - {"input_images"}},
+        **{name: values[name] for name in CARRIED_BY_SOME if name in values},
         prompt_tokens=prompt_tokens,
         input_images=references,
         given=given,

@@ -82,8 +82,8 @@ def capabilities(model: Model) -> shapes.Capabilities:
         streaming="stream" in usable,
         max_images=usable["n"].maximum or 1,
         max_input_images=max_input_images,
-        sizes=list(usable["size"].accepted),
-        output_formats=list(usable["output_format"].accepted),
+        sizes=[str(one) for one in usable["size"].accepted],
+        output_formats=[str(one) for one in usable["output_format"].accepted],
     )
 
 
@@ -97,6 +97,7 @@ def _parameter(parameter: Parameter) -> shapes.ParameterDescription:
         default=parameter.default,
         minimum=parameter.minimum,
         maximum=parameter.maximum,
+        max_pixels=parameter.max_pixels,
         example=parameter.example,
         unsupported=dict(parameter.unsupported),
     )

@@ -409,7 +409,8 @@ def _failure(errors: Sequence[type[OmixaError]], further: Sequence[str]) -> Json
 def _request_body(catalogue: Catalogue) -> Json:
     examples: dict[str, Json] = {}
     for model in _models(catalogue):
-        examples[model.id] = {"summary": f"{model.name}: from text", "value": dict(model.example)}
+        if not model.needs_pictures:
+            examples[model.id] = {"summary": f"{model.name}: from text", "value": dict(model.example)}
         if (edit := example_request(model)) != model.example:
             examples[f"{model.id}.edit"] = {"summary": f"{model.name}: with a reference picture", "value": edit}
     content = {_JSON: {"schema": _of_any_model("ImageRequest", catalogue), "examples": examples}}

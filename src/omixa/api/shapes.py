@@ -366,10 +366,13 @@ class ParameterDescription(Shape):
     type: ParameterType
     required: bool
     description: Annotated[str, Meta(description="Markdown.")]
-    accepted: list[str]
+    accepted: list[str | int]
     default: str | int | bool | None
     minimum: int | None
     maximum: int | None
+    max_pixels: Annotated[
+        int | None, Meta(description="The most pixels of each picture, where the model has a limit of its own.")
+    ]
     example: str | int | bool | None
     unsupported: Annotated[dict[str, str], Meta(description="Refused values and why; `*` stands for every value.")]
 

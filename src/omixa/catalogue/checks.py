@@ -26,8 +26,10 @@ CARRIED: Mapping[str, ParameterType] = {
     "partial_images": "integer",
     "response_format": "string",
 }
-_REQUIRED = frozenset({"model", "prompt"})
-_WITHOUT_DEFAULT = _REQUIRED | {"output_compression", "input_images", "mask", "response_format"}
+# What only some models describe, and a request carries for them.
+CARRIED_BY_SOME: Mapping[str, ParameterType] = {"scale": "integer"}
+_MAY_BE_REQUIRED = frozenset({"model", "prompt", "input_images"})
+_WITHOUT_DEFAULT = frozenset({"model", "prompt", "output_compression", "input_images", "mask", "response_format"})
 
 
 def positive(number: int) -> int:
@@ -41,14 +43,16 @@ def check_parameter(parameter: Parameter) -> None:
     """Raise ValueError unless the limits, the default and the values of a parameter agree."""
     if parameter.type == "images" and not (parameter.refusal or 1 <= (parameter.maximum or 0) <= MAX_INPUT_IMAGES):
         raise ValueError(f"needs a maximum from 1 to {MAX_INPUT_IMAGES}")
-    if parameter.type == "integer" and (parameter.minimum is None or parameter.maximum is None):
-        raise ValueError("needs a minimum and a maximum")
+    if parameter.type == "integer" and not parameter.accepted and None in (parameter.minimum, parameter.maximum):
+        raise ValueError("needs a minimum and a maximum, or accepted values")
+    if parameter.max_pixels is not None and parameter.type != "images":
+        raise ValueError("only pictures have max_pixels")
     if parameter.minimum is not None and parameter.maximum is not None and parameter.minimum > parameter.maximum:
         raise ValueError("the minimum is above the maximum")
-    for value in (parameter.default, parameter.example):
+    for value in (parameter.default, parameter.example, *parameter.accepted):
         _check_value(parameter, value)
     if repeated := set(parameter.accepted) & {*parameter.foreign, *parameter.unsupported}:
-        raise ValueError(f"accepted and not accepted at once: {', '.join(sorted(repeated))}")
+        raise ValueError(f"accepted and not accepted at once: {', '.join(sorted(map(str, repeated)))}")
 
 
 def _check_value(parameter: Parameter, value: str | int | bool | None) -> None:
@@ -57,7 +61,7 @@ def _check_value(parameter: Parameter, value: str | int | bool | None) -> None:
         return
     if type(value) is not expected:
         raise ValueError(f"{value!r} is not a value of type {parameter.type}")
-    if isinstance(value, str) and parameter.accepted and value not in parameter.accepted:
+    if parameter.accepted and value not in parameter.accepted:
         raise ValueError(f'"{value}" is not among the accepted values')
     if isinstance(value, int) and not parameter.within(value):
         raise ValueError(f"{value} is not within the limits")
@@ -83,13 +87,24 @@ def _check_mask(mask: Parameter, model: Model) -> None:
 def _check_carried(parameters: Mapping[str, Parameter]) -> None:
     if missing := CARRIED.keys() - parameters:
         raise ValueError(f"parameters: missing {', '.join(sorted(missing))}")
-    for name, expected in CARRIED.items():
-        if parameters[name].type != expected:
-            raise ValueError(f"parameters.{name}: must be of type {expected}")
-        if parameters[name].required != (name in _REQUIRED):
-            raise ValueError(f"parameters.{name}: must {'' if name in _REQUIRED else 'not '}be required")
-        if name not in _WITHOUT_DEFAULT and parameters[name].default is None:
-            raise ValueError(f"parameters.{name}: needs a default")
+    for name, expected in {**CARRIED, **CARRIED_BY_SOME}.items():
+        parameter = parameters.get(name)
+        if parameter is not None:
+            _check_one_carried(parameter, expected)
+
+
+def _check_one_carried(parameter: Parameter, expected: ParameterType) -> None:
+    name = parameter.name
+    if parameter.type != expected:
+        raise ValueError(f"parameters.{name}: must be of type {expected}")
+    if name == "model" and not parameter.required:
+        raise ValueError("parameters.model: must be required")
+    if parameter.required and name not in _MAY_BE_REQUIRED:
+        raise ValueError(f"parameters.{name}: must not be required")
+    if name == "prompt" and not parameter.required and parameter.default is None:
+        raise ValueError("parameters.prompt: must be required or have a default")
+    if name not in _WITHOUT_DEFAULT and parameter.default is None:
+        raise ValueError(f"parameters.{name}: needs a default")
 
 
 def check_price_lists(lists: Sequence[PriceList]) -> None:
@@ -113,8 +128,9 @@ def check_offer(offer: Offer, model: Model | None) -> None:
         raise ValueError("sizes: must name exactly the sizes that the model accepts")
     if unknown := offer.ignored - {parameter.name for parameter in model.parameters}:
         raise ValueError(f"ignored: unknown parameters {', '.join(sorted(unknown))}")
+    carried = CARRIED.keys() | CARRIED_BY_SOME.keys()
     for parameter in model.parameters:
-        if not (parameter.name in CARRIED.keys() | offer.ignored or parameter.refusal or len(parameter.accepted) == 1):
+        if not (parameter.name in carried | offer.ignored or parameter.refusal or len(parameter.accepted) == 1):
             raise ValueError(f"{parameter.name}: accepted from callers, but neither carried nor named in ignored")
     _check_pixels(offer, model)
 

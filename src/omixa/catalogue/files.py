@@ -25,11 +25,12 @@ class ParameterTable(Strict):
     type: ParameterType
     description: Text
     required: bool = False
-    accepted: tuple[Text, ...] = ()
+    accepted: tuple[Text | int, ...] = ()
     foreign: tuple[Text, ...] = ()
     unsupported: dict[Text, Text] = field(default_factory=dict)
     minimum: Count | None = None
     maximum: Count | None = None
+    max_pixels: Positive | None = None
     default: str | int | bool | None = None
     example: str | int | bool | None = None
 

@@ -44,7 +44,10 @@ def read_pictures(parameter: Parameter, body: Body, model: Model) -> tuple[Image
     sources: Sequence[str | Upload] = body.files[name] if name in body.files else _addresses(name, body)
     _check_number(parameter, len(sources), model)
     fields = picture_fields(name, body, len(sources))
-    return tuple(_read(source, field, body.pictures) for source, field in zip(sources, fields, strict=True))
+    pictures = tuple(_read(source, field, body.pictures) for source, field in zip(sources, fields, strict=True))
+    for picture, field in zip(pictures, fields, strict=True):
+        _check_pixels(parameter, picture, field, model)
+    return pictures
 
 
 def picture_fields(name: str, body: Body, number: int) -> list[str]:
@@ -150,6 +153,17 @@ def _check_number(parameter: Parameter, number: int, model: Model) -> None:
         + (f"most {most}." if number > most else f"least {least}."),
         param=parameter.name,
     )
+
+
+def _check_pixels(parameter: Parameter, picture: Image, field: str, model: Model) -> None:
+    pixels = picture.info.width * picture.info.height
+    if parameter.max_pixels is not None and pixels > parameter.max_pixels:
+        raise InvalidRequest(
+            f"{field}: the picture is {picture.info.size}, {pixels:,} pixels; {model.id} takes at most"
+            f" {parameter.max_pixels:,}.",
+            code="image_too_large",
+            param=field,
+        )
 
 
 def _read(source: str | Upload, param: str, pictures: Mapping[str, memoryview]) -> Image:

@@ -32,18 +32,18 @@ def json_schema(model: Model) -> dict[str, Any]:
         "properties": {parameter.name: _property(parameter) for parameter in model.parameters},
         "required": [parameter.name for parameter in model.parameters if parameter.required],
         "additionalProperties": False,
-        "examples": [dict(model.example)],
+        **_examples(model),
     } | ({"allOf": rules} if rules else {})
 
 
 def edit_schema(model: Model) -> dict[str, Any]:
     """Return the schema of an edit by a model, as JSON asks for it."""
-    return _without_example(json_schema(as_edit(model, "images")))
+    return json_schema(as_edit(model, "images"))
 
 
 def form_schema(model: Model) -> dict[str, Any]:
     """Return the schema of an edit by a model, as a form asks for it: the pictures are files."""
-    schema = _without_example(json_schema(as_edit(model, "image")))
+    schema = json_schema(as_edit(model, "image"))
     pictures = schema["properties"]["image"]
     if "items" in pictures:
         schema["properties"]["image"] = {**pictures, "items": _FILE}
@@ -53,9 +53,9 @@ def form_schema(model: Model) -> dict[str, Any]:
     return schema
 
 
-def _without_example(schema: dict[str, Any]) -> dict[str, Any]:
+def _examples(model: Model) -> dict[str, Any]:
     # The model's own example has no picture.
-    return {name: value for name, value in schema.items() if name != "examples"}
+    return {} if model.needs_pictures else {"examples": [dict(model.example)]}
 
 
 def _property(parameter: Parameter) -> dict[str, Any]:
@@ -83,6 +83,8 @@ def _shape(parameter: Parameter) -> dict[str, Any]:
         return {"type": "array", "items": _picture(), **fewest, "maxItems": parameter.maximum}
     if parameter.type == "image":
         return _picture()
+    if parameter.type == "integer" and parameter.accepted:
+        return {"type": "integer", "enum": list(parameter.accepted)}
     if parameter.type == "integer":
         return {"type": "integer", "minimum": parameter.minimum, "maximum": parameter.maximum}
     if parameter.type == "boolean":

@@ -52,7 +52,9 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
     values = _values(given, body, model)
     _check_compression(values)
     _check_transparency(values)
-    prompt_tokens = _count_tokens(values["prompt"], model, tokenizer)
+    prompt = model.parameter("prompt")
+    needs_prompt = prompt is not None and prompt.required
+    prompt_tokens = _count_tokens(values["prompt"], model, tokenizer) if needs_prompt or values["prompt"].strip() else 0
     pictures = next((parameter for parameter in given if parameter.type == "images"), None)
     input_images = read_pictures(pictures, body, model) if pictures else ()
     mask = next((parameter for parameter in given if parameter.type == "image"), None)
@@ -74,6 +76,7 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
         given=frozenset(parameter.name for parameter in given),
         mask=read_mask(mask, body, model, input_images) if mask else None,
         response_format=values["response_format"],
+        scale=values.get("scale"),
     )
 
 
@@ -128,7 +131,7 @@ def _value(parameter: Parameter, body: Body) -> str | int | bool | None:
     if parameter.type == "boolean" and isinstance(value, bool):
         return value
     if parameter.type == "integer" and isinstance(value, int) and not isinstance(value, bool):
-        if parameter.within(value):
+        if value in parameter.accepted or (not parameter.accepted and parameter.within(value)):
             return value
         raise _unacceptable(parameter, body, "invalid_value")
     raise _unacceptable(parameter, body, "invalid_type")
@@ -166,7 +169,8 @@ def _unacceptable(parameter: Parameter, body: Body, code: str) -> InvalidRequest
 def expectation(parameter: Parameter) -> str:
     """Return in words which values a parameter takes."""
     if parameter.accepted:
-        return f"one of {', '.join(parameter.accepted)}" if len(parameter.accepted) > 1 else parameter.accepted[0]
+        values = [str(value) for value in parameter.accepted]
+        return f"one of {', '.join(values)}" if len(values) > 1 else values[0]
     if parameter.type == "integer":
         return f"an integer from {parameter.minimum} to {parameter.maximum}"
     if parameter.type == "boolean":

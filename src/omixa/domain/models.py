@@ -26,7 +26,8 @@ class Parameter:
 
     `accepted` are the values of an enumeration. `unsupported` maps values that exist in the API but that this model cannot
     honour to the reason given in the refusal; "*" stands for every value. `foreign` are harmless words of other services
-    that count as the default. `minimum` and `maximum` bound integers, string lengths (characters) and list lengths.
+    that count as the default. `minimum` and `maximum` bound integers, string lengths (characters) and list lengths,
+    `max_pixels` each picture of a list.
     `description` is Markdown for the documentation page.
     """
 
@@ -34,11 +35,12 @@ class Parameter:
     type: ParameterType
     description: str
     required: bool = False
-    accepted: tuple[str, ...] = ()
+    accepted: tuple[str | int, ...] = ()
     foreign: tuple[str, ...] = ()
     unsupported: Mapping[str, str] = field(default_factory=dict)
     minimum: int | None = None
     maximum: int | None = None
+    max_pixels: int | None = None
     default: str | int | bool | None = None
     example: str | int | bool | None = None
 
@@ -137,6 +139,11 @@ class Model:
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, if the model has it."""
         return next((parameter for parameter in self.parameters if parameter.name == name), None)
+
+    @property
+    def needs_pictures(self) -> bool:
+        """Tell whether a request must have pictures, so that words alone are none."""
+        return any(parameter.type == "images" and parameter.required for parameter in self.parameters)
 
     def prices_on(self, day: datetime.date) -> PriceList | None:
         """Return the selling prices of a UTC day, or None before the first price list begins."""

@@ -75,6 +75,11 @@ class Workers:
         """Return the processes that live, whether they work or wait for work."""
         return frozenset(worker.pid for worker in tuple(self._staff) if worker.lives)
 
+    @property
+    def unfinished(self) -> int:
+        """Return how many jobs are being done or wait."""
+        return self._unfinished
+
     async def run(
         self, engine: Callable[[], Engine[J, T]], job: J, *, timeout_s: float = JOB_TIMEOUT_S
     ) -> AsyncGenerator[T, None]:

@@ -29,7 +29,10 @@ MAX_DIAGNOSTICS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A picture as the caller gets it, what it used, and what the gateway had to do to it."""
+    """A picture as the caller gets it, what it used, and what the gateway had to do to it.
+
+    `background` is "transparent" or "opaque".
+    """
 
     image: Image
     usage: Usage
@@ -37,6 +40,7 @@ class Delivery:
     offer: Offer
     emulated: tuple[Mapping[str, str], ...]
     provenance: Provenance
+    background: str = "opaque"
 
 
 @dataclass(slots=True)
@@ -141,7 +145,9 @@ class Attempts:
                 cost_basis="estimated" if usage.estimated else "reported",
             )
         )
-        return Delivery(image, usage, deployment, offer, emulated, provenance)
+        transparent = run.request.background == "transparent" or (result.has_transparency and image.info.has_alpha)
+        background = "transparent" if transparent else "opaque"
+        return Delivery(image, usage, deployment, offer, emulated, provenance, background)
 
     def _usage(self, run: Run, call: ProviderCall, result: ProviderResult) -> tuple[Usage, str | None]:
         """Return what a picture is charged by, and what the operator should know about the provider's report."""

@@ -275,6 +275,7 @@ def _parameters_json(run: Run) -> str:
             "requested_model": run.requested_model,
             "n": request.n,
             "size": request.size,
+            "scale": request.scale,
             "quality": request.quality,
             "background": request.background,
             "output_format": request.output_format,

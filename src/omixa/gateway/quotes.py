@@ -39,10 +39,11 @@ def ceiling(request: ImageRequest, model: Model, terms: Terms) -> Charge:
 def expected(request: ImageRequest, model: Model, offer: Offer, terms: Terms) -> Charge | None:
     """Return the charge when all pictures arrive and the provider counts as the gateway does; None where that is not known.
 
-    A new picture has the size that is asked for. An edit has its reference's shape, which the provider chooses, so nothing
-    but its ceiling can be told before.
+    A new picture has the size that is asked for. An edit has its reference's shape, which the provider chooses, so where
+    tokens have a price, nothing but its ceiling can be told before.
     """
-    if request.operation == "edit":
+    counts_tokens = any(component.counts != "images" for component in terms.prices.components)
+    if request.operation == "edit" and counts_tokens:
         return None
     usage = dataclasses.replace(estimate_usage(request, model.bounds, offer), estimated=False)
     return rate([usage] * request.n, terms.prices, markup_ppm=terms.markup_ppm)

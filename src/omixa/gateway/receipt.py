@@ -49,7 +49,7 @@ def build_envelope(
         "size": first.image.info.size,
         "output_format": first.image.info.format,
         "quality": run.request.quality,
-        "background": "transparent" if run.request.background == "transparent" else "opaque",
+        "background": first.background,
         "usage": usage_json(usage) | {"billed_amount": format_usd(billed_micro_usd)},
         "omixa": {
             "request_id": run.id,

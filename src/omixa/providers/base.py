@@ -34,13 +34,14 @@ class ProviderResult:
     """The picture as the provider made it.
 
     `usage` is what the provider reported, counts of any size, or None when it reported nothing that is usage; then
-    `usage_problem` says why.
+    `usage_problem` says why. `has_transparency` says that the picture is transparent somewhere though nobody asked for that.
     """
 
     image: Image
     usage: Usage | None
     provider_request_id: str | None
     usage_problem: str | None = None
+    has_transparency: bool = False
 
 
 ProviderEvent = PartialImage | ProviderResult

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from omixa.api.examples import example_generation, plain_request
+from omixa.api.examples import example_generation, example_request, plain_request
 from omixa.api.models import capabilities
 from omixa.billing.pricing import Charge, Terms
 from omixa.catalogue.loader import Catalogue
@@ -91,7 +91,10 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """A model as its page shows it. Without a price list in force there are no cards, no sizes and no answer to show."""
+    """A model as its page shows it. Without a price list in force there are no cards, no sizes and no answer to show.
+
+    A model that works without words has no prompt in its example, and 0 tokens of it.
+    """
 
     id: str
     slug: str
@@ -110,7 +113,7 @@ class ModelFacts:
     chips: tuple[Chip, ...]
     fields: tuple[Field, ...]
     samples: tuple[Sample, ...]
-    prompt: str
+    prompt: str | None
     prompt_tokens: int
     payload: str
     prices: tuple[Prices, ...]
@@ -155,10 +158,10 @@ def sellers(catalogue: Catalogue) -> list[Seller]:
 
 
 def expected_charge(seller: Seller, prices: PriceList, day: datetime.date, *, size: str, prompt_tokens: int) -> Charge:
-    """Return what a request for one new picture costs at list price, by the rule of the estimate."""
+    """Return what a request for one picture costs at list price, by the rule of the estimate."""
     request = dataclasses.replace(plain_request(seller.model, prompt_tokens), size=size, n=1)
     charge = quotes.expected(request, seller.model, seller.offer, Terms(day, prices, markup_ppm=0))
-    assert charge is not None, "only an edit has no expected price"
+    assert charge is not None, "only an edit by tokens has no expected price, and none of those needs a picture"
     return charge
 
 
@@ -166,7 +169,8 @@ def model_facts(seller: Seller, services: Services, day: datetime.date) -> Model
     """Return what the page of a model shows on a UTC day."""
     model, offer, settings = seller.model, seller.offer, services.settings
     prices = model.prices_on(day)
-    tokens = services.tokenizer.count(str(model.example["prompt"])).tokens
+    prompt = model.example.get("prompt")
+    tokens = 0 if prompt is None else services.tokenizer.count(str(prompt)).tokens
     routes = [one for one in services.router.deployments if one.model.lower() == model.id.lower()]
     timeout_s = int(settings.run_deadline_s) + PATIENCE_S
     charge = None if prices is None else _example_charge(seller, prices, day, tokens)
@@ -187,10 +191,10 @@ def model_facts(seller: Seller, services: Services, day: datetime.date) -> Model
         retention_hours=settings.result_retention_hours,
         chips=tuple(_chips(model)),
         fields=tuple(_field(parameter, model) for parameter in model.parameters),
-        samples=tuple(samples(model.example, timeout_s=timeout_s)),
-        prompt=str(model.example["prompt"]),
+        samples=tuple(samples(model.example, timeout_s=timeout_s, sends_picture=model.needs_pictures)),
+        prompt=None if prompt is None else str(prompt),
         prompt_tokens=tokens,
-        payload=_pretty(dict(model.example)),
+        payload=_pretty(example_request(model) if model.needs_pictures else dict(model.example)),
         prices=tuple(_price_list(one, prices, day) for one in reversed(model.price_lists)),
         cards=() if prices is None else tuple(_cards(seller, prices, day, tokens)),
         sizes=() if prices is None else tuple(_sizes(seller, prices, day, tokens)),
@@ -275,7 +279,7 @@ def _values(parameter: Parameter, model: Model) -> str:
         return "a PNG as data URL"
     if parameter.type == "boolean":
         return "`true`, `false`"
-    if parameter.type == "integer":
+    if parameter.type == "integer" and not parameter.accepted:
         return f"{parameter.minimum} to {parameter.maximum}"
     if parameter.accepted:
         return ", ".join(code_span(value) for value in parameter.accepted)
@@ -348,7 +352,7 @@ def _token_card(label: str, prices: PriceList, kind: str, note: str) -> Card:
 
 def _sizes(seller: Seller, prices: PriceList, day: datetime.date, tokens: int) -> Iterator[SizePrice]:
     size = seller.model.parameter("size")
-    for name in size.accepted if size is not None else ():
+    for name in map(str, size.accepted if size is not None else ()):
         native = seller.offer.sizes[name]
         painted = f"{native.width}x{native.height}"
         charge = expected_charge(seller, prices, day, size=name, prompt_tokens=tokens)

@@ -48,10 +48,13 @@ LANGUAGES: Final = (
 )
 
 
-def samples(body: Mapping[str, Value], *, base_url: str = API_BASE, timeout_s: int) -> list[Sample]:
+def samples(
+    body: Mapping[str, Value], *, base_url: str = API_BASE, timeout_s: int, sends_picture: bool = False
+) -> list[Sample]:
     """Return a program in each language that sends a body of strings, integers and booleans.
 
-    `timeout_s` is how long a client should wait: longer than the gateway itself does.
+    `timeout_s` is how long a client should wait: longer than the gateway itself does. With `sends_picture`, it reads a file that
+    stands for the reader's own picture and sends that too.
     """
     environment = _environment()
     extension = {"jpeg": "jpg"}.get(str(body.get("output_format")), body.get("output_format", "png"))
@@ -59,6 +62,7 @@ def samples(body: Mapping[str, Value], *, base_url: str = API_BASE, timeout_s: i
         "base_url": base_url,
         "body": body,
         "file": f"image.{extension}",
+        "photo": "photo.png" if sends_picture else "",
         "timeout_s": timeout_s,
         # What OpenAI's clients have no argument for goes where they let anything pass.
         "known": {name: value for name, value in body.items() if name in _OPENAI_ARGUMENTS},
@@ -85,6 +89,7 @@ def _environment() -> Environment:
         "string": _string,
         "json": _json,
         "shell": _shell,
+        "form": _form,
         "python": _literal({True: "True", False: "False"}),
         "js": _literal({True: "true", False: "false"}),
         "php": _php,
@@ -106,6 +111,11 @@ def _string(text: str) -> str:
 
 def _json(body: Mapping[str, Value], indent: int = 2) -> str:
     return json.dumps(body, indent=indent, ensure_ascii=False)
+
+
+def _form(value: Value) -> str:
+    """Return what a form writes for a value."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _shell(text: str) -> str:
