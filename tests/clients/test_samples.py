@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +57,13 @@ def samples() -> list[Sample]:
     return found
 
 
+def _without_curl() -> str | None:
+    return None if shutil.which("curl") else "curl is not installed: `apt-get install curl`"
+
+
 @pytest.mark.parametrize("sample", samples(), ids=lambda sample: f"{sample.section} {sample.language}")
 def test_a_sample_does_what_it_says(sample: Sample, books: Books, tmp_path: Path) -> None:
-    reason = missing(sample.library) if sample.library else None
+    reason = missing(sample.library) if sample.library else _without_curl()
     if reason is not None:
         pytest.skip(reason)
     assert ADDRESS in sample.text
