@@ -19,13 +19,17 @@ Value = str | int | bool
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """One of the languages. `lexer` is its name at Pygments, `needs` what must be there to run it."""
+    """One of the languages. `lexer` is its name at Pygments, `needs` what must be there to run it.
+
+    `is_run` says that the tests run its programs as pages print them; those of others are only parsed.
+    """
 
     id: str
     name: str
     template: str
     lexer: str
     needs: str
+    is_run: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,8 @@ LANGUAGES: Final = (
     Language("javascript", "JavaScript fetch", "fetch.mjs", "javascript", "Node 20 or later, no packages."),
     Language("python", "Python requests", "requests.py", "python", "pip install requests"),
     Language("php", "PHP cURL", "curl.php", "php", "PHP 8.1 or later with its cURL extension."),
-    Language("csharp", "C# HttpClient", "HttpClient.cs", "csharp", ".NET 8 or later, no packages."),
-    Language("go", "Go net/http", "main.go", "go", "Go 1.21 or later, standard library only."),
+    Language("csharp", "C# HttpClient", "HttpClient.cs", "csharp", ".NET 8 or later, no packages.", is_run=False),
+    Language("go", "Go net/http", "main.go", "go", "Go 1.19 or later, standard library only."),
     Language("openai-python", "OpenAI Python", "openai.py", "python", "pip install openai"),
     Language("openai-node", "OpenAI Node", "openai.mjs", "javascript", "npm install openai"),
 )

@@ -1,0 +1,169 @@
+"""The programs that pages print: each runs as it stands there, and sends exactly what it was made from."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+import tree_sitter_c_sharp
+from PIL import Image
+from tree_sitter import Language as Grammar
+from tree_sitter import Parser
+
+from omixa.catalogue.loader import load_catalogue
+from omixa.web.samples import LANGUAGES, Language, samples
+from tests.support.clients import NODE, ROOT, environment, missing
+from tests.support.servers import Gateway
+
+MODELS = sorted(load_catalogue().model_ids)
+RUNNING = [language for language in LANGUAGES if language.is_run]
+RUN_TIMEOUT_S = 300
+
+
+def needs(language: Language) -> Callable[[Path], list[str]]:
+    """Return what makes the command that runs a program. Skips the test where something is not installed."""
+    if language.id == "openai-node" and (reason := missing("openai_node")) is not None:
+        pytest.skip(reason)
+    commands: dict[str, list[str]] = {
+        "bash": ["bash", "-euo", "pipefail"],
+        "javascript": [str(NODE) if NODE.exists() else "node"],
+        "python": [sys.executable],
+        "php": ["php"],
+        "go": ["go", "run"],
+    }
+    command = commands[language.lexer]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]}, for {language.name}")
+
+    def run(file: Path) -> list[str]:
+        if language.id == "openai-node":
+            modules = file.parent / "node_modules"
+            if not modules.exists():
+                modules.symlink_to(ROOT / "tests" / "clients" / "openai_node" / "node_modules")
+        return [*command, str(file)]
+
+    return run
+
+
+def run(language: Language, source: str, directory: Path, key: str) -> str:
+    """Run a program to its end and return what it prints."""
+    command = needs(language)
+    # A file named like a module would be found in its place.
+    file = directory / f"sample.{language.template.rpartition('.')[2]}"
+    file.write_text(source, encoding="utf-8")
+    done = subprocess.run(
+        command(file),
+        cwd=directory,
+        env=environment(OMIXA_API_KEY=key),
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def printed(page: str, language: Language) -> str:
+    """Return a program as the page prints it."""
+    section = page.partition(f"\n## {language.name}\n")[2]
+    match = re.search(rf"```{language.lexer}\n(.*?)\n```", section, re.DOTALL)
+    assert match is not None
+    return match[1] + "\n"
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("language", RUNNING, ids=lambda language: language.id)
+def test_a_program_runs_as_printed(
+    gateway: Gateway, test_client: httpx.Client, tmp_path: Path, language: Language, model: str
+) -> None:
+    needs(language)
+    key = test_client.headers["authorization"].removeprefix("Bearer ")
+    source = printed(test_client.get(f"/docs/models/{model}.md").text, language)
+    told = run(language, source, tmp_path, key)
+    with Image.open(tmp_path / "image.png") as picture:
+        picture.load()
+        assert picture.size == (1024, 1024)
+    (made,) = test_client.get("/api/v1/usage/requests").json()["data"]
+    assert made["state"] == "captured"
+    assert "image.png" in told
+    assert made["billed_amount"] in told
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[tuple[str, list[Any]]]:
+    """A server that keeps the bodies it gets, and answers with a picture of three letters."""
+    bodies: list[Any] = []
+    answer = {
+        "created": 0,
+        "data": [{"b64_json": "cGlj"}],
+        "usage": {"billed_amount": "0.1"},
+        "omixa": {"request_id": "r"},
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", bodies
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+# Whatever ends a string, begins an expression, or is no letter, somewhere.
+HOSTILE = (
+    "'\"`\\ $HOME ${x} $(id) #{x} {x} {{x}} %s <?php ?> </script> '''\"\"\" \n\t\u2028 \u202e ä 😀"
+    " 'EOF'\nEOF\n\\u0041 \\' //"
+)
+BODY: dict[str, str | int | bool] = {"model": HOSTILE, "prompt": HOSTILE, "n": 2, "stream": False, "unusual": HOSTILE}
+
+
+@pytest.mark.parametrize("language", RUNNING, ids=lambda language: language.id)
+def test_whatever_a_request_holds_arrives(echo: tuple[str, list[Any]], tmp_path: Path, language: Language) -> None:
+    address, bodies = echo
+    (sample,) = [one for one in samples(BODY, base_url=address, timeout_s=60) if one.language is language]
+    bodies.clear()
+    run(language, sample.source, tmp_path, "omx_test_key")
+    assert bodies == [BODY]
+    assert (tmp_path / "image.png").read_bytes() == b"pic"
+
+
+@pytest.mark.parametrize("body", [BODY, *(load_catalogue().resolve(model).example for model in MODELS)], ids=str)
+def test_what_is_not_run_is_at_least_a_program_of_its_language(body: dict[str, str | int | bool]) -> None:
+    checked = [one for one in samples(body, timeout_s=590) if not one.language.is_run]
+    assert [one.language.id for one in checked] == ["csharp"]
+    tree = Parser(Grammar(tree_sitter_c_sharp.language())).parse(checked[0].source.encode())
+    assert not tree.root_node.has_error
+    strings = []
+
+    def collect(node: Any) -> None:
+        if node.type == "string_literal":
+            strings.append(json.loads(node.text))
+        for child in node.children:
+            collect(child)
+
+    collect(tree.root_node)
+    assert [strings.count(value) for value in body.values() if isinstance(value, str)] >= [1]
