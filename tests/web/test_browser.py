@@ -29,6 +29,7 @@ PAGES = (
     "docs/billing",
     "docs/receipts",
     "docs/usage",
+    "docs/events",
     "docs/limits",
     "docs/errors",
     "docs/errors/provider_unavailable",

@@ -15,6 +15,7 @@ import pytest
 from omixa.api.examples import example_request
 from omixa.catalogue.loader import load_catalogue
 from omixa.domain.models import Model
+from omixa.web.guide import CHAPTERS
 from omixa.web.pages import POLICY
 from omixa.web.problems import error_codes, error_texts
 from omixa.web.samples import LANGUAGES
@@ -22,18 +23,7 @@ from tests.support.catalogues import copy_catalogue
 from tests.support.servers import Gateway, running_gateway
 
 MODELS = [model for _, model in sorted(load_catalogue().models.items())]
-GUIDE = [
-    "quickstart",
-    "authentication",
-    "test-mode",
-    "streaming",
-    "retries",
-    "billing",
-    "receipts",
-    "usage",
-    "limits",
-    "errors",
-]
+GUIDE = [chapter.slug for chapter in CHAPTERS]
 
 
 class Tags(HTMLParser):
@@ -113,6 +103,10 @@ def test_every_link_and_every_file_of_every_page_is_there(pages: httpx.Client) -
                 assert target[1:] in tags.ids, f"{path}: {target}"
                 continue
             joined = address.join(target)
+            if target.startswith("https://"):
+                # A page is made of nothing from elsewhere, though it may lead there.
+                assert target not in tags.files
+                continue
             assert joined.host == "host", f"{path}: {target}"
             targets.setdefault(joined.path, path)
     for target, path in targets.items():
@@ -359,3 +353,10 @@ def test_a_model_without_a_price_has_a_page_that_says_so(tmp_path: Path) -> None
             "/docs/models/MAI-Image-2.5.md",
         ):
             assert client.get(path).status_code == 200
+
+
+def test_search_leads_to_fields_headers_and_commands(pages: httpx.Client) -> None:
+    index = {entry["path"]: f" {entry['words']} " for entry in pages.get("/docs/search.json").json()}
+    assert " output_compression " in index["docs/models/MAI-Image-2.5"]
+    assert " omixa-max-cost " in index["docs/billing"]
+    assert " x-should-retry " in index["docs/retries"]

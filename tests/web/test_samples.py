@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,9 @@ from tree_sitter import Language as Grammar
 from tree_sitter import Parser
 
 from omixa.catalogue.loader import load_catalogue
+from omixa.web.guide import CHAPTERS
 from omixa.web.samples import LANGUAGES, Language, samples
+from omixa.webhooks import sign
 from tests.support.clients import NODE, ROOT, environment, missing
 from tests.support.servers import Gateway
 
@@ -167,3 +172,64 @@ def test_what_is_not_run_is_at_least_a_program_of_its_language(body: dict[str, s
 
     collect(tree.root_node)
     assert [strings.count(value) for value in body.values() if isinstance(value, str)] >= [1]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of code in the guide."""
+
+    page: str
+    language: str
+    source: str
+
+
+def blocks(client: httpx.Client) -> list[Block]:
+    """Return what the guide prints in Python, and as calls of cURL without a place for the reader to fill in."""
+    found = []
+    for chapter in CHAPTERS:
+        text = client.get(f"/docs/{chapter.slug}.md").text
+        found += [Block(chapter.slug, *match) for match in re.findall(r"```(python|sh)\n(.*?)\n```", text, re.DOTALL)]
+    return [
+        one for one in found if one.language == "python" or ("curl " in one.source and "REQUEST_ID" not in one.source)
+    ]
+
+
+def test_what_the_guide_prints_runs(gateway: Gateway, test_client: httpx.Client, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    key = test_client.headers["authorization"].removeprefix("Bearer ")
+    found = blocks(test_client)
+    assert {one.page for one in found} >= {"quickstart", "authentication", "streaming", "billing", "usage", "events"}
+    for block in found:
+        file = tmp_path / "block"
+        file.write_text(block.source, encoding="utf-8")
+        command = [sys.executable] if block.language == "python" else ["bash", "-euo", "pipefail"]
+        done = subprocess.run(
+            [*command, str(file)],
+            cwd=tmp_path,
+            env=environment(OMIXA_API_KEY=key, OMIXA_SIGNING_SECRET="omx_sign_x"),
+            capture_output=True,
+            text=True,
+            timeout=RUN_TIMEOUT_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block.page}: {block.source}\n{done.stderr}"
+        assert '"error"' not in done.stdout, f"{block.page}: {done.stdout[:500]}"
+    with Image.open(tmp_path / "kite.png") as picture:
+        picture.load()
+    assert (tmp_path / "usage.csv").read_text().startswith("request_id")
+
+
+def test_the_guide_tells_a_genuine_event_from_another(test_client: httpx.Client) -> None:
+    (block,) = [one for one in blocks(test_client) if one.page == "events"]
+    names: dict[str, Any] = {}
+    exec(block.source, names)
+    key, body, now = b"k" * 24, b'{"type":"balance.low"}', int(time.time())
+    secret = "whsec_" + base64.b64encode(key).decode()
+
+    def event(at: int) -> dict[str, str]:
+        return {"webhook-id": "msg_1", "webhook-timestamp": str(at), "webhook-signature": sign(key, "msg_1", at, body)}
+
+    assert names["is_genuine"](event(now), body, secret)
+    assert not names["is_genuine"](event(now), body + b" ", secret)
+    assert not names["is_genuine"](event(now - 1000), body, secret)

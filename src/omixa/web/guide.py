@@ -42,6 +42,7 @@ CHAPTERS: Final = (
         "receipts", "Receipts", "What a request did and cost, line by line, and how to check that nobody changed it."
     ),
     Chapter("usage", "Usage reports", "The request log, sums by day and month, closed statements, and exports."),
+    Chapter("events", "Events", "Low balances and refunds, posted to an endpoint of yours, signed and at least once."),
     Chapter(
         "limits", "Limits", "How often, how much at a time, how large: every limit, its number, and what happens there."
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import logging
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -17,12 +19,14 @@ from omixa.api.endpoint import refuse
 from omixa.api.errors import Headers
 from omixa.api.exchange import Exchange
 from omixa.domain.ids import new_id
-from omixa.errors import OmixaError
+from omixa.errors import InternalError, OmixaError
 from omixa.services import Services
 from omixa.web.cost import cost
 from omixa.web.page import Page
 from omixa.web.site import Form, Site
 from omixa.web.writing import BASE
+
+log = logging.getLogger(__name__)
 
 PATHS: Final = ("/", "/docs", "/docs.md", "/docs/{rest:path}", "/static/{rest:path}", "/llms.txt", "/llms-full.txt")
 
@@ -42,6 +46,10 @@ _HTML: Final = b"text/html; charset=utf-8"
 _MARKDOWN: Final = b"text/markdown; charset=utf-8"
 _TEXT: Final = b"text/plain; charset=utf-8"
 _TWIN: Final = ".md"
+_JSON: Final = b"application/json"
+_LISTS: Final[Mapping[str, bytes]] = {"llms.txt": _TEXT, "llms-full.txt": _TEXT, "docs/search.json": _JSON}
+# Compressed pages that are kept, some ten kilobytes each.
+_MAX_PACKED: Final = 256
 # Smaller answers are not worth compressing.
 _MIN_GZIP_BYTES: Final = 1024
 
@@ -52,6 +60,8 @@ class Pages:
     def __init__(self, site: Site, services: Services) -> None:
         self._site = site
         self._services = services
+        # The least recently used one comes first.
+        self._packed_by_tag: dict[str, bytes] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -60,14 +70,22 @@ class Pages:
         try:
             if path.startswith("static/"):
                 await self._send_asset(exchange, path)
-            elif path in ("llms.txt", "llms-full.txt", "docs/search.json"):
-                await self._send_list(exchange, path)
+            elif path in _LISTS:
+                headers = [(b"vary", b"accept-encoding"), (b"cache-control", b"no-cache")]
+                await self._send_kept(exchange, path, "list", _LISTS[path], headers)
             elif path.startswith("docs/models/") and path.endswith("/cost"):
                 await self._send_cost(exchange, path)
             else:
                 await self._send_page(exchange, path)
+        except HTTPException:
+            raise
         except OmixaError as error:
             await refuse(exchange, error)
+        except Exception:
+            log.exception("page.failed", extra={"request_id": exchange.id, "path": path[:200]})
+            if exchange.started:
+                raise
+            await refuse(exchange, InternalError(f"Omixa failed on request {exchange.id}."))
 
     async def _send_page(self, exchange: Exchange, path: str) -> None:
         page, form = self._find(exchange, path)
@@ -80,15 +98,11 @@ class Pages:
             missing = self._with_base(exchange, self._site.not_found(path))
             await exchange.respond(404, _HTML, missing, list(_SECURITY))
             return
-        body = self._site.kept(page, form)
-        if body is None:
-            # It takes some milliseconds, in which others should be served.
-            body = await asyncio.to_thread(self._site.render, page, form)
         headers: Headers = [(b"vary", b"accept, accept-encoding"), (b"cache-control", b"no-cache")]
         if form == "html" and page.text:
             twin = f"{'../' * page.path.count('/') or './'}{page.path}{_TWIN}"
             headers.append((b"link", f'<{twin}>; rel="alternate"; type="text/markdown"'.encode()))
-        await self._send_text(exchange, _HTML if form == "html" else _MARKDOWN, body, headers)
+        await self._send_kept(exchange, page.path, form, _HTML if form == "html" else _MARKDOWN, headers)
 
     def _find(self, exchange: Exchange, path: str) -> tuple[Page | None, Form]:
         """Return the page, and in which form it is wanted: by the end of its name, or else by what the client accepts."""
@@ -106,13 +120,6 @@ class Pages:
         wanted = path.removesuffix(_TWIN).rstrip("/").lower()
         found = (page.path for page in self._site.pages if page.path.lower() == wanted and page.path)
         return next((one + twin for one in found), None)
-
-    async def _send_list(self, exchange: Exchange, path: str) -> None:
-        if path == "docs/search.json":
-            await self._send_text(exchange, b"application/json", self._site.search_index(), [])
-            return
-        text = await asyncio.to_thread(self._site.llms if path == "llms.txt" else self._site.llms_full)
-        await self._send_text(exchange, _TEXT, text.encode(), [])
 
     async def _send_cost(self, exchange: Exchange, path: str) -> None:
         name = unquote(path.removeprefix("docs/models/").removesuffix("/cost"))
@@ -135,18 +142,30 @@ class Pages:
                 headers.append((b"content-encoding", b"gzip"))
         await exchange.respond(200, asset.media_type.encode(), body, headers)
 
-    async def _send_text(self, exchange: Exchange, media_type: bytes, body: bytes, headers: Headers) -> None:
+    async def _send_kept(self, exchange: Exchange, path: str, form: Form, media_type: bytes, headers: Headers) -> None:
+        body = self._site.kept(path, form)
+        if body is None:
+            # It takes some milliseconds, in which others should be served.
+            body = await asyncio.to_thread(self._site.render, path, form)
         body = self._with_base(exchange, body)
-        tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'.encode()
-        headers = [*_SECURITY, *headers, (b"etag", tag)]
-        if exchange.header(b"if-none-match") == tag.decode():
+        tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+        headers = [*_SECURITY, *headers, (b"etag", tag.encode())]
+        if exchange.header(b"if-none-match") == tag:
             await exchange.start(304, headers)
             await exchange.send(b"", more=False)
             return
         if len(body) >= _MIN_GZIP_BYTES and _takes_gzip(exchange):
-            body = gzip.compress(body, compresslevel=4, mtime=0)
+            body = self._packed(tag, body)
             headers.append((b"content-encoding", b"gzip"))
         await exchange.respond(200, media_type, body, headers)
+
+    def _packed(self, tag: str, body: bytes) -> bytes:
+        """Return a body compressed. The last ones are kept: a page is compressed once for each name of its server."""
+        packed = self._packed_by_tag.pop(tag, None) or gzip.compress(body, mtime=0)
+        self._packed_by_tag[tag] = packed
+        if len(self._packed_by_tag) > _MAX_PACKED:
+            del self._packed_by_tag[next(iter(self._packed_by_tag))]
+        return packed
 
     def _with_base(self, exchange: Exchange, body: bytes) -> bytes:
         return body.replace(BASE.encode(), public_address(exchange, self._services).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,7 +20,11 @@ from omixa.web.page import Page
 from omixa.web.problems import Problem, problems
 from omixa.web.writing import BASE, Writer, guide_html, headings, plain
 
-Form = Literal["html", "markdown"]
+# A list is no page: it is for programs.
+Form = Literal["html", "markdown", "list"]
+
+# Headings, and what stands in Markdown as code: names of fields, headers, options and commands.
+_TELLING = re.compile(r"^## (.+)$|`([^`\n]{2,40})`", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Site:
         self._writer = Writer(self.assets)
         self._problems = problems()
         self._pages = {page.path: page for page in self._all_pages(operations)}
-        # At most one of each page and form, so it needs no other bound.
+        # At most one of each page and form, and each list, so it needs no other bound.
         self._kept: dict[tuple[str, Form], _Kept] = {}
 
     @property
@@ -56,16 +61,16 @@ class Site:
         """Return the page at an address, if there is one."""
         return self._pages.get(path)
 
-    def kept(self, page: Page, form: Form) -> bytes | None:
-        """Return a page where it need not be made."""
-        kept = self._kept.get((page.path, form))
+    def kept(self, path: str, form: Form) -> bytes | None:
+        """Return a page or a list where it need not be made."""
+        kept = self._kept.get((path, form))
         return kept.body if kept is not None and kept.day == self.today else None
 
-    def render(self, page: Page, form: Form) -> bytes:
-        """Make a page and keep it. BASE in it stands for the address of the gateway."""
+    def render(self, path: str, form: Form) -> bytes:
+        """Make a page or a list and keep it. BASE in it stands for the address of the gateway."""
         day = self.today
-        body = (self._html(page, day) if form == "html" else self._markdown(page, day)).encode()
-        self._kept[page.path, form] = _Kept(day, body)
+        body = self._render(path, form, day).encode()
+        self._kept[path, form] = _Kept(day, body)
         return body
 
     def not_found(self, path: str) -> bytes:
@@ -73,23 +78,41 @@ class Site:
         page = Page(path, "Page not found", "There is no such page.", "", "", "missing.html")
         return self._html(page, self.today).encode()
 
-    def search_index(self) -> bytes:
-        """Return what can be found: the title, the address and the summary of every page that is listed."""
+    def _render(self, path: str, form: Form, day: datetime.date) -> str:
+        if form == "list":
+            return _LISTS[path](self, day)
+        page = self._pages[path]
+        return self._html(page, day) if form == "html" else self._markdown(page, day)
+
+    def _search_index(self, day: datetime.date) -> str:
+        """Return what can be found: what is shown of every page that is listed, and the words that lead to it."""
         entries = [
-            {"title": page.title, "path": page.path, "group": page.group, "text": page.summary}
+            {
+                "title": page.title,
+                "path": page.path,
+                "group": page.group,
+                "text": page.summary,
+                "words": " ".join(dict.fromkeys(self._words(page, day))),
+            }
             for page in self.pages
             if page.group
         ]
-        return msgspec.json.encode(entries)
+        return msgspec.json.encode(entries).decode()
 
-    def llms(self) -> str:
+    def _words(self, page: Page, day: datetime.date) -> Iterator[str]:
+        # Lists of all pages would be found by every word.
+        if page.path not in ("docs", "docs/models", "docs/errors"):
+            for heading, code in _TELLING.findall(self._markdown(page, day)):
+                yield (heading or code).lower()
+
+    def _llms(self, day: datetime.date) -> str:
         """Return the list of pages for language models."""
-        return self._writer.text("llms.txt", self._values(self.today) | {"groups": self._groups()})
+        return self._writer.text("llms.txt", self._values(day) | {"groups": self._groups()})
 
-    def llms_full(self) -> str:
+    def _llms_full(self, day: datetime.date) -> str:
         """Return all pages as one text."""
         pages = (page for page in self.pages if page.text)
-        return "\n\n---\n\n".join(self._markdown(page, self.today).strip() for page in pages) + "\n"
+        return "\n\n---\n\n".join(self._markdown(page, day).strip() for page in pages) + "\n"
 
     def _html(self, page: Page, day: datetime.date) -> str:
         root = "../" * page.path.count("/") or "./"
@@ -165,3 +188,10 @@ def _problem_page(problem: Problem) -> Page:
     return Page(
         problem.path, problem.code, problem.text.cause, "Errors", "error.md", "", lambda day: {"problem": problem}
     )
+
+
+_LISTS: Mapping[str, Callable[[Site, datetime.date], str]] = {
+    "llms.txt": Site._llms,
+    "llms-full.txt": Site._llms_full,
+    "docs/search.json": Site._search_index,
+}

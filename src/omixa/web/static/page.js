@@ -158,7 +158,7 @@ function score(entry, words) {
   const text = entry.text.toLowerCase();
   let sum = 0;
   for (const word of words) {
-    const found = (title.startsWith(word) ? 8 : title.includes(word) ? 5 : 0) + (path.includes(word) ? 2 : 0) + (text.includes(word) ? 1 : 0);
+    const found = (title.startsWith(word) ? 8 : title.includes(word) ? 5 : 0) + (path.includes(word) ? 2 : 0) + (text.includes(word) || entry.words.includes(word) ? 1 : 0);
     if (!found) return 0;
     sum += found;
   }
