@@ -65,8 +65,8 @@ class Application:
         """Serve one request."""
         scope["app"] = self
         if self._prefix and scope["path"].startswith(f"{self._prefix}/"):
-            # Routes match what comes behind it.
-            scope["root_path"] = self._prefix
+            # Only the request line keeps it: what is signed is what the client has sent.
+            scope["path"] = scope["path"].removeprefix(self._prefix)
         try:
             await self._router(scope, receive, send)
         except HTTPException as error:

@@ -8,12 +8,14 @@ import shutil
 from collections.abc import Iterator
 from typing import Literal
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 Theme = Literal["light", "dark"]
 
 WIDE = 1440
 PHONE = 390
+# The machine may be busy; what never comes is still found.
+PATIENCE_MS = 60_000
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -29,6 +31,7 @@ def running_browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Inside a container its own sandbox cannot be had, and nothing but pages of ours is opened.
         browser = playwright.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
+        expect.set_options(timeout=PATIENCE_MS)
         yield browser
         browser.close()
 
@@ -42,6 +45,7 @@ def opened(browser: Browser, theme: Theme = "light", width: int = WIDE) -> Itera
         permissions=["clipboard-read", "clipboard-write"],
         reduced_motion="reduce",
     )
+    context.set_default_timeout(PATIENCE_MS)
     page, wrong = context.new_page(), list[str]()
     page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))

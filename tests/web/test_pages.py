@@ -291,6 +291,19 @@ def test_pages_work_behind_a_proxy_that_puts_them_below_a_path(tmp_path: Path) -
                 assert joined.path.startswith("/omixa/"), target
                 assert client.get(joined.path.removeprefix("/omixa") if not prefix else joined.path).status_code == 200
         assert client.get("/omixa/healthz").status_code == 200
+        with gateway.client(gateway.key("test")) as caller:
+            for _ in range(2):
+                body = {"model": "omixa-illustrator-1", "prompt": "a lamp", "response_format": "url"}
+                made = caller.post("/omixa/api/v1/images/generations", json=body).json()
+                link = made["data"][0]["url"]
+                assert link.startswith(f"{address}/results/")
+                for prefix in ("", "/omixa"):
+                    assert client.get(prefix + link.removeprefix(address)).status_code == 200
+            for prefix in ("", "/omixa"):
+                page = caller.get(f"{prefix}/api/v1/usage/requests?limit=1")
+                assert page.headers["link"].startswith("</omixa/api/v1/usage/requests?")
+                model = caller.get(f"{prefix}/api/v1/models/omixa-illustrator-1").json()
+                assert model["schema_url"] == "/omixa/api/v1/models/omixa-illustrator-1/schema"
         assert client.get("/omixad/healthz").status_code == 404
 
 

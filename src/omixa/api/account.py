@@ -70,13 +70,14 @@ async def list_requests(exchange: Exchange, services: Services) -> None:
         last_id=data[-1].id if data else None,
         has_more=page.next_after is not None,
     )
-    headers = [] if page.next_after is None else [(b"link", _next_page(exchange, query, page.next_after))]
+    headers = [] if page.next_after is None else [(b"link", _next_page(exchange, services, query, page.next_after))]
     await exchange.respond(200, b"application/json", msgspec.json.encode(answer), headers)
 
 
-def _next_page(exchange: Exchange, query: RequestQuery, after: str) -> bytes:
+def _next_page(exchange: Exchange, services: Services, query: RequestQuery, after: str) -> bytes:
     parameters = msgspec.to_builtins(msgspec.structs.replace(query, after=after))
-    return f'<{exchange.scope["path"]}?{urlencode(parameters)}>; rel="next"'.encode()
+    path = services.settings.public_path + exchange.scope["path"]
+    return f'<{path}?{urlencode(parameters)}>; rel="next"'.encode()
 
 
 def _model_id(services: Services, name: str | None) -> str | None:

@@ -40,7 +40,7 @@ async def get_model(exchange: Exchange, services: Services) -> None:
                 context_window_tokens=model.context_window_tokens,
                 max_body_bytes=services.settings.max_body_bytes,
             ),
-            schema_url=f"{exchange.scope['path']}/schema",
+            schema_url=f"{services.settings.public_path}{exchange.scope['path']}/schema",
         )
     )
 

@@ -66,7 +66,7 @@ class Pages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         exchange = Exchange(scope, receive, send, new_id("req"))
-        path = _path(scope)
+        path = _path(scope, self._services.settings.public_path)
         try:
             if path.startswith("static/"):
                 await self._send_asset(exchange, path)
@@ -171,10 +171,10 @@ class Pages:
         return body.replace(BASE.encode(), public_address(exchange, self._services).encode())
 
 
-def _path(scope: Scope) -> str:
+def _path(scope: Scope, prefix: str) -> str:
     """Return the address below the root, each step of it written in one way: two clients may escape different letters."""
-    raw: bytes = scope["raw_path"]
-    below = raw.decode("latin-1").removeprefix(scope.get("root_path", ""))
+    raw = scope["raw_path"].decode("latin-1")
+    below = raw.removeprefix(prefix) if raw.startswith(f"{prefix}/") else raw
     return "/".join(quote(unquote(step), safe="") for step in below.removeprefix("/").split("/"))
 
 
