@@ -96,7 +96,7 @@ class InvalidRequest(CallerError):
         "mask_without_alpha": "The mask has no alpha channel, or no pixel of it is fully transparent.",
         "invalid_signature": "A payment event is not signed by the payment provider.",
         "payment_mismatch": "A payment event says something else than its order.",
-        "unsupported_image_format": "A picture is neither PNG nor JPEG nor WebP.",
+        "unsupported_image_format": "A picture is neither PNG nor JPEG nor WebP nor AVIF.",
     }
 
 

@@ -47,7 +47,7 @@ EITHER = "either"
 TRUNCATED, DAMAGED, TOO_LARGE = "truncated_image", "invalid_image", "image_too_large"
 ANIMATED, FOREIGN, MISMATCH = "animated_image", "unsupported_image_format", "image_type_mismatch"
 
-MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "avif": "image/avif"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,7 +469,6 @@ def _foreign() -> Iterator[Hostile]:
         "jpeg_xl": b"\xff\x0a" + bytes(60),
         "jpeg_xl_in_boxes": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(60),
         "heic": b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(60),
-        "avif_that_is_a_film": b"\0\0\0\x1cftypavis\0\0\0\0avifavis" + bytes(60),
         "video": b"\0\0\0\x1cftypisom\0\0\2\0isomiso2" + bytes(60),
         "matroska": b"\x1a\x45\xdf\xa3" + bytes(60),
         "sound": b"RIFF\x24\0\0\0WAVEfmt " + bytes(28),
@@ -493,6 +492,43 @@ def _foreign() -> Iterator[Hostile]:
         yield Hostile(f"foreign-{name.replace('_', '-')}", data, "application/octet-stream", FOREIGN)
 
 
+def _avif() -> Iterator[Hostile]:
+    whole = encoded("avif", size=(48, 32))
+    turned, lying = _exif((0x0112, 3, 1, 6)), whole.index(b"ispe") + 8
+    frames = [drawing(size=(48, 32)).rotate(90 * turn) for turn in range(3)]
+
+    def of(width: int, height: int) -> bytes:
+        return whole[:lying] + struct.pack(">II", width, height) + whole[lying + 8 :]
+
+    yield from _sent("avif", ACCEPTED, whole=whole, turned=encoded("avif", size=(48, 32), exif=b"Exif\0\0" + turned))
+    for place in (24, 40, len(whole) // 2, len(whole) - 9, len(whole) - 1):
+        yield from _sent("avif", TRUNCATED, **{f"cut_at_{place}": whole[:place]})
+    yield from _sent(
+        "avif", TRUNCATED, followed_by_archive=whole + b"PK\3\4" + bytes(30), followed_by_newline=whole + b"\n"
+    )
+    yield from _sent(
+        "avif", TOO_LARGE, of_60000x60000=of(60_000, 60_000), of_48x32000=of(48, 32_000), of_8000x8000=of(8_000, 8_000)
+    )
+    yield from _sent(
+        "avif",
+        DAMAGED,
+        of_no_width=of(0, 32),
+        with_nothing_in_it=whole[:32],
+        with_two_contents=whole + whole[32 : whole.index(b"mdat") - 4],
+        with_a_box_of_four_bytes=whole[:32] + b"\0\0\0\4" + whole[36:],
+        with_too_many_boxes=whole + b"\0\0\0\x08free" * 1_000,
+    )
+    film = saved(frames[0], "avif", save_all=True, append_images=frames[1:])
+    yield from _sent("avif", ANIMATED, animated=film, that_says_it_is_animated=whole[:8] + b"avis" + whole[12:])
+    yield from _sent("avif", FOREIGN, with_an_evil_box=whole + b"\0\0\0\x10evil<script>")
+    yield Hostile("avif-sent-as-png", whole, "image/png", MISMATCH)
+    for number in range(12):
+        chance, data = random.Random(f"avif {number}"), bytearray(whole)
+        for _ in range(chance.randint(1, 6)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        yield from _sent("avif", EITHER, **{f"with_flipped_bytes_{number}": bytes(data)})
+
+
 def _mutants() -> Iterator[Hostile]:
     for kind in FORMATS:
         for number in range(12):
@@ -505,7 +541,7 @@ def _mutants() -> Iterator[Hostile]:
 
 _MAKERS: tuple[Callable[[], Iterator[Hostile]], ...] = (
     _cut, _tails, _wrong_types, _exifs, _profiles, _credentials, _png_sizes, _png_lies, _png_texts, _jpeg_lies, _webp_lies,
-    _foreign, _mutants,
+    _avif, _foreign, _mutants,
 )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from omixa.domain.images import Image
 from omixa.imaging.codec import convert
 from omixa.imaging.inputs import MAX_SIDE_RATIO, load_input
-from omixa.imaging.inspect import MAX_INPUT_PIXELS, UnacceptableImage, examine, inspect
+from omixa.imaging.inspect import MAX_INPUT_PIXELS, UnacceptableImage, examine, look
 from tests.fuzz.seeds import seeds
 
 MAX_INPUT_BYTES = 20_000
@@ -106,7 +106,7 @@ def run(inputs: int, seed: int, *, decode_every: int = 0, tell: Callable[[str], 
 
 def _try(data: bytes, *, decode: bool) -> str:
     try:
-        inspect(data)
+        look(data)
         image = load_input(data)
     except UnacceptableImage as error:
         return error.reason_code

@@ -52,6 +52,8 @@ def _made() -> Iterator[tuple[str, bytes]]:
         yield f"{kind}-profile.{end}", encoded(kind, size=size, icc_profile=profile)
         yield f"{kind}-xmp.{end}", encoded(kind, size=size, xmp=b"<x:xmpmeta/>", comment=b"by hand")
         yield f"{kind}-credentials.{end}", with_credentials(kind, encoded(kind, size=size))
+    for mode in ("L", "RGB", "RGBA"):
+        yield f"avif-{mode}.avif", encoded("avif", mode, size=size, exif=exif.tobytes())
     yield "png-interlaced.png", png(header(rest=b"\0\0\1"), PIXELS, END)
     yield "png-many-chunks.png", png(header(), chunk(b"tEXt", b"a\0b"), chunk(b"tIME", bytes(7)), PIXELS, PIXELS, END)
     yield "png-palette.png", png(header(colour=3), chunk(b"PLTE", bytes(3)), chunk(b"tRNS", b"\0"), PIXELS, END)

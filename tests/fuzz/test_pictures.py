@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from omixa.imaging.inspect import inspect
+from omixa.imaging.inspect import look
 from tests.fuzz.pictures import MAX_GROWTH_BYTES, mutated, run
 from tests.fuzz.seeds import seeds
 
@@ -27,4 +27,4 @@ def test_what_is_begun_with_is_whole() -> None:
     assert len(seeds()) >= 30
     for name, data in seeds().items():
         if "animated" not in name:
-            assert inspect(data).width > 0, name
+            assert look(data)[1].width > 0, name

@@ -73,7 +73,11 @@ def test_addresses_are_never_fetched(url: str) -> None:
         ("data:;base64,", "unsupported_image_format", "declares no media type"),
         ("data:text/html;base64,", "unsupported_image_format", "declares text/html"),
         ("data:image/svg+xml;base64,", "unsupported_image_format", "declares image/svg+xml"),
-        ("data:image/gif;base64,", "unsupported_image_format", "accepted are image/png, image/jpeg and image/webp"),
+        (
+            "data:image/gif;base64,",
+            "unsupported_image_format",
+            "accepted are image/png, image/jpeg, image/webp and image/avif",
+        ),
         ("data:image/png ;base64,", "unsupported_image_format", "declares image/png "),
         ("data:image/\ud800;base64,", "unsupported_image_format", "declares image/"),
     ],

@@ -426,7 +426,7 @@ def _edit_body(catalogue: Catalogue) -> Json:
         FORM: {
             "schema": _of_any_model("ImageEditForm", catalogue),
             "encoding": {
-                "image": {"contentType": ", ".join(MEDIA_TYPES.values())},
+                "image": {"contentType": ", ".join((*MEDIA_TYPES.values(), "image/avif"))},
                 "mask": {"contentType": MEDIA_TYPES["png"]},
             },
         },

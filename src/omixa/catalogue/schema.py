@@ -13,7 +13,7 @@ from omixa.domain.models import Model, Parameter
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _FILE = {"type": "string", "format": "binary"}
-DATA_URL_PATTERN = "^data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$"
+DATA_URL_PATTERN = "^data:image/(png|jpeg|webp|avif);base64,[A-Za-z0-9+/]+={0,2}$"
 
 
 def json_schema(model: Model) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from PIL import ImageCms
 
 from omixa.domain.images import Image, ImageFormat
 
-from .exif import read_orientation
-from .inspect import UnacceptableImage, examine, inspect
+from .exif import orientation_of
+from .inspect import UnacceptableImage, inspect, look
 from .profile import is_srgb, read_profile
 
 DEFAULT_JPEG_QUALITY = 92
@@ -52,6 +52,7 @@ _DECODER_ERRORS = (
     TypeError,
     ArithmeticError,
     AttributeError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Pillow.DecompressionBombError,
@@ -79,17 +80,17 @@ def convert(
 def decode(data: bytes | memoryview) -> Pillow.Image:
     """Return a picture in mode RGB or RGBA, upright and in sRGB. Raises UnacceptableImage as `convert` does.
 
-    Pillow is given the pixels alone, never the metadata.
+    Pillow is given the pixels alone and not the metadata, except of an AVIF, in which they cannot be told apart.
     """
     # This bounds the pixels before anything is decoded, to less than the 89 million at which Pillow begins to warn. So no
     # limit of Pillow need be set, all of which are global.
-    _, structure = examine(data)
+    found, structure = look(data)
     profile = read_profile(structure)
     view = memoryview(data)
     try:
-        with Pillow.open(io.BytesIO(structure.bare(view)), formats=("PNG", "JPEG", "WEBP")) as opened:
+        with Pillow.open(io.BytesIO(structure.bare(view)), formats=(found.upper(),)) as opened:
             opened.load()
-        turn = _TURNS.get(read_orientation(structure.exif))
+        turn = _TURNS.get(orientation_of(structure))
         picture = _in_eight_bits(opened if turn is None else opened.transpose(turn))
         return _in_rgb(picture) if profile is None or is_srgb(profile) else _in_srgb(picture, profile)
     except _DECODER_ERRORS as error:

@@ -7,9 +7,10 @@ import re
 
 import pybase64
 
-from omixa.domain.images import Image, ImageFormat
+from omixa.domain.images import Image
 
 from .declared import checked_image, declared_format
+from .inspect import InputFormat
 from .refusals import UnacceptableImage
 
 _HEAD = re.compile(rb"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
@@ -24,7 +25,7 @@ def load_input_image(url: memoryview | bytes | str) -> Image:
     return checked_image(data, declared, "the data URL")
 
 
-def decode_image_data_url(url: memoryview | bytes | str) -> tuple[ImageFormat, bytes]:
+def decode_image_data_url(url: memoryview | bytes | str) -> tuple[InputFormat, bytes]:
     """Return the format that a data URL declares, and its bytes. Raises UnacceptableImage.
 
     The base64 is taken strictly: standard alphabet, padding, no blanks. Only a `str` is copied before it is decoded.
@@ -37,7 +38,7 @@ def decode_image_data_url(url: memoryview | bytes | str) -> tuple[ImageFormat, b
         raise UnacceptableImage("invalid_base64", f"the picture's base64 {_fault(bytes(view[start:]))}") from None
 
 
-def _read_head(head: bytes) -> tuple[ImageFormat, int]:
+def _read_head(head: bytes) -> tuple[InputFormat, int]:
     """Return the declared format and where the base64 starts."""
     if head[:6].lower().startswith((b"http:", b"https:")):
         raise UnacceptableImage(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from .structure import Structure
+
 UPRIGHT = 1
 
 _ORIENTATION, _SHORT = 0x0112, 3
@@ -29,6 +31,11 @@ def read_orientation(exif: memoryview | None) -> int:
     except struct.error:
         pass
     return UPRIGHT
+
+
+def orientation_of(structure: Structure) -> int:
+    """Return the EXIF orientation by which a picture is shown, from 1 to 8."""
+    return read_orientation(structure.exif) if structure.orientation is None else structure.orientation
 
 
 def swaps_sides(orientation: int) -> bool:

@@ -5,10 +5,12 @@ What can be done by cutting bytes out is done here; what needs the pixels is lef
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from omixa.domain.images import Image, ImageFormat, ImageInfo
 
-from .exif import UPRIGHT, read_orientation, swaps_sides
-from .inspect import NAMES, UnacceptableImage, examine
+from .exif import UPRIGHT, orientation_of, swaps_sides
+from .inspect import NAMES, InputFormat, UnacceptableImage, look
 from .png import check_png
 from .profile import is_srgb, read_profile
 from .structure import Structure
@@ -23,7 +25,7 @@ MAX_BYTES_PER_PIXEL = 16
 SPARE_BYTES = 64 * 1024
 """The most that the pixels of a file take: twice what the largest of them are undone, and tables. More hides something."""
 
-_REWORKED: dict[ImageFormat, ImageFormat] = {"png": "png", "jpeg": "jpeg", "webp": "png"}
+_REWORKED: Mapping[InputFormat, ImageFormat] = {"png": "png", "jpeg": "jpeg", "webp": "png", "avif": "png"}
 
 
 def load_input(data: bytes) -> Image:
@@ -33,38 +35,38 @@ def load_input(data: bytes) -> Image:
     nothing to leave out. Else it is what was given, to be converted to the format that its info names. Raises
     UnacceptableImage.
     """
-    info, structure = examine(data)
-    _check(NAMES[info.format], info, structure)
-    if info.format == "png":
+    found, structure = look(data)
+    _check(NAMES[found], len(data), structure)
+    if found == "png":
         check_png(data)
-    orientation, profile = read_orientation(structure.exif), read_profile(structure)
-    if orientation != UPRIGHT or structure.is_cmyk or not (profile is None or is_srgb(profile)):
-        return Image(data, _reworked(info, orientation), needs_decoding=True)
-    if structure.is_bare:
-        return Image(data, info)
-    bare = structure.bare(memoryview(data))
-    return Image(bare, ImageInfo(info.format, info.width, info.height, len(bare), info.has_alpha))
+    orientation, profile = orientation_of(structure), read_profile(structure)
+    in_srgb = not structure.is_cmyk and (profile is None or is_srgb(profile))
+    if found == "avif" or orientation != UPRIGHT or not in_srgb:
+        return Image(data, _reworked(found, orientation, len(data), structure), needs_decoding=True)
+    bare = data if structure.is_bare else structure.bare(memoryview(data))
+    return Image(bare, ImageInfo(found, structure.width, structure.height, len(bare), structure.has_alpha))
 
 
-def _reworked(info: ImageInfo, orientation: int) -> ImageInfo:
-    width, height = (info.height, info.width) if swaps_sides(orientation) else (info.width, info.height)
-    return ImageInfo(_REWORKED[info.format], width, height, info.size_bytes, info.has_alpha)
+def _reworked(found: InputFormat, orientation: int, size_bytes: int, structure: Structure) -> ImageInfo:
+    sides = (structure.height, structure.width) if swaps_sides(orientation) else (structure.width, structure.height)
+    return ImageInfo(_REWORKED[found], *sides, size_bytes, structure.has_alpha)
 
 
-def _check(kind: str, info: ImageInfo, structure: Structure) -> None:
+def _check(kind: str, size_bytes: int, structure: Structure) -> None:
+    width, height = structure.width, structure.height
     if structure.metadata_bytes > MAX_METADATA_BYTES:
         raise UnacceptableImage(
             "image_too_large",
             f"the {kind} has {structure.metadata_bytes:,} bytes of metadata; at most {MAX_METADATA_BYTES:,} are accepted,"
             " leave them out",
         )
-    if max(info.width, info.height) > MAX_SIDE_RATIO * min(info.width, info.height):
+    if max(width, height) > MAX_SIDE_RATIO * min(width, height):
         raise UnacceptableImage(
             "image_too_large",
-            f"the {kind} is {info.size}; the longer side may be at most {MAX_SIDE_RATIO} times the shorter one",
+            f"the {kind} is {width}x{height}; the longer side may be at most {MAX_SIDE_RATIO} times the shorter one",
         )
-    picture_bytes = info.size_bytes - structure.metadata_bytes - structure.further_bytes
-    if picture_bytes > MAX_BYTES_PER_PIXEL * info.width * info.height + SPARE_BYTES:
+    picture_bytes = size_bytes - structure.metadata_bytes - structure.further_bytes
+    if picture_bytes > MAX_BYTES_PER_PIXEL * width * height + SPARE_BYTES:
         raise UnacceptableImage(
-            "invalid_image", f"the {kind} has {picture_bytes:,} bytes, more than its {info.size} pixels can need"
+            "invalid_image", f"the {kind} has {picture_bytes:,} bytes, more than its {width}x{height} pixels can need"
         )

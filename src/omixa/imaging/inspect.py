@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from omixa.domain.images import ImageFormat, ImageInfo
 
 from . import jpeg, png
+from .avif import is_avif, read_avif
 from .foreign import GUESS_BYTES, guess
 from .jpeg import read_jpeg
 from .png import read_png
@@ -19,7 +21,17 @@ from .refusals import UnacceptableImage, truncated
 from .structure import Structure
 from .webp import is_webp, read_webp
 
-__all__ = ["MAX_INPUT_PIXELS", "MAX_SIDE_PIXELS", "NAMES", "UnacceptableImage", "examine", "format_of", "inspect"]
+__all__ = [
+    "MAX_INPUT_PIXELS",
+    "MAX_SIDE_PIXELS",
+    "NAMES",
+    "InputFormat",
+    "UnacceptableImage",
+    "examine",
+    "format_of",
+    "inspect",
+    "look",
+]
 
 MAX_INPUT_PIXELS = 50_000_000
 """The most pixels of a picture, width times height: decoded they take at most 200 MB."""
@@ -27,7 +39,10 @@ MAX_INPUT_PIXELS = 50_000_000
 MAX_SIDE_PIXELS = 32_767
 """The longest side. No camera or model comes near it, and many decoders stop there."""
 
-NAMES: Mapping[ImageFormat, str] = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP"}
+InputFormat = ImageFormat | Literal["avif"]
+"""What callers may send. An AVIF comes out as a PNG."""
+
+NAMES: Mapping[InputFormat, str] = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
 
 
 def inspect(data: bytes | memoryview, *, max_pixels: int = MAX_INPUT_PIXELS) -> ImageInfo:
@@ -42,6 +57,15 @@ def inspect(data: bytes | memoryview, *, max_pixels: int = MAX_INPUT_PIXELS) -> 
 
 def examine(data: bytes | memoryview, *, max_pixels: int = MAX_INPUT_PIXELS) -> tuple[ImageInfo, Structure]:
     """Return what `inspect` returns, and what else the structure says. Raises UnacceptableImage as `inspect` does."""
+    found, structure = look(data, max_pixels=max_pixels)
+    if found == "avif":
+        raise UnacceptableImage("unsupported_image_format", "the bytes are an AVIF; accepted are PNG, JPEG and WebP")
+    size, flags = (structure.width, structure.height), (structure.has_alpha, structure.has_credentials)
+    return ImageInfo(found, *size, len(data), *flags), structure
+
+
+def look(data: bytes | memoryview, *, max_pixels: int = MAX_INPUT_PIXELS) -> tuple[InputFormat, Structure]:
+    """Return the format and the structure of a file that a caller may send. Raises UnacceptableImage as `inspect` does."""
     view = memoryview(data).cast("B")
     found, read = _reader(bytes(view[:GUESS_BYTES]))
     try:
@@ -49,24 +73,25 @@ def examine(data: bytes | memoryview, *, max_pixels: int = MAX_INPUT_PIXELS) -> 
     except (struct.error, IndexError):
         raise truncated(NAMES[found], "it ends in the middle of its structure") from None
     _check_size(NAMES[found], structure.width, structure.height, max_pixels)
-    size, flags = (structure.width, structure.height), (structure.has_alpha, structure.has_credentials)
-    return ImageInfo(found, *size, len(view), *flags), structure
+    return found, structure
 
 
-def format_of(data: bytes | memoryview) -> ImageFormat:
+def format_of(data: bytes | memoryview) -> InputFormat:
     """Return the format that a file begins as. Raises UnacceptableImage when it is none of those accepted."""
     return _reader(bytes(data[:GUESS_BYTES]))[0]
 
 
-def _reader(start: bytes) -> tuple[ImageFormat, Callable[[memoryview], Structure]]:
+def _reader(start: bytes) -> tuple[InputFormat, Callable[[memoryview], Structure]]:
     if start.startswith(png.SIGNATURE):
         return "png", read_png
     if start.startswith(jpeg.SIGNATURE):
         return "jpeg", read_jpeg
     if is_webp(start):
         return "webp", read_webp
+    if is_avif(start):
+        return "avif", read_avif
     raise UnacceptableImage(
-        "unsupported_image_format", f"the bytes are {guess(start)}; accepted are PNG, JPEG and WebP"
+        "unsupported_image_format", f"the bytes are {guess(start)}; accepted are PNG, JPEG, WebP and AVIF"
     )
 
 

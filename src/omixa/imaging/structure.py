@@ -15,9 +15,10 @@ _CREDENTIALS = re.compile(rb"(?s:....)jumb(?s:....)jumdc2pa")
 class Structure:
     """What a file's structure says. `width` and `height` are as stored, before any EXIF orientation.
 
-    `exif` begins with the TIFF header. `profile` is the colour profile in its parts, deflated where `profile_is_deflated`.
-    `is_cmyk` says that the colours are those of print. `has_credentials` says that there is a C2PA manifest; whether it is
-    valid is not looked at. `metadata_bytes` counts all that is neither pixels nor needed to decode them.
+    `exif` begins with the TIFF header; `orientation` is given where something else than EXIF says it. `profile` is the colour
+    profile in its parts, deflated where `profile_is_deflated`. `is_cmyk` says that the colours are those of print.
+    `has_credentials` says that there is a C2PA manifest; whether it is valid is not looked at. `metadata_bytes` counts all that
+    is neither pixels nor needed to decode them.
     """
 
     width: int
@@ -25,6 +26,7 @@ class Structure:
     has_alpha: bool = False
     is_cmyk: bool = False
     exif: memoryview | None = None
+    orientation: int | None = None
     profile: list[memoryview] = field(default_factory=list)
     profile_is_deflated: bool = False
     has_credentials: bool = False

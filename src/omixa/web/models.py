@@ -274,7 +274,7 @@ def _accepted(parameter: Parameter, model: Model) -> str:
 def _values(parameter: Parameter, model: Model) -> str:
     if parameter.type == "images":
         count = "1 picture" if parameter.maximum == 1 else f"1 to {parameter.maximum} pictures"
-        return f"{count}: data URLs of PNG, JPEG or WebP"
+        return f"{count}: data URLs of PNG, JPEG, WebP or AVIF"
     if parameter.type == "image":
         return "a PNG as data URL"
     if parameter.type == "boolean":
