@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests.clients.conftest import Books
 from tests.support.clients import Client, ClientFailed, Library
@@ -55,8 +55,8 @@ def test_a_picture(
     client: Callable[..., Any], books: Books, opened: Callable[[str], Image.Image], model: str, price: str
 ) -> None:
     made = client("generate", client=books.address, model=model, prompt=PROMPT)
-    (picture,) = made["pictures"]
-    assert (opened(picture).format, opened(picture).size) == ("PNG", (1024, 1024))
+    (one,) = made["pictures"]
+    assert (opened(one).format, opened(one).size) == ("PNG", (1024, 1024))
     assert books.charges() == [(price, 1)]
 
 
@@ -65,7 +65,7 @@ def test_a_picture_of_another_size(
     client: Callable[..., Any], books: Books, opened: Callable[[str], Image.Image]
 ) -> None:
     made = client("generate", client=books.address, model=ILLUSTRATOR, prompt=PROMPT, size="1024x1536")
-    assert [opened(picture).size for picture in made["pictures"]] == [(1024, 1536)]
+    assert [opened(one).size for one in made["pictures"]] == [(1024, 1536)]
     assert books.charges() == [("0.002000", 1)]
 
 
@@ -77,7 +77,7 @@ def test_several_pictures(
     opened: Callable[[str], Image.Image],
 ) -> None:
     made = client("generate", client=books.address, model=ILLUSTRATOR, prompt=PROMPT, n=2)
-    assert [opened(picture).size for picture in made["pictures"]] == [(1024, 1024)] * 2
+    assert [opened(one).size for one in made["pictures"]] == [(1024, 1024)] * 2
     makes_one_a_call = request.node.callspec.params["client"].makes_one_a_call
     assert books.charges() == ([("0.002000", 1)] * 2 if makes_one_a_call else [("0.004000", 2)])
 
@@ -88,7 +88,7 @@ def test_an_edit(
     client: Callable[..., Any], books: Books, files: list[str], opened: Callable[[str], Image.Image], number: int
 ) -> None:
     made = client("edit", client=books.address, model=ILLUSTRATOR, prompt="snow at night", images=files[:number])
-    assert [opened(picture).size for picture in made["pictures"]] == [(512, 512)]
+    assert [opened(one).size for one in made["pictures"]] == [(512, 512)]
     (entry,) = books.log()
     # Tokens are tiles of 32 x 32 pixels: 16 x 16 of the first picture, 118 of the second.
     tokens = {1: 256, 2: 256 + 118}[number]
@@ -103,8 +103,54 @@ def test_an_edit_whose_numbers_are_written_in_a_form(
     made = client(
         "edit", client=books.address, model=ILLUSTRATOR, prompt="snow", images=files[:1], n=1, size="1024x1024"
     )
-    assert [opened(picture).size for picture in made["pictures"]] == [(1024, 1024)]
+    assert [opened(one).size for one in made["pictures"]] == [(1024, 1024)]
     assert books.charges() == [("0.002000", 1)]
+
+
+@every(EDITORS)
+@pytest.mark.parametrize(("model", "size"), [("omixa-upscale-1", (192, 128)), ("omixa-cutout-1", (96, 64))])
+def test_models_that_need_no_words(
+    client: Callable[..., Any],
+    books: Books,
+    tmp_path: Path,
+    opened: Callable[[str], Image.Image],
+    model: str,
+    size: tuple[int, int],
+) -> None:
+    small = tmp_path / "small.png"
+    ball = Image.new("RGB", (96, 64), "white")
+    ImageDraw.Draw(ball).ellipse((30, 14, 66, 50), "firebrick")
+    ball.save(small)
+    # Every client asks for words; to these models they mean nothing.
+    made = client("edit", client=books.address, model=model, prompt="larger, please", images=[str(small)])
+    assert [opened(one).size for one in made["pictures"]] == [size]
+    ((_, images),) = books.charges()
+    assert images == 1
+
+
+@pytest.mark.parametrize(
+    ("client", "scale"),
+    [
+        (Client("openai_python"), {"extra_body": {"scale": 4}}),
+        (Client("openai_node"), {"scale": 4}),
+        (Client("vercel_ai", "compatible"), {"providerOptions": {"omixa": {"scale": 4}}}),
+        (Client("litellm_python"), {"scale": 4}),
+    ],
+    ids=str,
+    indirect=["client"],
+)
+def test_a_parameter_that_a_client_has_no_argument_for(
+    client: Callable[..., Any],
+    scale: dict[str, Any],
+    books: Books,
+    tmp_path: Path,
+    opened: Callable[[str], Image.Image],
+) -> None:
+    small = tmp_path / "small.png"
+    Image.new("RGB", (24, 16), "firebrick").save(small)
+    fields = {"model": "omixa-upscale-1", "prompt": "larger, please", "images": [str(small)], **scale}
+    made = client("edit", client=books.address, **fields)
+    assert [opened(one).size for one in made["pictures"]] == [(96, 64)]
 
 
 @every(EDITORS)
@@ -121,7 +167,7 @@ def test_an_edit_within_a_mask(
     made = client(
         "edit", client=books.address, model=ILLUSTRATOR, prompt="add a red fox", images=files[:1], mask=str(path)
     )
-    edited, original = (opened(picture).convert("RGB") for picture in (made["pictures"][0], encoded(files[0])))
+    edited, original = (opened(one).convert("RGB") for one in (made["pictures"][0], encoded(files[0])))
     assert outside(original, edited, hole) == 0
     assert distance_within(original, edited, hole) > 1
     assert books.charges() == [("0.002000", 1)]
