@@ -61,23 +61,14 @@ def test_a_picture(
 
 
 @every()
-def test_a_picture_of_another_size(
-    client: Callable[..., Any], books: Books, opened: Callable[[str], Image.Image]
-) -> None:
-    made = client("generate", client=books.address, model=ILLUSTRATOR, prompt=PROMPT, size="1024x1536")
-    assert [opened(one).size for one in made["pictures"]] == [(1024, 1536)]
-    assert books.charges() == [("0.002000", 1)]
-
-
-@every()
-def test_several_pictures(
+def test_several_pictures_of_another_size(
     request: pytest.FixtureRequest,
     client: Callable[..., Any],
     books: Books,
     opened: Callable[[str], Image.Image],
 ) -> None:
-    made = client("generate", client=books.address, model=ILLUSTRATOR, prompt=PROMPT, n=2)
-    assert [opened(one).size for one in made["pictures"]] == [(1024, 1024)] * 2
+    made = client("generate", client=books.address, model=ILLUSTRATOR, prompt=PROMPT, n=2, size="1024x1536")
+    assert [opened(one).size for one in made["pictures"]] == [(1024, 1536)] * 2
     makes_one_a_call = request.node.callspec.params["client"].makes_one_a_call
     assert books.charges() == ([("0.002000", 1)] * 2 if makes_one_a_call else [("0.004000", 2)])
 
