@@ -325,6 +325,7 @@ def _png_texts() -> Iterator[Hostile]:
 def _jpeg_lies() -> Iterator[Hostile]:
     for width, height in ((65_535, 65_535), (40_000, 10), (101, 1), (1, 32_767)):
         yield from _sent("jpeg", TOO_LARGE, **{f"of_{width}x{height}": jpeg(frame(width, height), SCAN)})
+    yield from _sent("jpeg", TOO_LARGE, with_fifty_passes_over_50_megapixels=jpeg(frame(7_000, 7_000, 0xC2), SCAN * 50))
     for width, height in ((0, 1), (1, 0)):
         yield from _sent("jpeg", DAMAGED, **{f"of_{width}x{height}": jpeg(frame(width, height), SCAN)})
     for marker in (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF):

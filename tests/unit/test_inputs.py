@@ -376,6 +376,11 @@ def test_a_jpeg_is_walked_to_its_end(data: bytes, message: str) -> None:
     assert message in refusal(data).message
 
 
+def test_the_scans_of_a_large_jpeg_are_bounded_together() -> None:
+    assert examine(jpeg(frame(7_000, 7_000, 0xC2), SCAN * 20))[0].size == "7000x7000"
+    assert "has 21 scans of 7000x7000 pixels" in refusal(jpeg(frame(7_000, 7_000, 0xC2), SCAN * 21)).message
+
+
 def test_what_a_jpeg_may_have_between_its_scans_is_accepted() -> None:
     pixels = b"\xff\x00\xff\xd0\xff\xd7\xff\xff"
     scans = [SCAN + pixels + segment(0xC4, bytes(17))] * jpeg_limits.MAX_SCANS

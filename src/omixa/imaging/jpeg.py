@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 
-from .refusals import damaged, followed, truncated, unsupported
+from .refusals import UnacceptableImage, damaged, followed, truncated, unsupported
 from .structure import Structure, begins_credentials
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -18,6 +18,9 @@ MAX_PADDING_BYTES = 65_536
 
 MAX_SCANS = 100
 """Passes over the pixels. Encoders make a dozen; each costs a decoder as much as the whole picture, however small it is."""
+
+MAX_SCANNED_PIXELS = 1_000_000_000
+"""Of all scans together: twenty of the largest picture, each of which takes a decoder some tenths of a second."""
 
 MAX_FURTHER_PICTURES = 16
 """Pictures after the first one, where cameras put previews and brightness maps. They are walked over, and left out."""
@@ -75,7 +78,7 @@ def _read_picture(view: memoryview, position: int) -> tuple[Structure, int]:
     scans = 0
     for _ in range(MAX_SEGMENTS):
         if scans and view[position] == _FILL and view[position + 1] == _END:
-            return _described(found, metadata), position + 2
+            return _described(found, metadata, scans), position + 2
         marker, start, end = _segment(view, position)
         if marker in _FRAMES:
             if found is not None:
@@ -94,8 +97,13 @@ def _read_picture(view: memoryview, position: int) -> tuple[Structure, int]:
     raise damaged("JPEG", f"it has more than {MAX_SEGMENTS:,} segments")
 
 
-def _described(frame: Structure | None, metadata: Structure) -> Structure:
+def _described(frame: Structure | None, metadata: Structure, scans: int) -> Structure:
     assert frame is not None
+    if scans > 1 and scans * frame.width * frame.height > MAX_SCANNED_PIXELS:
+        raise UnacceptableImage(
+            "image_too_large",
+            f"the JPEG has {scans} scans of {frame.width}x{frame.height} pixels; save it without so many",
+        )
     metadata.width, metadata.height, metadata.is_cmyk = frame.width, frame.height, frame.is_cmyk
     # A profile in several segments numbers them; the number is the first byte that was kept of each.
     metadata.profile = [part[2:] for part in sorted(metadata.profile, key=lambda part: bytes(part[:1]))]
