@@ -373,3 +373,35 @@ def test_search_leads_to_fields_headers_and_commands(pages: httpx.Client) -> Non
     assert " output_compression " in index["docs/models/MAI-Image-2.5"]
     assert " omixa-max-cost " in index["docs/billing"]
     assert " x-should-retry " in index["docs/retries"]
+
+
+def test_a_model_page_tells_how_its_routes_did(tmp_path: Path) -> None:
+    def health(client: httpx.Client) -> dict[str, object]:
+        (route,) = client.get("/docs/models/MAI-Image-2.5/health").json()["routes"]
+        return dict(route)
+
+    with running_gateway(tmp_path / "first") as gateway, gateway.client(gateway.key("test")) as client:
+        quiet = {"route": "simulator/MAI-Image-2.5", "keys": ["test"], "state": "quiet"}
+        assert health(client) == quiet | {"answered": None, "p50": None, "p95": None}
+    with running_gateway(tmp_path / "second") as gateway, gateway.client(gateway.key("test")) as client:
+        prompts = ["a lamp", "sim:filter a lamp", "sim:500x9 a lamp", "a red lamp"]
+        answers = [
+            client.post("/api/v1/images/generations", json={"model": "MAI-Image-2.5", "prompt": prompt}).status_code
+            for prompt in prompts
+        ]
+        assert [status == 200 for status in answers] == [True, False, False, True]
+        told = health(client)
+        calls = [
+            step
+            for entry in client.get("/api/v1/usage/requests").json()["data"]
+            for step in client.get(f"/api/v1/requests/{entry['id']}").json()["attempts"]
+        ]
+        # A refusal is an answer.
+        share = 100 * 3 / len(calls)
+        assert told["answered"] == f"{share:.2f}"
+        assert told["state"] == ("warn" if share >= 50 else "bad")
+        assert told["p50"] is not None
+        # What has happened since is told a little later: readers cost one look each ten seconds.
+        client.post("/api/v1/images/generations", json={"model": "MAI-Image-2.5", "prompt": "a blue lamp"})
+        assert health(client) == told
+        assert client.get("/docs/models/nothing/health").status_code == 404

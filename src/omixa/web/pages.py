@@ -22,6 +22,7 @@ from omixa.domain.ids import new_id
 from omixa.errors import InternalError, OmixaError
 from omixa.services import Services
 from omixa.web.cost import cost
+from omixa.web.health import Board
 from omixa.web.page import Page
 from omixa.web.site import Form, Site
 from omixa.web.writing import BASE
@@ -60,6 +61,7 @@ class Pages:
     def __init__(self, site: Site, services: Services) -> None:
         self._site = site
         self._services = services
+        self._board = Board(services)
         # The least recently used one comes first.
         self._packed_by_tag: dict[str, bytes] = {}
 
@@ -73,8 +75,8 @@ class Pages:
             elif path in _LISTS:
                 headers = [(b"vary", b"accept-encoding"), (b"cache-control", b"no-cache")]
                 await self._send_kept(exchange, path, "list", _LISTS[path], headers)
-            elif path.startswith("docs/models/") and path.endswith("/cost"):
-                await self._send_cost(exchange, path)
+            elif path.startswith("docs/models/") and path.endswith(("/cost", "/health")):
+                await self._send_answer(exchange, path)
             else:
                 await self._send_page(exchange, path)
         except HTTPException:
@@ -121,13 +123,16 @@ class Pages:
         found = (page.path for page in self._site.pages if page.path.lower() == wanted and page.path)
         return next((one + twin for one in found), None)
 
-    async def _send_cost(self, exchange: Exchange, path: str) -> None:
-        name = unquote(path.removeprefix("docs/models/").removesuffix("/cost"))
-        seller = self._site.sellers.get(name)
+    async def _send_answer(self, exchange: Exchange, path: str) -> None:
+        """Answer what the script of a model's page asks."""
+        name, _, question = path.removeprefix("docs/models/").rpartition("/")
+        seller = self._site.sellers.get(unquote(name))
         if seller is None:
             raise HTTPException(404)
-        answer = msgspec.json.encode(cost(exchange, seller, self._site.today))
-        await exchange.respond(200, b"application/json", answer, [*_SECURITY, (b"cache-control", b"no-store")])
+        answer = (
+            cost(exchange, seller, self._site.today) if question == "cost" else await self._board.health(seller.model)
+        )
+        await exchange.respond(200, _JSON, msgspec.json.encode(answer), [*_SECURITY, (b"cache-control", b"no-store")])
 
     async def _send_asset(self, exchange: Exchange, path: str) -> None:
         asset = self._site.assets.at(path)
