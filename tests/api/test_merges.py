@@ -8,7 +8,7 @@ import httpx2 as httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from omixa.domain.images import share_tokens
 from tests.support.document import Document, events
@@ -155,3 +155,57 @@ def test_shares_add_up(pixels: list[int], total: int) -> None:
     assert min(shares) >= 0
     tiles = [-(-count // 1024) for count in pixels]
     assert share_tokens(pixels, sum(tiles)) == tiles
+
+
+# ------------------------------------------------------------------------------------------------------------- cut-outs
+
+
+def cut_out(colour: str, width: int = 200, height: int = 300) -> str:
+    """Return a disc of one colour on nothing."""
+    image = Image.new("RGBA", (width, height), (0, 0, 0, 0))
+    ImageDraw.Draw(image).ellipse((20, 20, width - 20, height - 20), fill=colour)
+    return data_url(saved(image, "png"))
+
+
+def reach(merged: Image.Image, channel: int) -> tuple[int, int, int, int]:
+    """Return the box in which one channel outshines the others by far."""
+    channels = merged.convert("RGB").split()
+    others = ImageChops.lighter(*(channels[other] for other in range(3) if other != channel))
+    box = ImageChops.subtract(channels[channel], others).point([0] * 100 + [255] * 156).getbbox()
+    assert box is not None
+    return box
+
+
+def test_cut_outs_stand_in_the_first_picture_in_their_order(client: httpx.Client) -> None:
+    ground, red, blue = plain("#a0a0a0", 900, 600), cut_out("#ff2020"), cut_out("#2020ff")
+    merged = decoded(merge(client, ground, red, blue, prompt="put them together"))
+    swapped = decoded(merge(client, ground, blue, red, prompt="put them together"))
+    assert merged.size == swapped.size == (900, 600)
+    assert reach(merged, 0)[2] < reach(merged, 2)[0]
+    assert reach(swapped, 2)[2] < reach(swapped, 0)[0]
+    assert merged.convert("RGB").getpixel((450, 20)) == (160, 160, 160)
+    assert reach(merged, 0)[3] > 500
+
+
+@pytest.mark.parametrize(("words", "side"), [("on the left", 0), ("on the right", 1)])
+def test_words_say_where_a_cut_out_stands(client: httpx.Client, words: str, side: int) -> None:
+    merged = decoded(merge(client, plain("#a0a0a0", 900, 600), cut_out("#ff2020"), prompt=f"put it {words}"))
+    left, _, right, _ = reach(merged, 0)
+    assert ((left + right) / 2 > 450) == bool(side)
+
+
+def test_words_lift_a_cut_out_and_light_the_whole(client: httpx.Client) -> None:
+    given = plain("#a0a0a0", 900, 600), cut_out("#ff2020")
+    standing, flying, night = (
+        decoded(merge(client, *given, prompt=prompt)) for prompt in ("here", "in the sky", "here at night")
+    )
+    assert reach(flying, 0)[3] < reach(standing, 0)[3]
+    assert sum(ImageStat.Stat(night.convert("L")).mean) < 0.8 * sum(ImageStat.Stat(standing.convert("L")).mean)
+
+
+def test_a_whole_picture_among_cut_outs_is_set_beside_them(client: httpx.Client) -> None:
+    merged = decoded(merge(client, plain("#00ff00"), cut_out("#ff2020"), plain("#0000ff"), size="1536x1024"))
+    # Green is no ground for the others: all are prints of the same kind.
+    left, top, right, bottom = reach(merged, 1)
+    assert (right - left) * (bottom - top) < merged.width * merged.height / 2
+    assert reach(merged, 2)[2] - reach(merged, 2)[0] == pytest.approx(right - left, abs=2)

@@ -62,7 +62,9 @@ class Illustrator:
         yield paint_svg(svg, width, height)
 
     def _edited(self, plan: Plan, commission: Commission) -> Iterator[bytes]:
-        pictures = [read_reference(data) for data in commission.references]
+        first, *others = commission.references
+        # What is transparent around the others says how they are to be merged.
+        pictures = [read_reference(first), *(read_reference(data, keep_alpha=True) for data in others)]
         width, height = commission.size or natural_size(pictures[0])
         transparent = commission.transparent
         if commission.previews:

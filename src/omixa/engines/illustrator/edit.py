@@ -14,6 +14,7 @@ from omixa.engines.illustrator.finish import lettering, style_marks, weather
 from omixa.engines.illustrator.glass import Box
 from omixa.engines.illustrator.library import Library
 from omixa.engines.illustrator.look import look_for
+from omixa.engines.illustrator.montage import is_cut_out, montage
 from omixa.engines.illustrator.paint import paint_svg
 from omixa.engines.illustrator.plan import Plan
 from omixa.engines.illustrator.scene import BACKDROPS
@@ -58,8 +59,17 @@ Layer = str | Print
 def paint_edit(
     plan: Plan, library: Library, pictures: Sequence[Image.Image], size: tuple[int, int], *, transparent: bool = False
 ) -> bytes:
-    """Paint the edited picture as PNG bytes. Several pictures are set side by side in their order, as prints."""
-    if plan.place == "ui":
+    """Paint the edited picture as PNG bytes.
+
+    Several pictures are set side by side in their order, as prints; where all but the first are cut out, they are set into that.
+    """
+    cut_outs = pictures[1:]
+    pictures = [on_white(picture) for picture in pictures]
+    if cut_outs and all(map(is_cut_out, cut_outs)) and not transparent and plan.place != "ui":
+        whole = montage(fitted(pictures[0], size), cut_outs, plan.vocabulary)
+        # What the words name is in the pictures already.
+        layers = _over_picture(replace(plan, subjects=()), library, whole, size, mounted=False)
+    elif plan.place == "ui":
         layers = _in_interface(plan, pictures, size)
     elif transparent or len(pictures) > 1 or (plan.place_named and plan.vocabulary & MOVING_WORDS):
         layers = _as_prints(plan, library, pictures, size, on_nothing=transparent)
@@ -78,7 +88,7 @@ def read_reference(data: bytes, *, keep_alpha: bool = False) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
             upright = ImageOps.exif_transpose(_bounded(opened))
-            return upright.convert("RGBA") if keep_alpha else _on_white(upright)
+            return upright.convert("RGBA") if keep_alpha else on_white(upright)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise InvalidRequest("The reference picture cannot be read as PNG, JPEG or WebP.", param="image") from error
 
@@ -105,7 +115,8 @@ def _is_layered(picture: Image.Image) -> bool:
     return picture.mode in {"RGBA", "LA", "P", "PA"}
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
+def on_white(picture: Image.Image) -> Image.Image:
+    """Return a picture in mode RGB, with white where it is transparent."""
     from PIL import Image
 
     if not _is_layered(picture):
@@ -210,10 +221,15 @@ def grade_for(plan: Plan) -> Grade | None:
     return None
 
 
-def _over_picture(plan: Plan, library: Library, picture: Image.Image, size: tuple[int, int]) -> list[Layer]:
-    """Lay the graded reference over the whole picture and everything asked for on top of it."""
+def _over_picture(
+    plan: Plan, library: Library, picture: Image.Image, size: tuple[int, int], *, mounted: bool = True
+) -> list[Layer]:
+    """Lay the graded reference over the whole picture and everything asked for on top of it.
+
+    Where the words ask for nothing known, it gets a mount that shows at least that there were words, if it may be `mounted`.
+    """
     grade = grade_for(plan)
-    if grade is None and not (plan.subjects or plan.quotes or plan.weather or plan.place == "snow"):
+    if mounted and grade is None and not (plan.subjects or plan.quotes or plan.weather or plan.place == "snow"):
         return _framed(plan, picture, size)
     below = fitted(picture, size)
     sheet = Sheet(*size, plan.rng("sheet"))
