@@ -151,10 +151,23 @@ class EmulationSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(description="models whose edits keep the original outside a mask; they rework the whole picture")
     ] = ""
 
+    transparency: Annotated[
+        str, Meta(description="models whose background the cutout model takes away, as a line of its own on the bill")
+    ] = ""
+
     @property
     def masked_models(self) -> tuple[str, ...]:
         """Return the models for which masks are allowed."""
-        return tuple(name.strip() for name in self.masks.split(",") if name.strip())
+        return _names_in(self.masks)
+
+    @property
+    def transparent_models(self) -> tuple[str, ...]:
+        """Return the models for which a transparent background is allowed."""
+        return _names_in(self.transparency)
+
+
+def _names_in(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 class StripeSettings(Struct, frozen=True, forbid_unknown_fields=True):

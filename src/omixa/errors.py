@@ -15,7 +15,7 @@ OmixaError
 │  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may charge
 │  └─ final               UpstreamRefused · UpstreamRejected · UpstreamRedirected: told to the caller, never tried elsewhere
 └─ ServiceError           Omixa itself cannot serve now
-   ├─ NoHealthyRoute 503 · NoPrice 503 · Overloaded 503 · PaymentUnavailable 503
+   ├─ NoHealthyRoute 503 · NoPrice 503 · BackgroundNotRemoved 503 · Overloaded 503 · PaymentUnavailable 503
    ├─ LedgerUnavailable 503 · StorageUnavailable 503 · SettlementUnavailable 503
    └─ InternalError 500   a bug or a broken invariant; details go to the log, an id to the caller (PublishedPriceChanged)
 
@@ -533,6 +533,14 @@ class NoPrice(ServiceError):
     """No price list of the model is in force, so it cannot be called; the operator adds one to the catalogue."""
 
     default_code = "price_missing"
+    caller_may_retry = False
+
+
+class BackgroundNotRemoved(ServiceError):
+    """A picture was made, and its background could not be taken away. Nothing was charged for it."""
+
+    default_code = "background_not_removed"
+    # Another try would have the provider make another picture.
     caller_may_retry = False
 
 

@@ -30,6 +30,7 @@ from omixa.engines.notary import SAMPLE, Identity
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
 from omixa.gateway.allowances import Allowances
 from omixa.gateway.attempts import Attempts
+from omixa.gateway.cutouts import Cutouts
 from omixa.gateway.deletion import Deletion
 from omixa.gateway.finishing import Finisher
 from omixa.gateway.pipeline import Pipeline
@@ -203,12 +204,14 @@ async def open_services(
                 "foundry": FoundryProvider(http, InProcessTransport(simulator), conversions),
             }
             results = Results(office.database, office.blobs, retention_ms=settings.result_retention_hours * 3_600_000)
+            router = Router(deployments(settings, office.catalogue))
             pipeline = Pipeline(
-                router=Router(deployments(settings, office.catalogue)),
+                router=router,
                 attempts=Attempts(
                     catalogue=office.catalogue,
                     providers=providers,
                     settlement=settlement,
+                    cutouts=Cutouts(office.catalogue, providers["embedded"], router, settlement),
                     finish=Finisher(conversions, office.catalogue).finish,
                     credentials=Credentials(office.catalogue, conversions, await _identity(settings, conversions)),
                 ),
@@ -271,7 +274,8 @@ def open_catalogue(settings: Settings) -> Catalogue:
     """Return the configured catalogue. Raises ConfigError when one of its files is wrong."""
     try:
         catalogue = load_catalogue(Path(settings.catalogue_dir) if settings.catalogue_dir else None)
-        return with_emulation(catalogue, masks=settings.emulation.masked_models)
+        emulation = settings.emulation
+        return with_emulation(catalogue, masks=emulation.masked_models, transparency=emulation.transparent_models)
     except (CatalogueError, OSError) as error:
         raise ConfigError(f"catalogue: {error}") from error
 

@@ -49,6 +49,7 @@ def test_list(test_client: httpx.Client, document: Document) -> None:
         "masks": False,
         "mask_policy": "none",
         "transparency": False,
+        "transparency_policy": "none",
         "streaming": True,
         "max_images": 10,
         "max_input_images": 1,

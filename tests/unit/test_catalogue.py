@@ -266,7 +266,7 @@ def test_the_schema_refuses_what_the_model_cannot_do(model: Model, change: dict[
 def test_the_schema_says_why_a_value_is_left_out(model: Model) -> None:
     background = json_schema(model)["properties"]["background"]
     assert background["enum"] == ["auto", "opaque"]
-    assert "`transparent` is not supported: this model always paints an opaque background." in background["description"]
+    assert "`transparent` is not supported: this model always paints an opaque background;" in background["description"]
 
 
 def test_the_list_in_force_is_the_newest_that_has_begun(copy: Path) -> None:

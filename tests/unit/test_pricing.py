@@ -140,3 +140,19 @@ def test_a_picture_that_arrived_is_measured() -> None:
     picture = Image(b"", ImageInfo("png", 912, 1152, 0, has_alpha=False))
     usage = estimate_usage(_request("auto", (1200, 1500)), MODEL.bounds, OFFER, picture)
     assert usage == Usage(15, 1056, 1026, 1, estimated=True)
+
+
+def test_what_the_gateway_does_besides_is_charged_beside_either_rule_and_only_where_it_was_done() -> None:
+    reported = Usage(input_text_tokens=15, output_image_tokens=1024, images=1, cutouts=1)
+    estimated = dataclasses.replace(reported, estimated=True)
+    for usage in (reported, estimated):
+        with_it = rate([usage, usage], PRICES)
+        without = rate([dataclasses.replace(usage, cutouts=0)] * 2, PRICES)
+        assert with_it.exact_pico_usd - without.exact_pico_usd == 2 * PRICES.extras[0].unit_price_pico_usd
+        assert [item.quantity for item in with_it.items if item.component == "background_removal"] == [2]
+        assert all(item.component != "background_removal" for item in without.items)
+
+
+def test_what_a_list_has_no_price_for_is_never_free() -> None:
+    with pytest.raises(ValueError, match="has no price for taking backgrounds away"):
+        rate([Usage(images=1, cutouts=1)], dataclasses.replace(PRICES, extras=()))

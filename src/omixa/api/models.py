@@ -78,6 +78,7 @@ def capabilities(model: Model) -> shapes.Capabilities:
         edits=max_input_images > 0,
         masks="mask" in usable,
         mask_policy=model.mask_policy,
+        transparency_policy=model.transparency_policy,
         transparency="transparent" in usable["background"].accepted,
         streaming="stream" in usable,
         max_images=usable["n"].maximum or 1,
@@ -110,6 +111,7 @@ def _prices(prices: PriceList) -> shapes.Prices:
         output=_for_a_million(prices, "output_"),
         image=_decimal(prices.fallback.unit_price_pico_usd),
         components=[_price_line(component) for component in prices.components],
+        extras=[_price_line(extra) for extra in prices.extras],
         fallback=_price_line(prices.fallback),
         rounding=shapes.PriceRounding(
             to=format_usd(prices.rounding.unit_micro_usd), direction=prices.rounding.direction

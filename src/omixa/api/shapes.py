@@ -14,7 +14,7 @@ from omixa.billing.budgets import Period
 from omixa.catalogue.files import Count, Positive
 from omixa.domain.access import Mode, ResponseFormat
 from omixa.domain.images import ImageFormat
-from omixa.domain.models import MaskPolicy, ParameterType, UsageField
+from omixa.domain.models import MaskPolicy, ParameterType, TransparencyPolicy, UsageField
 from omixa.usage.analytics import CorrectionKind, PeriodType, RequestState
 
 Amount = Annotated[str, Meta(pattern=r"^-?\d+\.\d{6}$", description="An amount of money: a decimal with six digits.")]
@@ -334,6 +334,13 @@ class Capabilities(Shape):
         ),
     ]
     transparency: Annotated[bool, Meta(description="Paints on a transparent background.")]
+    transparency_policy: Annotated[
+        TransparencyPolicy,
+        Meta(
+            description="Who makes a background transparent: the model itself (`native`), the gateway, which cuts the picture"
+            " out as a line of its own on the bill (`cutout`), or nobody (`none`)."
+        ),
+    ]
     streaming: Annotated[bool, Meta(description="Answers with server-sent events.")]
     max_images: Annotated[Positive, Meta(description="The largest `n`.")]
     max_input_images: Count
@@ -402,6 +409,9 @@ class Prices(Shape):
     image: Annotated[Price, Meta(description="For a picture whose usage the provider did not report.")]
     components: list[PriceLine]
     fallback: PriceLine
+    extras: Annotated[
+        list[PriceLine], Meta(description="For what the gateway does besides, where that is allowed and asked for.")
+    ]
     rounding: PriceRounding
     effective_from: Annotated[str, Meta(extra_json_schema={"format": "date"})]
 

@@ -64,15 +64,24 @@ def rate(usages: Sequence[Usage], prices: PriceList, *, markup_ppm: int = 0) -> 
     """Return the price of what the pictures of a request used, one usage each: every one by its own rule, rounded once.
 
     A reported usage costs its components, an estimated one the fallback price alone. A line item counts all pictures to which
-    its component applies. `markup_ppm` is in parts per million, a discount below zero. Raises ValueError for counts below
-    zero or above MAX_COUNT, for a markup outside -100 % to 10,000 %, and for a price that does not fit in 64 bits.
+    its component applies. What the gateway did besides costs the extras. `markup_ppm` is in parts per million, a discount below
+    zero. Raises ValueError for counts below zero or above MAX_COUNT, for a markup outside -100 % to 10,000 %, for a price that
+    does not fit in 64 bits, and for what the list has no price for.
     """
     reported = [usage for usage in usages if not usage.estimated]
     estimated = [usage for usage in usages if usage.estimated]
     items = [_line_item(component, reported) for component in prices.components if reported]
     if estimated:
         items.append(_line_item(prices.fallback, estimated))
+    items += _extras(usages, prices)
     return _charge(tuple(items), prices, markup_ppm, bool(estimated))
+
+
+def _extras(usages: Sequence[Usage], prices: PriceList) -> list[LineItem]:
+    items = [_line_item(extra, usages) for extra in prices.extras]
+    if sum(item.quantity for item in items) < sum(usage.cutouts for usage in usages):
+        raise ValueError(f"{prices.version} has no price for taking backgrounds away")
+    return [item for item in items if item.quantity]
 
 
 def price_ceiling(
@@ -83,21 +92,24 @@ def price_ceiling(
     context_window_tokens: int,
     input_images: Sequence[ImageInfo],
     n: int,
+    cutouts: int = 0,
     markup_ppm: int = 0,
 ) -> Charge:
     """Return the highest charge that `rate` can give for up to n pictures within the bounds, each estimated or not.
 
     Prices are not negative, so a price list is monotone in every count and its highest price is that of the highest counts.
     A text token is at least one byte of UTF-8, and each picture reads the prompt and all references anew. Pictures are added,
-    so no mixture of the two rules is dearer than the dearer rule for all.
+    so no mixture of the two rules is dearer than the dearer rule for all. `cutouts` is how many backgrounds of each picture the
+    gateway takes away.
     """
     worst = Usage(
         input_text_tokens=min(prompt_bytes, context_window_tokens),
         input_image_tokens=len(input_images) * bounds.input_image_tokens_max,
         output_image_tokens=bounds.output_image_tokens_max,
         images=1,
+        cutouts=cutouts,
     )
-    flat = Usage(images=1, estimated=True)
+    flat = Usage(images=1, estimated=True, cutouts=cutouts)
     charges = (rate([usage] * n, prices, markup_ppm=markup_ppm) for usage in (worst, flat))
     return max(charges, key=lambda charge: charge.amount_micro_usd)
 

@@ -13,6 +13,7 @@ from omixa.billing.pricing import rate
 from omixa.domain.access import Mode
 from omixa.domain.images import Usage
 from omixa.domain.models import PriceList
+from omixa.errors import InvalidRequest
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import request, usage_record, workspace
 
@@ -50,8 +51,11 @@ class RatedUsage:
     price_version: str
 
     def price(self, prices: PriceList) -> int:
-        """Return what the same usage costs by another list, at the same markup. Raises ValueError when that is too much."""
-        return rate(self.usages, prices, markup_ppm=self.markup_ppm).amount_micro_usd
+        """Return what the same usage costs by another list, at the same markup. Raises InvalidRequest when that is not known."""
+        try:
+            return rate(self.usages, prices, markup_ppm=self.markup_ppm).amount_micro_usd
+        except ValueError as error:
+            raise InvalidRequest(f"{self.request_id} cannot be rated by {prices.version}: {error}") from error
 
 
 def each_usage(tx: Transaction, mode: Mode, since_ms: int, until_ms: int) -> Iterator[RatedUsage]:

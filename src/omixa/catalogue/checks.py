@@ -72,6 +72,7 @@ def check_model(model: Model) -> None:
     parameters = {parameter.name: parameter for parameter in model.parameters}
     _check_carried(parameters)
     _check_mask(parameters["mask"], model)
+    _check_transparency(parameters["background"], model)
     if unknown := model.example.keys() - parameters:
         raise ValueError(f"example: unknown parameters {', '.join(sorted(unknown))}")
     if model.bounds.input_image_tokens_min > model.bounds.input_image_tokens_max:
@@ -82,6 +83,15 @@ def _check_mask(mask: Parameter, model: Model) -> None:
     # What the gateway may do in a model's place is refused too until the operator allows it.
     if (mask.refusal is None) != (model.mask_policy == "native"):
         raise ValueError('parameters.mask: must be refused for every value, unless mask_policy is "native"')
+
+
+def _check_transparency(background: Parameter, model: Model) -> None:
+    if ("transparent" in background.accepted) != (model.transparency_policy == "native"):
+        raise ValueError(
+            'parameters.background: must accept "transparent" if and only if transparency_policy is "native"'
+        )
+    if model.transparency_policy == "cutout" and "transparent" not in background.unsupported:
+        raise ValueError('parameters.background: must say under unsupported why "transparent" is refused')
 
 
 def _check_carried(parameters: Mapping[str, Parameter]) -> None:
@@ -112,9 +122,13 @@ def check_price_lists(lists: Sequence[PriceList]) -> None:
     if len({prices.effective_from for prices in lists}) < len(lists):
         raise ValueError("two price lists have the same effective_from")
     for prices in lists:
-        names = [component.name for component in prices.components]
+        names = [component.name for component in (*prices.components, *prices.extras)]
         if len(set(names)) < len(names):
             raise ValueError("two components have the same name")
+        if any((line.counts == "cutouts") != (line in prices.extras) for line in prices.lines):
+            raise ValueError(
+                "what the gateway does besides, which is cutouts, is priced by extras, and nothing else is"
+            )
         if prices.fallback.counts != "images":
             raise ValueError("the fallback must count images, because it is used when nothing else is known")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from omixa.domain.models import DigitalSource, MaskPolicy, ParameterType, Refusal, UsageField
+from omixa.domain.models import DigitalSource, MaskPolicy, ParameterType, Refusal, TransparencyPolicy, UsageField
 
 Text = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -59,6 +59,7 @@ class PriceTable(Strict):
     rounding: RoundingTable
     components: Annotated[tuple[ComponentTable, ...], Meta(min_length=1)]
     fallback: ComponentTable
+    extras: tuple[ComponentTable, ...] = ()
 
 
 class BoundsTable(Strict):
@@ -84,6 +85,7 @@ class ModelFile(Strict):
     parameters: dict[Text, dict[str, object]]
     mask_policy: MaskPolicy = "none"
     digital_source: DigitalSource = "trainedAlgorithmicMedia"
+    transparency_policy: TransparencyPolicy = "none"
     prices: tuple[PriceTable, ...] = ()
 
 

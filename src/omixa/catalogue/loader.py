@@ -129,6 +129,7 @@ def _model(file: ModelFile) -> Model:
         edits_follow_reference=file.edits_follow_reference,
         mask_policy=file.mask_policy,
         digital_source=file.digital_source,
+        transparency_policy=file.transparency_policy,
     )
     checks.check_model(model)
     return model
@@ -156,6 +157,7 @@ def _price_list(table: PriceTable, *, owner: str) -> PriceList:
         effective_from=table.effective_from,
         components=tuple(_component(component) for component in table.components),
         fallback=_component(table.fallback),
+        extras=tuple(_component(component) for component in table.extras),
         rounding=Rounding(checks.positive(parse_usd(table.rounding.unit_usd)), table.rounding.direction),
     )
 

@@ -57,6 +57,7 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
     prompt_tokens = _count_tokens(values["prompt"], model, tokenizer) if needs_prompt or values["prompt"].strip() else 0
     pictures = next((parameter for parameter in given if parameter.type == "images"), None)
     input_images = read_pictures(pictures, body, model) if pictures else ()
+    _check_protection(model, values["background"], body)
     mask = next((parameter for parameter in given if parameter.type == "image"), None)
     if model.edits_follow_reference and input_images:
         _check_shape(values["size"], input_images[0].info)
@@ -192,6 +193,16 @@ def _check_transparency(values: dict[str, Any]) -> None:
     if values["background"] == "transparent" and values["output_format"] == "jpeg":
         raise InvalidRequest(
             "background transparent needs output_format png or webp; jpeg has no transparency.", param="background"
+        )
+
+
+def _check_protection(model: Model, background: str, body: Body) -> None:
+    """Refuse to cut out what a mask protects: both would be the gateway's work, and the one would undo the other."""
+    if model.cuts_out(background) and body.given("mask"):
+        raise InvalidRequest(
+            f"background transparent does not go with a mask on {model.id}: what is taken away would be changed outside the"
+            " mask. Ask for one of them, and for the other in a second request.",
+            param="background",
         )
 
 

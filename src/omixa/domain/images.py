@@ -62,8 +62,8 @@ class Image:
 class Usage:
     """What one or several provider calls used. Counts are tokens of the model.
 
-    `images` counts pictures that arrived. `estimated` says that the provider reported nothing usable and the counts
-    come from the model's formulas.
+    `images` counts pictures that arrived, `cutouts` those whose background the gateway took away. `estimated` says that the
+    provider reported nothing usable and the counts come from the model's formulas.
     """
 
     input_text_tokens: int = 0
@@ -71,6 +71,7 @@ class Usage:
     output_image_tokens: int = 0
     images: int = 0
     estimated: bool = False
+    cutouts: int = 0
 
     @property
     def input_tokens(self) -> int:
@@ -89,6 +90,7 @@ class Usage:
             self.output_image_tokens + other.output_image_tokens,
             self.images + other.images,
             self.estimated or other.estimated,
+            self.cutouts + other.cutouts,
         )
 
 

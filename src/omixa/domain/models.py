@@ -13,7 +13,8 @@ from omixa.domain.money import Rounding
 ParameterType = Literal["string", "integer", "boolean", "image", "images"]
 Refusal = Literal["nothing", "input", "picture"]
 MaskPolicy = Literal["native", "composite", "none"]
-UsageField = Literal["input_text_tokens", "input_image_tokens", "output_image_tokens", "images"]
+TransparencyPolicy = Literal["native", "cutout", "none"]
+UsageField = Literal["input_text_tokens", "input_image_tokens", "output_image_tokens", "images", "cutouts"]
 
 
 SIMULATOR_SCHEME = "simulator:"
@@ -70,6 +71,8 @@ class PriceComponent:
 class PriceList:
     """A selling price or a provider's cost. `fallback` is used alone when a provider reports no usable usage.
 
+    `extras` are for what the gateway does besides. It counts that itself, so they are charged beside either rule, where used.
+
     `version` names the content for ever: the owner, the date and the first hex digits of a SHA-256 over everything else, for
     example mai-image-2.5@2026-11-01#1f0c9a3b.
     """
@@ -80,11 +83,12 @@ class PriceList:
     components: tuple[PriceComponent, ...]
     fallback: PriceComponent
     rounding: Rounding
+    extras: tuple[PriceComponent, ...] = ()
 
     @property
     def lines(self) -> tuple[PriceComponent, ...]:
-        """Return the components and the fallback, in the order in which people read them."""
-        return (*self.components, self.fallback)
+        """Return the components, the fallback and the extras, in the order in which people read them."""
+        return (*self.components, self.fallback, *self.extras)
 
 
 def in_force(lists: Sequence[PriceList], day: datetime.date) -> PriceList | None:
@@ -118,8 +122,9 @@ class Model:
     `price_lists` are its selling prices, oldest first; without one in force it cannot be called. `released` is the day the
     model came out. `example` is a complete request body. `edits_follow_reference` says that an edit has the shape of its
     reference picture and no other. `mask_policy` says who honours a mask: the model itself (native), the gateway, which lays the
-    original over the edit outside the mask (composite), or nobody. `digital_source` is what signed pictures say of themselves.
-    Descriptions are Markdown.
+    original over the edit outside the mask (composite), or nobody. `transparency_policy` says who makes a background transparent:
+    the model (native), the gateway through the cutout model (cutout), or nobody. `digital_source` is what signed pictures say of
+    themselves. Descriptions are Markdown.
     """
 
     id: str
@@ -135,6 +140,7 @@ class Model:
     edits_follow_reference: bool
     mask_policy: MaskPolicy = "none"
     digital_source: DigitalSource = "trainedAlgorithmicMedia"
+    transparency_policy: TransparencyPolicy = "none"
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, if the model has it."""
@@ -144,6 +150,10 @@ class Model:
     def needs_pictures(self) -> bool:
         """Tell whether a request must have pictures, so that words alone are none."""
         return any(parameter.type == "images" and parameter.required for parameter in self.parameters)
+
+    def cuts_out(self, background: str) -> bool:
+        """Tell whether the gateway is to take the background away from this model's pictures."""
+        return background == "transparent" and self.transparency_policy == "cutout"
 
     def prices_on(self, day: datetime.date) -> PriceList | None:
         """Return the selling prices of a UTC day, or None before the first price list begins."""

@@ -6,14 +6,23 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from omixa.billing.pricing import estimate_usage, rate, usage_of_refusal
 from omixa.billing.sanity import impossible, surprising
+from omixa.catalogue.emulation import CUTOUT_MODEL
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.images import Image, ImageRequest, Provenance, Usage
 from omixa.domain.models import Deployment, Offer
-from omixa.errors import ClientGone, UpstreamError, UpstreamProtocol, UpstreamRefused, UpstreamTimeout
+from omixa.errors import (
+    BackgroundNotRemoved,
+    ClientGone,
+    UpstreamError,
+    UpstreamProtocol,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from omixa.gateway.cutouts import Cutouts
 from omixa.gateway.provenance import Credentials
 from omixa.gateway.run import Run
 from omixa.gateway.settlement import Settlement
@@ -92,6 +101,7 @@ class Attempts:
     catalogue: Catalogue
     providers: Mapping[str, Provider]
     settlement: Settlement
+    cutouts: Cutouts
     finish: Callable[[Image, ImageRequest], Awaitable[tuple[Image, tuple[Mapping[str, str], ...]]]]
     credentials: Credentials
 
@@ -129,25 +139,46 @@ class Attempts:
         call = ProviderCall(run.request, offer, deployment, run.id, started.image_index)
         result = await self._unless_departed(run, call, deadline)
         usage, remark = self._usage(run, call, result)
-        finished, emulated = await self._finished(run, result.image)
-        image, provenance = await self.credentials.complete(result.image, finished, run.request, deployment)
         cost = rate([usage], offer.cost_on(run.terms.day))
-        calls.end(
-            EndedAttempt(
-                id=started.id,
-                state="ok",
-                provider_request_id=result.provider_request_id,
-                upstream_status=200,
-                error_code=None,
-                diagnostics=remark,
-                usage=usage,
-                cost_pico_usd=cost.exact_pico_usd,
-                cost_basis="estimated" if usage.estimated else "reported",
-            )
+        ended = EndedAttempt(
+            id=started.id,
+            state="ok",
+            provider_request_id=result.provider_request_id,
+            upstream_status=200,
+            error_code=None,
+            diagnostics=remark,
+            usage=usage,
+            cost_pico_usd=cost.exact_pico_usd,
+            cost_basis="estimated" if usage.estimated else "reported",
         )
+        if self.catalogue.resolve(run.request.model).cuts_out(run.request.background):
+            calls.end(ended)
+            finished, emulated = await self._cut_out(run, calls, ended, result.image, started.image_index, deadline)
+            usage = replace(usage, cutouts=1)
+        else:
+            finished, emulated = await self._finished(run, result.image)
+            calls.end(ended)
+        image, provenance = await self.credentials.complete(result.image, finished, run.request, deployment)
         transparent = run.request.background == "transparent" or (result.has_transparency and image.info.has_alpha)
         background = "transparent" if transparent else "opaque"
         return Delivery(image, usage, deployment, offer, emulated, provenance, background)
+
+    async def _cut_out(
+        self, run: Run, calls: AttemptLog, made: EndedAttempt, image: Image, image_index: int, deadline: float
+    ) -> tuple[Image, tuple[Mapping[str, str], ...]]:
+        """Return the picture as asked for without its background, and what had to be done. Raises BackgroundNotRemoved.
+
+        The provider has done its part, so whatever fails here is not tried elsewhere.
+        """
+        cut = await self.cutouts.take(run, calls, made, image, image_index, deadline)
+        try:
+            finished, emulated = await self._finished(run, cut)
+        except UpstreamError as error:
+            raise BackgroundNotRemoved(
+                f"The picture was made and cut out, but could not be finished: {error.message} Nothing was charged for it."
+            ) from error
+        how = {"parameter": "background", "how": f"made opaque, and its background taken away by {CUTOUT_MODEL}"}
+        return finished, (how, *emulated)
 
     def _usage(self, run: Run, call: ProviderCall, result: ProviderResult) -> tuple[Usage, str | None]:
         """Return what a picture is charged by, and what the operator should know about the provider's report."""

@@ -32,8 +32,14 @@ def ceiling(request: ImageRequest, model: Model, terms: Terms) -> Charge:
         context_window_tokens=model.context_window_tokens,
         input_images=[image.info for image in request.input_images],
         n=request.n,
+        cutouts=cutouts(request, model),
         markup_ppm=terms.markup_ppm,
     )
+
+
+def cutouts(request: ImageRequest, model: Model) -> int:
+    """Return how many backgrounds the gateway takes away for each picture of a request: one or none."""
+    return 1 if model.cuts_out(request.background) else 0
 
 
 def expected(request: ImageRequest, model: Model, offer: Offer, terms: Terms) -> Charge | None:
@@ -45,7 +51,8 @@ def expected(request: ImageRequest, model: Model, offer: Offer, terms: Terms) ->
     counts_tokens = any(component.counts != "images" for component in terms.prices.components)
     if request.operation == "edit" and counts_tokens:
         return None
-    usage = dataclasses.replace(estimate_usage(request, model.bounds, offer), estimated=False)
+    estimate = estimate_usage(request, model.bounds, offer)
+    usage = dataclasses.replace(estimate, estimated=False, cutouts=cutouts(request, model))
     return rate([usage] * request.n, terms.prices, markup_ppm=terms.markup_ppm)
 
 
