@@ -39,8 +39,8 @@ tests/clients/%/node_modules/.package-lock.json: tests/clients/%/package-lock.js
 	@cd tests/clients/$* && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-demo: setup          ## the main job, end to end
-	@$(BIN)/python scripts/demo.py
+demo: setup          ## the main job, end to end; JOB=edit or another one saves pictures before and after
+	@$(BIN)/python scripts/demo.py $(JOB)
 
 screenshots: dev     ## pictures of every page, light, dark and 390 pixels wide, in build/screenshots/ (needs Chromium)
 	@$(BIN)/python -m tests.web.screenshots
