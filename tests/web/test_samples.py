@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -19,7 +20,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 import tree_sitter_c_sharp
-from PIL import Image
+from PIL import Image, ImageDraw
 from tree_sitter import Language as Grammar
 from tree_sitter import Parser
 
@@ -87,18 +88,40 @@ def printed(page: str, language: Language) -> str:
     return match[1] + "\n"
 
 
+# The size of the picture that each program brings, of a photograph of 256 x 256 where the model wants one.
+SIZES = {
+    "MAI-Image-2.5": (1024, 1024),
+    "omixa-cutout-1": (256, 256),
+    "omixa-illustrator-1": (1024, 1024),
+    "omixa-upscale-1": (512, 512),
+}
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    """A ball on a table, as a PNG."""
+    picture = Image.new("RGB", (256, 256), "#d8dee4")
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 180, 256, 256), fill="#8a6d4f")
+    draw.ellipse((68, 60, 188, 200), fill="#c0392b")
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("language", RUNNING, ids=lambda language: language.id)
 def test_a_program_runs_as_printed(
-    gateway: Gateway, test_client: httpx.Client, tmp_path: Path, language: Language, model: str
+    gateway: Gateway, test_client: httpx.Client, tmp_path: Path, language: Language, model: str, photo: bytes
 ) -> None:
     needs(language)
+    (tmp_path / "photo.png").write_bytes(photo)
     key = test_client.headers["authorization"].removeprefix("Bearer ")
     source = printed(test_client.get(f"/docs/models/{model}.md").text, language)
     told = run(language, source, tmp_path, key)
     with Image.open(tmp_path / "image.png") as picture:
         picture.load()
-        assert picture.size == (1024, 1024)
+        assert picture.size == SIZES[model]
     (made,) = test_client.get("/api/v1/usage/requests").json()["data"]
     assert made["state"] == "captured"
     assert "image.png" in told
