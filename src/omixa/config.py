@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
+import importlib.util
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from omixa.domain.money import parse_usd
 
 CONFIG_FILE = "omixa.toml"
 SQLITE = "sqlite:"
+FILES = "file:"
 ENVIRONMENT_PREFIX = "OMIXA_"
 
 # Names that start like options and belong to clients and to the command line.
@@ -170,6 +172,23 @@ def _names_in(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[s3]: the object store of `results = "s3://…"`. What is not given comes from AWS' own variables or the machine's role."""
+
+    endpoint: Annotated[str, Meta(description="address of a store that is not AWS, https://…")] = ""
+    region: Annotated[str, Meta(description="region of the bucket")] = ""
+    access_key_id: Annotated[str, Meta(description="name of the access key")] = ""
+    secret_access_key: Annotated[Secret | None, Meta(description="the access key's secret")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket, and what the names of its objects begin with, which may be nothing."""
+
+    name: str
+    prefix: str
+
+
 class StripeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """[stripe]: top-ups by Stripe's hosted checkout. Offered when the key, the secret and the return address are given."""
 
@@ -275,6 +294,14 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 72
     codec_processes: Annotated[PositiveInt, Meta(description="pictures decoded and encoded at a time")] = 2
     simulator_latency_s: Annotated[float, Meta(ge=0, description="how long the simulator waits before it paints")] = 0.0
+    results: Annotated[
+        str,
+        Meta(
+            pattern=r"^(file:|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)$",
+            description="where results are kept: file: in data_dir, or s3://BUCKET/PREFIX in an object store",
+        ),
+    ] = FILES
+    s3: Annotated[S3Settings, Meta(description="the object store of results")] = S3Settings()
     links: Annotated[LinkSettings, Meta(description="links to pictures")] = LinkSettings()
     limits: Annotated[LimitSettings, Meta(description="how often may be asked")] = LimitSettings()
     emulation: Annotated[EmulationSettings, Meta(description="what the gateway does for models")] = EmulationSettings()
@@ -290,6 +317,14 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def public_path(self) -> str:
         """Return the path of the public address, "" or for example "/omixa": where a proxy puts the server."""
         return urlsplit(self.public_url).path.rstrip("/")
+
+    @property
+    def bucket(self) -> Bucket | None:
+        """Return where results are kept, or None where they are files."""
+        if self.results == FILES:
+            return None
+        name, _, prefix = self.results.removeprefix("s3://").partition("/")
+        return Bucket(name, prefix)
 
     @property
     def data_path(self) -> Path:
@@ -354,6 +389,7 @@ def load(
     _check_foundry(settings.foundry)
     _check_smtp(settings.smtp)
     _check_events(settings.events)
+    _check_results(settings)
     _check_links(settings.links)
     _check_stripe(settings.stripe)
     _check_content_credentials(settings.content_credentials)
@@ -423,6 +459,20 @@ def _check_foundry(foundry: FoundrySettings) -> None:
         raise ConfigError("foundry.endpoint must be an address such as https://NAME.services.ai.azure.com")
     if (foundry.api_key is None) == (foundry.bearer_token is None):
         raise ConfigError("give exactly one of foundry.api_key and foundry.bearer_token")
+
+
+def _check_results(settings: Settings) -> None:
+    s3 = settings.s3
+    if settings.bucket is None:
+        if s3 != S3Settings():
+            raise ConfigError('the options of [s3] have no effect unless results is "s3://BUCKET/PREFIX"')
+        return
+    if importlib.util.find_spec("obstore") is None:
+        raise ConfigError("results in an object store need the extra s3: pip install 'omixa[s3]'")
+    if s3.endpoint and not re.fullmatch(r"https?://[^/?#@\s]+/?", s3.endpoint):
+        raise ConfigError("s3.endpoint must be an address such as https://s3.example.org")
+    if bool(s3.access_key_id) != (s3.secret_access_key is not None):
+        raise ConfigError("give both s3.access_key_id and s3.secret_access_key, or neither")
 
 
 def _check_links(links: LinkSettings) -> None:

@@ -53,7 +53,7 @@ from omixa.payments.stripe import Stripe
 from omixa.providers.base import Provider
 from omixa.providers.foundry import FoundryProvider
 from omixa.routing.router import Router
-from omixa.storage.blobs import BlobStore, sync_directory
+from omixa.storage.blobs import Blobs, BlobStore, sync_directory
 from omixa.storage.database import Backend, Database, UnsafeStorage
 from omixa.storage.sqlite import SqliteBackend
 from omixa.tokens import Tokenizer
@@ -117,7 +117,7 @@ class BackOffice:
     settings: Settings
     catalogue: Catalogue
     database: Database
-    blobs: BlobStore
+    blobs: Blobs
     workspaces: Workspaces
     allowances: Allowances
     fail_stop: FailStop
@@ -160,7 +160,7 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
             await asyncio.to_thread(database.open)
         except UnsafeStorage as error:
             raise ConfigError(str(error)) from error
-        blobs = BlobStore(settings.data_path / "results", on_fatal=fail_stop.fail)
+        blobs = _blobs(settings, fail_stop)
         stack.push_async_callback(asyncio.to_thread, blobs.close)
         workspaces = Workspaces(database, settings.key_pepper or _pepper(settings.data_path / "pepper"))
         await workspaces.prepare()
@@ -190,6 +190,7 @@ async def open_services(
     with _node_name(settings) as node_id:
         async with AsyncExitStack() as stack:
             office = await stack.enter_async_context(open_back_office(settings))
+            await _claim_results(office)
             await asyncio.to_thread(tokenizer.load)
             http = await stack.enter_async_context(HttpTransport())
             conversions = Conversions(
@@ -390,6 +391,39 @@ def _create_durably(path: Path, text: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.link(file.name, path)
     sync_directory(path.parent)
+
+
+def _blobs(settings: Settings, fail_stop: FailStop) -> Blobs:
+    """Return where results are kept."""
+    bucket = settings.bucket
+    if bucket is None:
+        return BlobStore(settings.data_path / "results", on_fatal=fail_stop.fail)
+    # Here, because its library is large and an extra.
+    from omixa.storage.objects import ObjectStore
+
+    options = settings.s3
+    return ObjectStore(
+        bucket.name,
+        bucket.prefix,
+        directory=settings.data_path,
+        endpoint=options.endpoint,
+        region=options.region,
+        access_key_id=options.access_key_id,
+        secret_access_key=options.secret_access_key,
+    )
+
+
+async def _claim_results(office: BackOffice) -> None:
+    """Mark a bucket as the place of this ledger's results, as a data directory is. Raises ConfigError, OSError."""
+    ledger_id = await office.workspaces.find(DEFAULT_WORKSPACE)
+    try:
+        owner = await office.blobs.claim(ledger_id)
+    except StorageUnavailable as error:
+        raise OSError(f"{office.settings.results} cannot be reached: {error.__cause__}") from error
+    if owner != ledger_id:
+        raise ConfigError(
+            f"{office.settings.results} holds the results of another ledger; choose another prefix or bucket"
+        )
 
 
 def _backend(settings: Settings) -> Backend:

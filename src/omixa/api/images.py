@@ -69,7 +69,7 @@ async def _watch(exchange: Exchange, services: Services, run: Run) -> None:
                 # What an earlier request was told is told again as its own.
                 exchange.id = run.told_id
             raise
-    if exchange.principal.result_retention_ms == 0 and exchange.ended and not run.client_gone:
+    if exchange.principal.keeps_nothing and exchange.ended and not run.client_gone:
         await _let_go(exchange, services, run)
 
 
@@ -86,6 +86,7 @@ async def _started_run(exchange: Exchange, services: Services, read: Intake, cal
         asked = await read(exchange, services, lease)
         terms = services.pipeline.terms(exchange.principal, asked.model)
         services.fail_stop.check()
+        services.blobs.check()
         services.runs.require_room()
         with caller.images(asked.request.n) as slots:
             request = await prepare(asked.request, asked.picture_fields, services.conversions)

@@ -66,6 +66,16 @@ def kept_results_exist(at: Snapshot) -> Checked:
         yield row["request_id"], fault_unless(at.result_exists(row["ref"]), f"the result {row['ref']} is missing")
 
 
+_kept_result = _kept_results.where(request.c.id == bindparam("of_request"))
+_parked_result = _parked_results.where(parked_result.c.request_id == bindparam("of_request"))
+
+
+def expects_result(tx: Transaction, request_id: str) -> bool:
+    """Tell whether `kept_results_exist` still has to find the result of a request."""
+    until = tx.now_ms() + RETENTION_MARGIN_MS
+    return any(tx.first(query, of_request=request_id, until=until) for query in (_kept_result, _parked_result))
+
+
 # ------------------------------------------------------------------------------------------------------------ I8: prices
 
 _rated = select(

@@ -30,10 +30,10 @@ def ledger() -> None:
 @click.pass_obj
 def verify_ledger(context: Context, as_json: bool) -> None:
     """Check every invariant of the ledger; exit 1 when one is broken."""
-    from omixa.billing.verify import verify
+    from omixa.gateway.verification import verify_all
 
     async def work(office: BackOffice) -> Verification:
-        return await office.database.read(lambda tx: verify(tx, result_exists=office.blobs.has))
+        return await verify_all(office.database, office.blobs)
 
     report = context.run(work)
     if as_json:

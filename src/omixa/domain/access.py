@@ -81,6 +81,11 @@ class Principal:
     result_retention_ms: int | None = None
     response_format: ResponseFormat = "b64_json"
 
+    @property
+    def keeps_nothing(self) -> bool:
+        """Tell whether results are kept only until they are delivered."""
+        return self.result_retention_ms == 0
+
     def may_call(self, model_id: str) -> bool:
         """Tell whether the key is allowed to call a model. Names compare without case."""
         return self.models is None or model_id.lower() in self.models

@@ -254,9 +254,9 @@ class Attempts:
             state="unknown" if error.ambiguous else "failed_billed" if cost else "failed_free",
             provider_request_id=error.provider_request_id,
             upstream_status=error.upstream_status,
-            # The provider's own word stands in the diagnostics: this one is shown to the caller.
+            # The provider's own words stand in the diagnostics, and may repeat the prompt: this one is shown to the caller.
             error_code=error.code,
-            diagnostics=error.diagnostics[:MAX_DIAGNOSTICS] or None,
+            diagnostics=None if run.principal.keeps_nothing else error.diagnostics[:MAX_DIAGNOSTICS] or None,
             usage=None,
             cost_pico_usd=cost,
             cost_basis="estimated" if error.ambiguous or cost else "none",

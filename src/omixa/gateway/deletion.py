@@ -10,7 +10,7 @@ from omixa.domain.access import Principal
 from omixa.errors import OmixaError, RequestInProgress, ResultNotFound
 from omixa.gateway.idempotency import RUNNING_RETRY_AFTER_S
 from omixa.storage import retention
-from omixa.storage.blobs import BlobStore
+from omixa.storage.blobs import Blobs
 from omixa.storage.database import Database, Transaction
 from omixa.storage.retention import Deleted
 
@@ -24,7 +24,7 @@ DELIVERED_MS = 60_000
 class Deletion:
     """Deletes results. What they cost and why stays."""
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database = database
         self._blobs = blobs
 

@@ -97,9 +97,13 @@ class Pipeline:
                 with run.timed("provider"):
                     deliveries, failures = await self._make(run, calls, plan, first, deadline)
                 made = _made(run, model, ceiling, calls, deliveries, failures)
-            return await self._settle(run, model, ceiling, made, deadline)
+            answer = await self._settle(run, model, ceiling, made, deadline)
         except Exception as error:
             raise await self._released(run, calls, error) from error
+        if found is not None:
+            # The answer has a place of its own now; its pictures are views of the old file, which stay good.
+            await self.results.discard(found.ref)
+        return answer
 
     async def _authorise(
         self, run: Run, model: Model, first: Sequence[StartedAttempt]

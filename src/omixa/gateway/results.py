@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import struct
 import time
 from collections.abc import Mapping, Sequence
@@ -19,13 +20,16 @@ import msgspec
 
 from omixa.billing.ledger import StoredResult
 from omixa.domain.images import Image, ImageFormat, ImageInfo, Usage
+from omixa.errors import StorageUnavailable
 from omixa.gateway.idempotency import JOIN_WINDOW_MS, PARKED_RETENTION_MS
 from omixa.gateway.run import Answer
 from omixa.storage import small_results
-from omixa.storage.blobs import BlobStore, forget_memory
+from omixa.storage.blobs import Blobs, forget_memory
 from omixa.storage.database import Database
 from omixa.storage.small_results import IN_DATABASE
 from omixa.usage.records import EndedAttempt, day_of
+
+log = logging.getLogger(__name__)
 
 # Pictures up to this size together are stored in the database.
 SMALL_RESULT_BYTES = 64 * 1024
@@ -85,7 +89,7 @@ class Results:
     `retention_ms` is how long, where the workspace has no retention of its own.
     """
 
-    def __init__(self, database: Database, blobs: BlobStore, *, retention_ms: int) -> None:
+    def __init__(self, database: Database, blobs: Blobs, *, retention_ms: int) -> None:
         self._database = database
         self._blobs = blobs
         self._retention_ms = retention_ms
@@ -126,6 +130,13 @@ class Results:
         ref = _file_name(request_id, int(time.time()))
         await self._blobs.put(ref, lambda: [data])
         return StoredResult(ref, result.digest, result.retention_ms)
+
+    async def discard(self, ref: str) -> None:
+        """Delete a file that nothing refers to any more. Where that fails, it is found later as one of those."""
+        try:
+            await self._blobs.delete(ref)
+        except (OSError, StorageUnavailable) as error:
+            log.warning("result.not_discarded", extra={"ref": ref, "reason": str(error)})
 
     async def load(self, request_id: str, ref: str, digest: str, kept_until_ms: int = 0) -> Answer:
         """Return an answer as it was given. Raises BrokenResult when it is not what the ledger knows."""
@@ -176,7 +187,7 @@ class Results:
 
 
 async def find_unsettled(
-    blobs: BlobStore, request_id: str, owner_epoch: int
+    blobs: Blobs, request_id: str, owner_epoch: int
 ) -> tuple[StoredResult, Sequence[EndedAttempt]] | None:
     """Return the whole result of a request that was not settled, to be parked, and how its calls ended; None without one."""
     for ref in await asyncio.to_thread(blobs.find, request_id):

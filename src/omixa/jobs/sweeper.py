@@ -22,13 +22,14 @@ from typing import Self
 from omixa.billing import ledger, lots, months, recovery
 from omixa.billing.ledger import Release
 from omixa.billing.recovery import OwnedRequest
-from omixa.billing.verify import Verification, verify
+from omixa.billing.verify import Verification
 from omixa.gateway import idempotency
 from omixa.gateway.idempotency import Remains
 from omixa.gateway.results import UNDELIVERED_MS, find_unsettled
 from omixa.gateway.settlement import NodeIdentity
+from omixa.gateway.verification import verify_all
 from omixa.storage import repeats, retention
-from omixa.storage.blobs import BlobStore
+from omixa.storage.blobs import Blobs
 from omixa.storage.database import Database, Transaction
 from omixa.storage.small_results import IN_DATABASE
 from omixa.usage import records
@@ -45,6 +46,8 @@ SILENCE_MS = int(3 * SWEEP_INTERVAL_S * 1000)
 RETENTION_SETTLES_MS = 3_600_000
 # Requests, results or files in one transaction.
 BATCH = 200
+# Expired results in one: where they are small they are in the database, which overwrites them, while requests wait.
+EXPIRED_BATCH = 20
 # Findings in one line of the log.
 MAX_LOGGED_FINDINGS = 20
 # What a request and its calls say when nobody was left to end them.
@@ -57,7 +60,7 @@ _RESULT_FILE = re.compile(r"\d{8}/req_[0-9a-z]+")
 class Sweeper:
     """Call `recover` once before serving, then keep it entered while serving: `async with sweeper`."""
 
-    def __init__(self, database: Database, blobs: BlobStore, *, node_id: str) -> None:
+    def __init__(self, database: Database, blobs: Blobs, *, node_id: str) -> None:
         self._database = database
         self._blobs = blobs
         self._node_id = node_id
@@ -132,9 +135,7 @@ class Sweeper:
         """Verify the ledger, log what is wrong, and delete files of results that were never charged."""
         await asyncio.to_thread(self._blobs.remove_unfinished)
         await self.remove_orphans()
-        found = await self._database.read(
-            lambda tx: verify(tx, result_exists=self._blobs.has, stopping=self._stopping.is_set)
-        )
+        found = await verify_all(self._database, self._blobs, stopping=self._stopping.is_set)
         if found.findings:
             shown = [str(finding) for finding in found.findings[:MAX_LOGGED_FINDINGS]]
             log.error("ledger.verify_failed", extra={"count": len(found.findings), "findings": shown})
@@ -224,11 +225,11 @@ class Sweeper:
 
     async def _delete_expired_results(self) -> None:
         while True:
-            places = await self._database.write(lambda tx: recovery.forget_expired_results(tx, limit=BATCH))
+            places = await self._database.write(lambda tx: recovery.forget_expired_results(tx, limit=EXPIRED_BATCH))
             for place in places:
                 if place != IN_DATABASE:
                     await self._blobs.delete(place)
-            if len(places) < BATCH:
+            if len(places) < EXPIRED_BATCH:
                 return
 
     async def _every(self, work: Callable[[], Awaitable[object]], interval_s: float, *, first_s: float) -> None:

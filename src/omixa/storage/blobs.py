@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from omixa.errors import StorageUnavailable
 
@@ -33,6 +33,57 @@ _MAX_PIECES = 512
 Pieces = Sequence[bytes | memoryview]
 
 _NAME = re.compile(r"[a-z0-9_]+(?:/[a-z0-9_]+)*")
+
+
+class Blobs(Protocol):
+    """A place for byte strings under names such as 20261123/req_01k…: files, or an object store.
+
+    Those that are not asynchronous block. Each but `check` raises StorageUnavailable where the place cannot be reached.
+    """
+
+    def check(self) -> None:
+        """Raise StorageUnavailable when nothing could be stored now."""
+        ...
+
+    async def put(self, name: str, produce: Callable[[], Pieces]) -> None:
+        """Store durably what `produce` gives, which is called in a thread."""
+        ...
+
+    async def get(self, name: str, start: int = 0, length: int | None = None) -> memoryview | None:
+        """Return what is stored, or up to `length` bytes of it, or None. Large ones take no memory until they are looked at."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Delete what is stored; nothing happens when there is nothing."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Tell whether something is stored."""
+        ...
+
+    def lookup(self) -> Callable[[str], bool]:
+        """Return what tells of many names whether something is stored."""
+        ...
+
+    def find(self, last: str) -> list[str]:
+        """Return the names that end with this part, behind any day."""
+        ...
+
+    def names(self) -> list[str]:
+        """Return every name, unsorted."""
+        ...
+
+    def remove_unfinished(self) -> int:
+        """Delete what a crash left half written, and return how much that was."""
+        ...
+
+    async def claim(self, mark: str) -> str:
+        """Leave a mark of whoever uses this place where there is none, and return the one that is there."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is being written."""
+        ...
 
 
 class _Put:
@@ -69,6 +120,9 @@ class BlobStore:
         for writer in self._writers:
             writer.start()
 
+    def check(self) -> None:
+        """Do nothing: when the disk fails, the process stops."""
+
     async def put(self, name: str, produce: Callable[[], Pieces]) -> None:
         """Store the pieces that `produce` gives, one after the other, durably. Raises StorageUnavailable when the disk fails.
 
@@ -100,6 +154,10 @@ class BlobStore:
         """Tell whether something is stored under a name. Blocking."""
         return self._path(name).is_file()
 
+    def lookup(self) -> Callable[[str], bool]:
+        """Return what tells of many names whether something is stored there."""
+        return self.has
+
     def find(self, last: str) -> list[str]:
         """Return the names that end with this part, behind any day. Blocking."""
         found = (path / last for path in self._directory.glob("*/"))
@@ -126,6 +184,10 @@ class BlobStore:
                     removed += 1
         return removed
 
+    async def claim(self, mark: str) -> str:
+        """Return the mark: a directory of files belongs to its data directory, which has one."""
+        return mark
+
     def close(self) -> None:
         """Finish what is being written. Blocking."""
         for _ in self._writers:
@@ -138,9 +200,7 @@ class BlobStore:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"not a name of a stored result: {name!r}")
-        return self._directory / name
+        return self._directory / require_name(name)
 
     def _write_loop(self) -> None:
         while (group := self._next_group()) is not None:
@@ -207,6 +267,13 @@ class BlobStore:
 
     def _delete(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+
+def require_name(name: str) -> str:
+    """Return a name that leads nowhere else. Raises ValueError."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not a name of a stored result: {name!r}")
+    return name
 
 
 def _deliver(group: Sequence[_Put]) -> None:

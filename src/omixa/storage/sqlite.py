@@ -65,6 +65,8 @@ class SqliteBackend:
             "journal_mode": ("WAL", "wal"),
             "synchronous": (self._synchronous, {"FULL": 2, "NORMAL": 1}[self._synchronous]),
             "foreign_keys": ("ON", 1),
+            # What is deleted is overwritten. It costs nothing where nothing is deleted, as in a request's two transactions.
+            "secure_delete": ("ON", 1),
             # Only macOS needs these two: there an ordinary sync leaves data in the drive's cache.
             "fullfsync": ("ON", 1),
             "checkpoint_fullfsync": ("ON", 1),
