@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,11 +23,13 @@ from omixa.engines.conversions import Conversions
 from omixa.gateway import results, thumbnails
 from omixa.gateway.deletion import DELIVERED_MS
 from omixa.gateway.results import UNDELIVERED_MS
-from omixa.storage.tables import audit_log, request, small_result
+from omixa.gateway.verification import verify_all
+from omixa.storage.tables import attempt, audit_log, request, small_result
 from tests.support.document import Document, events
-from tests.support.faults import eventually
+from tests.support.faults import eventually, raw_post
 from tests.support.footprint import money
 from tests.support.servers import Gateway, Simulator, running_gateway
+from tests.support.serving import open_account, serving
 
 MODEL = "MAI-Image-2.5"
 ILLUSTRATOR = "omixa-illustrator-1"
@@ -624,3 +628,122 @@ def test_links_lead_somewhere_for_a_while_where_nothing_is_kept(
     assert stranger.get(made["data"][0]["url"]).status_code == 200
     row = row_of(gateway, id_of(made))
     assert row["result_expires_at_ms"] == row["ended_at_ms"] + UNDELIVERED_MS
+
+
+# ----------------------------------------------------------------------------------------------------------- what is left
+
+
+def test_nothing_of_a_deleted_picture_stays_in_the_ledgers_file(tmp_path: Path) -> None:
+    """A small result is in the database, where rows that are deleted leave their bytes unless they are overwritten."""
+    with running_gateway(tmp_path) as gateway, gateway.client(gateway.key("test")) as client:
+        made = make(client, model=ILLUSTRATOR, prompt="a red fox", output_format="webp", output_compression=20)
+        picture = base64.b64decode(made["data"][0]["b64_json"])
+        assert kept_files(gateway, id_of(made)) == [], "the picture is small"
+        # From behind its header, and short enough to lie in one page of the file.
+        parts = [picture[start : start + 64] for start in range(200, len(picture) - 64, 512)]
+        assert len(parts) > 4
+        assert _found(tmp_path, parts)
+        assert client.delete(result_path(made)).status_code == 200
+    # The server that stops writes its log into the file.
+    assert not _found(tmp_path, parts)
+
+
+def _found(directory: Path, parts: list[bytes]) -> list[bytes]:
+    written = b"".join(path.read_bytes() for path in directory.glob("omixa.db*"))
+    return [part for part in parts if part in written]
+
+
+def test_no_log_names_a_link_a_key_or_a_prompt(tmp_path: Path, foundry: Simulator) -> None:
+    with serving(tmp_path, foundry.url) as server:
+        key = open_account(tmp_path, CREDIT)
+        with httpx.Client(base_url=server.url, trust_env=False, verify=False, timeout=60) as client:
+            made = make(client, {"authorization": f"Bearer {key}"}, prompt="unheardof-words", response_format="url")
+            link = made["data"][0]["url"]
+            for address in (link, link[:-2], link.replace("/0.png", "/7.png")):
+                client.get(address, headers={"authorization": f"Bearer {key}"})
+            (file,) = tmp_path.glob("results/*/req_*")
+            file.write_bytes(b"damaged")
+            assert client.get(link).status_code == 500
+            foundry.play("filter")
+            body = {"model": MODEL, "prompt": "unheardof-words"}
+            assert client.post(CREATE, json=body, headers={"authorization": f"Bearer {key}"}).status_code == 400
+            foundry.play("")
+    assert "result.broken" in server.log
+    for secret in (key, parse_qs(urlsplit(link).query)["signature"][0], "unheardof-words", "signature="):
+        assert secret not in server.log
+
+
+def test_a_client_that_left_finds_its_result_where_nothing_is_kept(
+    gateway: Gateway, live: httpx.Client, foundry: Simulator, workspace: str
+) -> None:
+    """Delivery is what counts: nobody pays for what he has not got."""
+    live.patch(SETTINGS, json={"retention_hours": 0})
+    foundry.play("slow=0.5")
+    body = json.dumps({"model": MODEL, "prompt": "A red kite over stubble"}).encode()
+    calls = len(foundry.log())
+    with raw_post(gateway, live.headers["authorization"], body) as connection:
+        eventually(lambda: len(foundry.log()) > calls)
+        connection.close()
+    log = f"{API}/usage/requests"
+    eventually(lambda: live.get(log).json()["data"][0]["state"] == "captured")
+    identifier = live.get(log).json()["data"][0]["id"]
+    row = row_of(gateway, identifier)
+    assert row["result_expires_at_ms"] == row["ended_at_ms"] + UNDELIVERED_MS
+    assert live.get(f"{API}/requests/{identifier}/result").status_code == 200
+    retry = live.post(
+        CREATE, content=body, headers={"content-type": "application/json", "x-stainless-retry-count": "1"}
+    )
+    assert retry.headers["x-request-id"] == identifier
+    assert money(gateway, workspace, "live") == (CREDIT - PRICE, 0)
+
+
+def test_a_providers_words_are_not_kept_where_nothing_is(
+    gateway: Gateway, live: httpx.Client, foundry: Simulator
+) -> None:
+    query = select(attempt.c.diagnostics).where(attempt.c.request_id == bindparam("of_request"))
+
+    def words() -> str | None:
+        foundry.play("filter")
+        answer = live.post(CREATE, json={"model": MODEL, "prompt": "x"})
+        row = gateway.read(lambda tx: tx.first(query, of_request=answer.headers["x-request-id"]))
+        assert row is not None
+        told: str | None = row["diagnostics"]
+        return told
+
+    assert words()
+    live.patch(SETTINGS, json={"retention_hours": 0})
+    assert words() is None
+
+
+def test_a_result_that_goes_while_the_ledger_is_verified_is_not_missed(
+    gateway: Gateway, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verification's snapshot still has it; its file is gone."""
+    monkeypatch.setattr(results, "SMALL_RESULT_BYTES", 0)
+    made = make(client)
+
+    async def verified(services: Any) -> Any:
+        lookup = services.blobs.lookup()
+        principal_id = id_of(made)
+        gone: list[str] = []
+
+        def exists(name: str) -> bool:
+            if name.endswith(principal_id) and not gone:
+                gone.append(name)
+                deleting = services.deletion.delete(principal, principal_id)
+                asyncio.run_coroutine_threadsafe(deleting, loop).result(timeout=30)
+            return bool(lookup(name))
+
+        loop = asyncio.get_running_loop()
+        principal = await services.workspaces.authenticate(client.headers["authorization"].removeprefix("Bearer "))
+        monkeypatch.setattr(services.blobs, "lookup", lambda: exists)
+        try:
+            found = await verify_all(services.database, services.blobs)
+        finally:
+            monkeypatch.undo()
+        assert gone
+        return found
+
+    found = gateway.call(verified)
+    assert id_of(made) not in {finding.subject for finding in found.findings}
+    assert refused(client.get(result_path(made))) == (410, "result_deleted")

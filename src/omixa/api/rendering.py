@@ -37,13 +37,15 @@ INLINE = Shown(inline=True)
 def render_answer(answer: Answer, shown: Shown = INLINE) -> tuple[int, Iterator[bytes | memoryview]]:
     """Return the length of the JSON answer in bytes, and its pieces."""
     frames = _frames(answer, shown)
-    pictures = sum(4 * ((len(image.data) + 2) // 3) for image in answer.images) if shown.inline else 0
-    return sum(map(len, frames)) + pictures, _pieces(answer, frames, shown)
+    length = sum(map(len, frames))
+    if shown.inline:
+        length += sum([4 * ((len(image.data) + 2) // 3) for image in answer.images])
+    return length, _pieces(answer, frames, shown)
 
 
 def _pieces(answer: Answer, frames: Sequence[bytes], shown: Shown) -> Iterator[bytes | memoryview]:
-    for frame, image in zip(frames, answer.images, strict=False):
-        yield frame
+    for index, image in enumerate(answer.images):
+        yield frames[index]
         if shown.inline:
             yield from _base64(image)
     yield frames[-1]
@@ -53,17 +55,12 @@ def _frames(answer: Answer, shown: Shown) -> list[bytes]:
     """Return what stands before each picture of an answer, and behind the last."""
     created, rest = answer.envelope["created"], {**answer.envelope}
     del rest["created"]
-    opening, closing = (b'{"b64_json":"', b'","url":') if shown.inline else (b'{"b64_json":null', b',"url":')
-    last = len(answer.images) - 1
-    return [
-        b'{"created":%d,"data":[' % created + opening,
-        *(closing + _link(shown, index) + b"}," + opening for index in range(last)),
-        closing + _link(shown, last) + b"}]," + msgspec.json.encode(rest)[1:],
-    ]
-
-
-def _link(shown: Shown, index: int) -> bytes:
-    return msgspec.json.encode(shown.links[index]) if shown.links else b"null"
+    head, tail = b'{"created":%d,"data":[{"b64_json":' % created, b"}]," + msgspec.json.encode(rest)[1:]
+    if not shown.links:
+        return [head + b'"', *[b'","url":null},{"b64_json":"'] * (len(answer.images) - 1), b'","url":null' + tail]
+    opening, closing = (b'"', b'"') if shown.inline else (b"null", b"")
+    *links, last = [closing + b',"url":' + msgspec.json.encode(link) for link in shown.links]
+    return [head + opening, *[link + b'},{"b64_json":' + opening for link in links], last + tail]
 
 
 def preview_event(run: Run, preview: PartialImage) -> Iterator[bytes | memoryview]:
