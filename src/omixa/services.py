@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import fcntl
+import importlib.util
 import logging
 import os
 import socket
@@ -186,6 +187,7 @@ async def open_services(
     from omixa.providers.embedded import EmbeddedProvider
     from omixa.providers.transport import HttpTransport, InProcessTransport
 
+    _require_vision(settings)
     settings.data_path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
     with _node_name(settings) as node_id:
         async with AsyncExitStack() as stack:
@@ -269,6 +271,12 @@ def _rates(settings: Settings, sweeper: Sweeper) -> Rates:
     """Return the rate limits. A SQLite file has one server, whatever names earlier ones had."""
     sharing = (lambda: 1) if settings.database.is_sqlite else (lambda: sweeper.live_nodes)
     return Rates(settings.limits.of_keys, settings.limits.of_workspaces, nodes=sharing)
+
+
+def _require_vision(settings: Settings) -> None:
+    """Raise ConfigError where backgrounds are to be taken away without what does that: pictures would be made in vain."""
+    if settings.emulation.transparent_models and importlib.util.find_spec("onnxruntime") is None:
+        raise ConfigError("emulation.transparency needs onnxruntime: pip install 'omixa[vision]'")
 
 
 def open_catalogue(settings: Settings) -> Catalogue:

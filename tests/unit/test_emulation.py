@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from omixa.catalogue.emulation import CUTOUT_MODEL, with_emulation
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.catalogue.schema import json_schema
+from tests.support.commands import Omixa
 
 MODEL = "MAI-Image-2.5"
 
@@ -60,3 +62,11 @@ def test_what_cannot_be_emulated_is_refused(catalogue: Catalogue) -> None:
         with_emulation(_without_extras(catalogue), transparency=[MODEL])
     with pytest.raises(CatalogueError, match=f"needs the model {CUTOUT_MODEL}"):
         with_emulation(_without_cutouts(catalogue), transparency=[MODEL])
+
+
+def test_a_server_that_could_not_cut_out_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['onnxruntime'] = None\n")
+    variables = {"PYTHONPATH": str(tmp_path), "OMIXA_EMULATION_TRANSPARENCY": MODEL, "OMIXA_PORT": "0"}
+    done = Omixa(tmp_path, variables).run("serve")
+    assert done.returncode != 0
+    assert "emulation.transparency needs onnxruntime: pip install 'omixa[vision]'" in done.stderr
