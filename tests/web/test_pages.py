@@ -405,3 +405,21 @@ def test_a_model_page_tells_how_its_routes_did(tmp_path: Path) -> None:
         client.post("/api/v1/images/generations", json={"model": "MAI-Image-2.5", "prompt": "a blue lamp"})
         assert health(client) == told
         assert client.get("/docs/models/nothing/health").status_code == 404
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)
+def test_accepted_values_are_told_as_the_schema_has_them(pages: httpx.Client, model: Model) -> None:
+    twin = pages.get(f"/docs/models/{model.id}.md").text
+    for parameter in model.parameters:
+        (row,) = re.findall(rf"^\| `{parameter.name}` \|(.*)\|$", twin, re.MULTILINE)
+        _, required, accepted, _ = (cell.strip() for cell in row.split(" | ", 3))
+        assert required == ("Required" if parameter.required else "Optional")
+        if parameter.refusal is not None:
+            assert accepted == "not available"
+            continue
+        if parameter.default not in (None, "") and parameter.minimum is None:
+            default = json.dumps(parameter.default).strip('"')
+            assert accepted.endswith(f"; default `{default}`"), parameter.name
+        if parameter.type == "integer" and not parameter.accepted:
+            numbers = [int(number) for number in re.findall(r"\d+", accepted.partition(";")[0])]
+            assert {numbers[0], numbers[-1]} == {parameter.minimum, parameter.maximum}

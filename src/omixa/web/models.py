@@ -267,8 +267,13 @@ def _field(parameter: Parameter, model: Model) -> Field:
 def _accepted(parameter: Parameter, model: Model) -> str:
     if parameter.refusal is not None:
         return "not available"
-    default = "" if parameter.default is None else f"; default {code_span(_json_word(parameter.default))}"
-    return _values(parameter, model) + default
+    values, is_fixed = (
+        _values(parameter, model),
+        parameter.minimum is not None and parameter.minimum == parameter.maximum,
+    )
+    if parameter.default is None or parameter.default == "" or is_fixed:
+        return values
+    return f"{values}; default {code_span(_json_word(parameter.default))}"
 
 
 def _values(parameter: Parameter, model: Model) -> str:
@@ -280,11 +285,15 @@ def _values(parameter: Parameter, model: Model) -> str:
     if parameter.type == "boolean":
         return "`true`, `false`"
     if parameter.type == "integer" and not parameter.accepted:
-        return f"{parameter.minimum} to {parameter.maximum}"
+        return (
+            f"{parameter.minimum}"
+            if parameter.minimum == parameter.maximum
+            else f"{parameter.minimum} to {parameter.maximum}"
+        )
     if parameter.accepted:
         return ", ".join(code_span(value) for value in parameter.accepted)
     if parameter.name == "prompt":
-        return f"1 to {model.context_window_tokens:,} tokens"
+        return f"{'1' if parameter.required else 'up'} to {model.context_window_tokens:,} tokens"
     return "text" if parameter.maximum is None else f"up to {parameter.maximum} characters"
 
 
