@@ -21,6 +21,7 @@ def run(task: Task) -> Result:
     reference = ImageInfo("png", 1024, 1024, 1, has_alpha=False)
     for number in range(1, task.size + 1):
         n, references, markup_ppm = chance.randint(1, 10), chance.randint(0, 1), _a_markup(chance)
+        cutouts = chance.randint(0, 1)
         prompt_bytes = chance.choice((chance.randint(1, 400), chance.randint(1, 200_000)))
         ceiling = price_ceiling(
             PRICES,
@@ -29,6 +30,7 @@ def run(task: Task) -> Result:
             context_window_tokens=window,
             input_images=[reference] * references,
             n=n,
+            cutouts=cutouts,
             markup_ppm=markup_ppm,
         )
         usages = [
@@ -38,6 +40,7 @@ def run(task: Task) -> Result:
                 chance.choice((chance.randint(0, bounds.output_image_tokens_max), bounds.output_image_tokens_max)),
                 images=1,
                 estimated=chance.random() < 0.1,
+                cutouts=chance.randint(0, cutouts),
             )
             for _ in range(chance.randint(0, n))
         ]

@@ -20,29 +20,30 @@ COUNTS = ("input_text_tokens", "input_image_tokens", "output_image_tokens", "ima
 
 markups = st.integers(MIN_MARKUP_PPM, MAX_MARKUP_PPM)
 counts = st.integers(0, 10**6)
-usages = st.builds(Usage, counts, counts, counts, counts, st.booleans())
+usages = st.builds(Usage, counts, counts, counts, counts, st.booleans(), st.integers(0, 10))
 pico_prices = st.integers(0, 10**10)
 
 
 @st.composite
 def price_lists(draw: st.DrawFn) -> PriceList:
-    """Any price list: prices of any size, any subset of counts, any rounding. Half of the time the one of the model."""
+    """Any price list: prices of any size, any subset of counts, an extra, any rounding. Half of the time the one of the model."""
     if draw(st.booleans()):
         return PRICES
     counted = draw(st.lists(st.sampled_from(COUNTS), max_size=6))
     components = tuple(PriceComponent(f"c{i}", name, draw(pico_prices), "0", 1) for i, name in enumerate(counted))
     fallback = PriceComponent("image", "images", draw(pico_prices), "0", 1)
     rounding = Rounding(draw(st.sampled_from([1, 3, 100, 10_000])), draw(st.sampled_from(["up", "half_up"])))
-    return PriceList("t", "USD", datetime.date(2026, 1, 1), components, fallback, rounding)
+    extra = PriceComponent("extra", "cutouts", draw(pico_prices), "0", 1)
+    return PriceList("t", "USD", datetime.date(2026, 1, 1), components, fallback, rounding, (extra,))
 
 
 @st.composite
-def bounded_usages(draw: st.DrawFn) -> tuple[list[Usage], UsageBounds, int, int, int, int]:
-    """Usages within their bounds, with the bounds, prompt bytes, context window, number of references and of pictures."""
+def bounded_usages(draw: st.DrawFn) -> tuple[list[Usage], UsageBounds, int, int, int, int, int]:
+    """Usages within their bounds, with the bounds, prompt bytes, context window, number of references, pictures and cutouts."""
     low, high = sorted((draw(st.integers(0, 5000)), draw(st.integers(0, 5000))))
     bounds = UsageBounds(draw(st.integers(0, 5000)), low, high)
     prompt_bytes, window = draw(st.integers(0, 50_000)), draw(st.integers(1, 50_000))
-    references, n = draw(st.integers(0, 16)), draw(st.integers(1, 10))
+    references, n, cutouts = draw(st.integers(0, 16)), draw(st.integers(1, 10)), draw(st.integers(0, 1))
     usage = st.builds(
         Usage,
         input_text_tokens=st.integers(0, min(prompt_bytes, window)),
@@ -50,16 +51,17 @@ def bounded_usages(draw: st.DrawFn) -> tuple[list[Usage], UsageBounds, int, int,
         output_image_tokens=st.integers(0, bounds.output_image_tokens_max),
         images=st.just(1),
         estimated=st.booleans(),
+        cutouts=st.integers(0, cutouts),
     )
-    return draw(st.lists(usage, max_size=n)), bounds, prompt_bytes, window, references, n
+    return draw(st.lists(usage, max_size=n)), bounds, prompt_bytes, window, references, n, cutouts
 
 
 @settings(deadline=None)
 @given(bounded_usages(), price_lists(), markups)
 def test_no_usage_within_the_bounds_costs_more_than_the_ceiling(
-    case: tuple[list[Usage], UsageBounds, int, int, int, int], prices: PriceList, markup_ppm: int
+    case: tuple[list[Usage], UsageBounds, int, int, int, int, int], prices: PriceList, markup_ppm: int
 ) -> None:
-    pictures, bounds, prompt_bytes, window, references, n = case
+    pictures, bounds, prompt_bytes, window, references, n, cutouts = case
     ceiling = price_ceiling(
         prices,
         bounds,
@@ -67,13 +69,14 @@ def test_no_usage_within_the_bounds_costs_more_than_the_ceiling(
         context_window_tokens=window,
         input_images=[ImageInfo("png", 1, 1, 1, has_alpha=False)] * references,
         n=n,
+        cutouts=cutouts,
         markup_ppm=markup_ppm,
     )
     assert rate(pictures, prices, markup_ppm=markup_ppm).amount_micro_usd <= ceiling.amount_micro_usd
 
 
 @settings(deadline=None)
-@given(usages, price_lists(), markups, st.sampled_from(COUNTS), st.integers(0, 10**6))
+@given(usages, price_lists(), markups, st.sampled_from((*COUNTS, "cutouts")), st.integers(0, 10**6))
 def test_more_is_never_cheaper(usage: Usage, prices: PriceList, markup_ppm: int, count: str, more: int) -> None:
     larger = dataclasses.replace(usage, **{count: getattr(usage, count) + more})
     before, after = rate([usage], prices, markup_ppm=markup_ppm), rate([larger], prices, markup_ppm=markup_ppm)

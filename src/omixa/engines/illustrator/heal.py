@@ -29,9 +29,14 @@ UNREST_WEIGHT: Final = 0.6  # how much a place is worse that is less even than t
 
 
 def healed(picture: Image.Image, hole: Image.Image) -> Image.Image:
-    """Return an RGB picture with its hole filled; `hole` is in mode L, 255 where the picture is to be replaced."""
+    """Return an RGB picture with its hole filled; `hole` is in mode L, 255 where the picture is to be replaced.
+
+    A picture that is nothing but a hole becomes even, in its own mean colour.
+    """
     from PIL import Image, ImageChops
 
+    if hole.getextrema()[0]:
+        return picture.resize((1, 1), Image.Resampling.BOX).resize(picture.size)
     box = _grown(hole.getbbox() or (0, 0, 1, 1), EDGE, picture.size)
     part, part_hole = picture.crop(box), hole.crop(box)
     shift = _best_shift(picture, hole)
