@@ -274,6 +274,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     catalogue_dir: Annotated[
         str, Meta(description="directory with models/ and providers/, in place of the catalogue that comes with Omixa")
     ] = ""
+    model_aliases: Annotated[
+        str,
+        Meta(description="further names of models, such as gpt-image-1=MAI-Image-2.5, with commas between several"),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="how much is logged to standard error")
     ] = "info"
@@ -312,6 +316,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ContentCredentialsSettings()
     smtp: Annotated[SmtpSettings, Meta(description="e-mail for alerts")] = SmtpSettings()
     stripe: Annotated[StripeSettings, Meta(description="Stripe, for top-ups")] = StripeSettings()
+
+    @property
+    def aliases(self) -> tuple[tuple[str, str], ...]:
+        """Return the further names of models, each with the model's own."""
+        pairs = (pair.partition("=") for pair in self.model_aliases.split(",") if pair.strip())
+        return tuple((alias.strip(), model.strip()) for alias, _, model in pairs)
 
     @property
     def public_path(self) -> str:
@@ -391,6 +401,7 @@ def load(
     _check_events(settings.events)
     _check_results(settings)
     _check_links(settings.links)
+    _check_aliases(settings.aliases)
     _check_stripe(settings.stripe)
     _check_content_credentials(settings.content_credentials)
     return Configuration(settings, sources)
@@ -473,6 +484,11 @@ def _check_results(settings: Settings) -> None:
         raise ConfigError("s3.endpoint must be an address such as https://s3.example.org")
     if bool(s3.access_key_id) != (s3.secret_access_key is not None):
         raise ConfigError("give both s3.access_key_id and s3.secret_access_key, or neither")
+
+
+def _check_aliases(aliases: tuple[tuple[str, str], ...]) -> None:
+    if not all(alias and model for alias, model in aliases):
+        raise ConfigError("model_aliases must be pairs such as gpt-image-1=MAI-Image-2.5, with commas between several")
 
 
 def _check_links(links: LinkSettings) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from omixa.access.keys import PEPPER_BYTES, generate_pepper
 from omixa.access.links import LinkSigner
 from omixa.billing.prices import publish_prices
+from omixa.catalogue.aliases import with_aliases
 from omixa.catalogue.emulation import with_emulation
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.config import ConfigError, Settings
@@ -284,7 +285,8 @@ def open_catalogue(settings: Settings) -> Catalogue:
     try:
         catalogue = load_catalogue(Path(settings.catalogue_dir) if settings.catalogue_dir else None)
         emulation = settings.emulation
-        return with_emulation(catalogue, masks=emulation.masked_models, transparency=emulation.transparent_models)
+        catalogue = with_emulation(catalogue, masks=emulation.masked_models, transparency=emulation.transparent_models)
+        return with_aliases(catalogue, settings.aliases)
     except (CatalogueError, OSError) as error:
         raise ConfigError(f"catalogue: {error}") from error
 

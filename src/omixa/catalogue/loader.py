@@ -6,7 +6,7 @@ import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TypeVar
@@ -33,10 +33,11 @@ class CatalogueError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All models and offers. Keys are in lower case: names compare without case."""
+    """All models and offers. Keys are in lower case: names compare without case. `aliases` are further names of models."""
 
     models: Mapping[str, Model]
     offers: Mapping[tuple[str, str], Offer]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model_ids(self) -> tuple[str, ...]:
@@ -45,7 +46,8 @@ class Catalogue:
 
     def resolve(self, name: str) -> Model:
         """Return the model of that name, compared without case. Raises ModelNotFound with the names that exist."""
-        model = self.models.get(name.lower())
+        key = name.lower()
+        model = self.models.get(self.aliases.get(key, key))
         if model is None:
             shown = name if len(name) <= MAX_SHOWN_CHARS else name[:MAX_SHOWN_CHARS] + "…"
             raise ModelNotFound(
