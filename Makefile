@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CLIENTS := .venv-clients
 NODE_CLIENTS := openai_node vercel_ai langchain_js
 
-.PHONY: setup dev clients demo screenshots test prove check fix types imports lint bench bench-ledger bench-codecs lock run clean
+.PHONY: setup dev clients demo screenshots test prove check fix types imports lint bench bench-ledger bench-codecs bench-engines lock run clean
 
 setup: $(VENV)/.run  ## what a server needs; afterwards the command is .venv/bin/omixa
 dev: $(VENV)/.dev    ## setup, and what tests, checks and the benchmark need
@@ -77,6 +77,9 @@ bench-ledger: dev    ## holds and captures of one workspace per second, on SQLit
 
 bench-codecs: dev    ## a picture converted apart from the server, beside the codec alone
 	@$(BIN)/python -m bench.codecs
+
+bench-engines: dev   ## enlarging and cutting out: quality, time and memory
+	@$(BIN)/python -m bench.engines
 
 run: setup           ## a server with the simulator for test keys
 	@$(BIN)/omixa serve

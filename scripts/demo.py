@@ -56,6 +56,8 @@ class Ask:
 
 
 JOBS: Mapping[str, tuple[Ask, ...]] = {
+    "upscale": (Ask("omixa-upscale-1", ("coffee.png",), "after.png", {"scale": 2}),),
+    "cutout": (Ask("omixa-cutout-1", ("coffee.png",), "after.png"),),
     "edit": (
         Ask(
             "omixa-illustrator-1",
