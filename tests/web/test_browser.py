@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from omixa.catalogue.loader import load_catalogue
 from tests.support.browser import PHONE, Theme, executable, opened, running_browser
 from tests.support.servers import Gateway
 
@@ -19,12 +20,13 @@ PAGES = (
     "",
     "docs",
     "docs/models",
-    MODEL,
-    "docs/models/omixa-illustrator-1",
+    *(f"docs/models/{model}" for model in load_catalogue().model_ids),
     "docs/quickstart",
     "docs/authentication",
     "docs/test-mode",
     "docs/streaming",
+    "docs/edits",
+    "docs/results",
     "docs/retries",
     "docs/billing",
     "docs/receipts",

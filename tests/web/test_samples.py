@@ -20,7 +20,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 import tree_sitter_c_sharp
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 from tree_sitter import Language as Grammar
 from tree_sitter import Parser
 
@@ -222,7 +222,16 @@ def test_what_the_guide_prints_runs(gateway: Gateway, test_client: httpx.Client,
         pytest.skip("needs curl")
     key = test_client.headers["authorization"].removeprefix("Bearer ")
     found = blocks(test_client)
-    assert {one.page for one in found} >= {"quickstart", "authentication", "streaming", "billing", "usage", "events"}
+    assert {one.page for one in found} >= {
+        "quickstart",
+        "authentication",
+        "streaming",
+        "edits",
+        "results",
+        "billing",
+        "usage",
+        "events",
+    }
     for block in found:
         file = tmp_path / "block"
         file.write_text(block.source, encoding="utf-8")
@@ -240,6 +249,12 @@ def test_what_the_guide_prints_runs(gateway: Gateway, test_client: httpx.Client,
         assert '"error"' not in done.stdout, f"{block.page}: {done.stdout[:500]}"
     with Image.open(tmp_path / "kite.png") as picture:
         picture.load()
+    with Image.open(tmp_path / "kite.png") as before, Image.open(tmp_path / "masked.png") as after:
+        quarter = (0, 0, before.width // 2, before.height // 2)
+        changed = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
+        assert changed.crop(quarter).getbbox() is not None
+        changed.paste((0, 0, 0), quarter)
+        assert changed.getbbox() is None
     assert (tmp_path / "usage.csv").read_text().startswith("request_id")
 
 

@@ -36,6 +36,14 @@ CHAPTERS: Final = (
     Chapter(
         "streaming", "Streaming", "Answers as server-sent events: previews, finished pictures, the receipt at the end."
     ),
+    Chapter(
+        "edits",
+        "Editing pictures",
+        "Pictures to rework: as a form or as JSON, several at once, and only a part of one.",
+    ),
+    Chapter(
+        "results", "Results and links", "How pictures come back, how long they are kept, and how they are deleted."
+    ),
     Chapter("retries", "Safe retries", "When to send a request again, and why that is charged once."),
     Chapter("billing", "Wallet and billing", "What is held, what is charged, and how to know both before you ask."),
     Chapter(
