@@ -126,6 +126,16 @@ def test_pictures_of_several_pictures_become_their_first() -> None:
     assert opened(bytes(image.data)).tobytes() == opened(buffer.getvalue()).tobytes()
 
 
+@pytest.mark.parametrize(
+    "tail", [b"\0\0\0\x18ftypmp42" + bytes(12) + SECRET, SECRET + b"SEFH" + bytes(20) + b"SEFT", bytes(3) + b"xSEFT"]
+)
+def test_what_cameras_write_behind_a_jpeg_is_left_out(tail: bytes) -> None:
+    plain = encoded("jpeg")
+    assert load_input(plain + tail).data == plain
+    assert load_input(annotated("jpeg") + plain + tail).data == load_input(annotated("jpeg")).data
+    assert "is followed by" in refusal(plain + tail + b"\n").message or b"ftyp" in tail
+
+
 def test_metadata_behind_the_pixels_are_left_out() -> None:
     plain = encoded("png")
     data = plain[:-12] + chunk(b"tEXt", b"Comment\0" + SECRET) + chunk(b"eXIf", exif()[6:]) + END

@@ -47,12 +47,14 @@ _SEARCHED_BYTES = 1 << 20
 def read_jpeg(view: memoryview) -> Structure:
     """Return what all segments say, after walking over them and the pixels between. Raises UnacceptableImage.
 
-    After the end there may be zeros, and whole JPEGs, as phones write them.
+    After the end there may be what cameras write there: zeros, whole JPEGs, and last a film or a trailer.
     """
     found, end = _read_picture(view, 0)
     first_end = end
     for _ in range(MAX_FURTHER_PICTURES + 1):
         end = _skip_padding(view, end)
+        if _is_of_a_camera(view[end:]):
+            end = len(view)
         if end == len(view):
             if end > first_end:
                 found.drop_further(first_end, end)
@@ -61,6 +63,14 @@ def read_jpeg(view: memoryview) -> Structure:
             raise followed("JPEG", len(view) - end)
         _, end = _read_picture(view, end)
     raise damaged("JPEG", f"more than {MAX_FURTHER_PICTURES} further pictures follow it")
+
+
+def _is_of_a_camera(tail: memoryview) -> bool:
+    """Tell whether this is the film of a moving photograph (Motion Photo format 1.0), or the trailer of Samsung's cameras.
+
+    The zeros with which a film begins may have been taken for padding.
+    """
+    return b"ftyp" in bytes(tail[:8]) or bytes(tail[-4:]) == b"SEFT"
 
 
 def _skip_padding(view: memoryview, position: int) -> int:
