@@ -133,7 +133,8 @@ def test_what_cameras_write_behind_a_jpeg_is_left_out(tail: bytes) -> None:
     plain = encoded("jpeg")
     assert load_input(plain + tail).data == plain
     assert load_input(annotated("jpeg") + plain + tail).data == load_input(annotated("jpeg")).data
-    assert "is followed by" in refusal(plain + tail + b"\n").message or b"ftyp" in tail
+    if tail.endswith(b"SEFT"):
+        assert "is followed by" in refusal(plain + tail + b"\n").message
 
 
 def test_metadata_behind_the_pixels_are_left_out() -> None:
