@@ -29,8 +29,10 @@ def executable() -> str | None:
 def running_browser() -> Iterator[Browser]:
     """Run Chromium."""
     with sync_playwright() as playwright:
-        # Inside a container its own sandbox cannot be had, and nothing but pages of ours is opened.
-        browser = playwright.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
+        # Inside a container its own sandbox cannot be had, nor much shared memory, and nothing but pages of ours is opened.
+        browser = playwright.chromium.launch(
+            executable_path=executable(), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         expect.set_options(timeout=PATIENCE_MS)
         yield browser
         browser.close()
