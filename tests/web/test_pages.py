@@ -259,6 +259,8 @@ def test_a_page_that_is_not_there_says_so(pages: httpx.Client) -> None:
     for file in Tags(answer.text).files:
         joined = httpx.URL("http://host/docs/models/nothing/here").join(file)
         assert pages.get(joined.path).status_code == 200
+    deep = pages.get("/docs" + "/x" * 10_000)
+    assert (deep.status_code, deep.headers["content-type"]) == (404, "application/json")
     for path in ("/docs/../etc/passwd", "/static/../app.css", "/static/%2e%2e/errors.toml", "/docs/%00"):
         assert pages.get(path).status_code == 404
 

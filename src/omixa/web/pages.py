@@ -51,6 +51,8 @@ _JSON: Final = b"application/json"
 _LISTS: Final[Mapping[str, bytes]] = {"llms.txt": _TEXT, "llms-full.txt": _TEXT, "docs/search.json": _JSON}
 # Compressed pages that are kept, some ten kilobytes each.
 _MAX_PACKED: Final = 256
+# Deeper than any page is.
+_MAX_DEPTH: Final = 8
 # Smaller answers are not worth compressing.
 _MIN_GZIP_BYTES: Final = 1024
 
@@ -90,6 +92,9 @@ class Pages:
             await refuse(exchange, InternalError(f"Omixa failed on request {exchange.id}."))
 
     async def _send_page(self, exchange: Exchange, path: str) -> None:
+        if path.count("/") > _MAX_DEPTH:
+            # Every link of a page has the whole way to the root in it.
+            raise HTTPException(404)
         page, form = self._find(exchange, path)
         if page is None:
             other = self._elsewhere(path)
