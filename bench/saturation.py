@@ -44,8 +44,8 @@ HOGS = (
 )
 # From the first request of the hog until its workers are busy and its queue is full.
 SETTLE_S = 2.0
-# For starting and ending what is measured meanwhile; the hog goes on for so much longer.
-MARGIN_S = 3.0
+# For starting and ending what is measured meanwhile: the hog goes on for so much longer.
+MARGIN_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _pairs(omixa: Server, provider: Server, rounds: int, pace: float) -> Iterato
 
 def _pair(number: int, work: Work, hog: Work, omixa: Server, provider: Server, pace: float) -> Pair:
     prepare_upstream(provider, work)
-    busy = replace(hog, measure_s=work.warm_s + work.measure_s * pace + MARGIN_S)
+    busy = replace(hog, measure_s=SETTLE_S + work.warm_s + work.measure_s * pace + MARGIN_S)
 
     def alone() -> Sample:
         return sample(number, work, omixa, provider, pace)

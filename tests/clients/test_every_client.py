@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.clients.conftest import Books
-from tests.support.clients import Client, ClientFailed, Library
+from tests.support.clients import Client, ClientFailed, Library, missing, running_library
 from tests.support.pictures import distance_within, mask, outside
 from tests.support.servers import Simulator
 
@@ -71,6 +71,19 @@ def test_several_pictures_of_another_size(
     assert [opened(one).size for one in made["pictures"]] == [(1024, 1536)] * 2
     makes_one_a_call = request.node.callspec.params["client"].makes_one_a_call
     assert books.charges() == ([("0.002000", 1)] * 2 if makes_one_a_call else [("0.004000", 2)])
+
+
+@pytest.mark.parametrize(
+    "unconfigured", [Client("openai_python"), Client("openai_node"), Client("vercel_ai", "openai")], ids=str
+)
+def test_a_program_that_is_told_of_the_gateway_by_its_environment_alone(unconfigured: Client, books: Books) -> None:
+    reason = missing(unconfigured.library)
+    if reason is not None:
+        pytest.skip(reason)
+    variables = {"OPENAI_BASE_URL": books.gateway.api, "OPENAI_API_KEY": books.key}
+    with running_library(unconfigured.library, **variables) as running:
+        running.call("generate", client={}, model=ILLUSTRATOR, prompt=PROMPT, **unconfigured.fields)
+    assert books.charges() == [("0.002000", 1)]
 
 
 @every(EDITORS)

@@ -74,8 +74,8 @@ class Library:
 
 
 @contextmanager
-def running_library(library: str) -> Iterator[Library]:
-    """Start the process of a library."""
+def running_library(library: str, **variables: str) -> Iterator[Library]:
+    """Start the process of a library, with these variables in its environment."""
     module = f"tests.clients.{library}.client"
     script = ROOT / "tests" / "clients" / library / "client.mjs"
     command = [NODE, script] if script.exists() else [python_of(library), "-m", module]
@@ -85,7 +85,7 @@ def running_library(library: str) -> Iterator[Library]:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment(),
+                env=environment(**variables),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
