@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import httpx2 as httpx
@@ -10,13 +11,15 @@ import pytest
 from omixa.billing.verify import verify
 from omixa.services import Services
 from tests.fuzz.hostile import ACCEPTED, EITHER, Hostile, files
+from tests.fuzz.pictures import mutated
+from tests.fuzz.seeds import seeds
 from tests.support.document import Document
 from tests.support.forms import CONTENT_TYPE, form, part
 from tests.support.pictures import data_url, picture
 from tests.support.servers import Gateway, Simulator, running_gateway
 
 MODEL = "omixa-illustrator-1"
-EDIT, CREATE = "/api/v1/images/edits", "/api/v1/images/generations"
+EDIT, CREATE, ESTIMATE = (f"/api/v1/images/{name}" for name in ("edits", "generations", "estimate"))
 CREDIT = 10_000_000
 
 
@@ -93,3 +96,31 @@ def test_hostile_data_urls_and_masks_are_refused_with_their_place(client: httpx.
         if found := complaint(file, answer, "mask"):
             wrong[f"{file.name} as mask"] = found
     assert wrong == {}
+
+
+def test_broken_pictures_never_break_the_server(client: httpx.Client) -> None:
+    """The fuzzer's pictures through HTTP: all are priced or refused, and some of those that are priced are edited."""
+    seed = random.SystemRandom().randrange(2**32)
+    chance, corpus, wrong, edited = random.Random(seed), seeds(), {}, 0
+    for number in range(300):
+        data = mutated(chance, corpus)
+        kind = (
+            "webp"
+            if data[:4] == b"RIFF"
+            else "jpeg"
+            if data[:1] == b"\xff"
+            else "png"
+            if data[:1] == b"\x89"
+            else "avif"
+        )
+        body = {"model": MODEL, "prompt": "at night", "input_images": [data_url(data, f"image/{kind}")]}
+        answer = client.post(ESTIMATE, json=body)
+        if answer.status_code == 200 and edited < 20:
+            edited += 1
+            answer = client.post(CREATE, json=body)
+        if answer.status_code != 200 and (
+            answer.status_code != 400 or not answer.json()["error"]["param"].startswith("input_images")
+        ):
+            wrong[f"seed {seed}, input {number}"] = f"{answer.status_code} {answer.text[:300]}"
+    assert wrong == {}
+    assert edited > 5
