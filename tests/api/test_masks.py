@@ -240,6 +240,13 @@ def _plain(mode: str, **options: Any) -> str:
     return data_url(saved(Image.new(mode, (WIDTH, HEIGHT)), "png", **options))
 
 
+def _turned_webp() -> str:
+    """Return a WebP that EXIF says is upside down, so that it has to be decoded."""
+    exif = Image.Exif()
+    exif[274] = 3
+    return data_url(saved(Image.open(io.BytesIO(MASK)), "webp", exif=exif), "image/webp")
+
+
 def _damaged() -> bytes:
     place = MASK.index(b"IDAT") + 8
     return MASK[:place] + bytes(20) + MASK[place + 20 :]
@@ -255,6 +262,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("damaged pixels", {"mask": data_url(_damaged())}, "400 invalid_image mask"),
     ("a JPEG", {"mask": reference("jpeg", WIDTH, HEIGHT)}, "400 unsupported_image_format mask"),
     ("a WebP", {"mask": reference("webp", WIDTH, HEIGHT)}, "400 unsupported_image_format mask"),
+    ("a WebP that is to be decoded", {"mask": _turned_webp()}, "400 unsupported_image_format mask"),
     ("cut short", {"mask": data_url(MASK[:-9])}, "400 truncated_image mask"),
     ("another type", {"mask": data_url(MASK, "image/jpeg")}, "400 image_type_mismatch mask"),
     ("an address on the web", {"mask": "https://example.com/mask.png"}, "400 image_url_not_inline mask"),

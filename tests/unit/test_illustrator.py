@@ -23,6 +23,7 @@ from omixa.engines.illustrator.colour import GRADES, hls, light, regrade, toward
 from omixa.engines.illustrator.edit import read_reference
 from omixa.engines.illustrator.finish import writable
 from omixa.engines.illustrator.library import DATA_DIR, FONT_FILES, Library, load_library
+from omixa.engines.illustrator.masked import make_wish
 from omixa.engines.illustrator.plan import MAX_COUNT, MAX_SUBJECTS, Plan, Subject, make_plan
 from omixa.engines.illustrator.scene import BACKDROPS, draw_scene
 from omixa.engines.illustrator.words import ALIASES
@@ -399,6 +400,27 @@ def test_a_reference_stands_upright_whatever_its_size(format: str, large: bool) 
 def test_an_unreadable_reference_is_the_callers_fault(illustrator: Illustrator, data: bytes) -> None:
     with pytest.raises(InvalidRequest):
         illustrator.edit("night", data, width=64, height=64)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "empties", "things"),
+    [
+        ("remove the tower", True, []),
+        ("Remove the man with the hat by the sea", True, []),
+        ("erase the dog and add a cat", True, ["cat"]),
+        ("replace the car with a red balloon", True, ["balloon"]),
+        ("a fox instead of the cup", True, ["fox"]),
+        ("add a fox", False, ["fox"]),
+        ("a clear blue sky", False, []),
+        ("paint it red", False, []),
+    ],
+)
+def test_what_is_removed_or_replaced_is_not_drawn(
+    library: Library, prompt: str, empties: bool, things: list[str]
+) -> None:
+    wish = make_wish(prompt, library)
+    assert wish.empties == empties
+    assert [subject.icon for subject in (wish.plan.subjects if wish.plan else ())] == things
 
 
 # ---------------------------------------------------------------------------------------------------------------- data

@@ -15,7 +15,7 @@ from omixa.domain.models import Model, Parameter
 from omixa.errors import InvalidRequest
 from omixa.imaging.dataurl import load_input_image
 from omixa.imaging.declared import load_file
-from omixa.imaging.inspect import UnacceptableImage
+from omixa.imaging.inspect import NAMES, UnacceptableImage, format_of
 
 FORM = '{"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}'
 
@@ -69,9 +69,11 @@ def read_mask(parameter: Parameter, body: Body, model: Model, pictures: Sequence
         raise InvalidRequest(f"{name} needs the picture that it belongs to: give it in {edited}.", param=name)
     source = body.files[name][0] if name in body.files else _sole_address(name, body)
     mask = _read(source, name, body.pictures)
-    if mask.info.format != "png":
+    # By its bytes: the info of what is to be decoded names what it will be.
+    found = format_of(mask.data)
+    if found != "png":
         raise InvalidRequest(
-            f"{name} must be a PNG, transparent where the edit may change something; this is a {mask.info.format}.",
+            f"{name} must be a PNG, transparent where the edit may change something; this is a {NAMES[found]}.",
             code="unsupported_image_format",
             param=name,
         )

@@ -23,10 +23,14 @@ from omixa.imaging.masks import laid_within, resized, whole
 if TYPE_CHECKING:
     from PIL import Image
 
-_REMOVE: Final = re.compile(r"\b(?:remove|erase|delete|clear|clean up|get rid of|take away|retouch)\b", re.IGNORECASE)
-_REPLACE: Final = re.compile(r"\b(?:replace|swap|exchange|substitute|instead)\b", re.IGNORECASE)
-# What follows one of these is what is wanted in the place of what was there.
-_INSTEAD: Final = re.compile(r"\b(?:with|by|for|into|put|add|place|draw|insert)\b", re.IGNORECASE)
+_REMOVE: Final = re.compile(
+    r"\b(?:remove|erase|delete|retouch|clean up|clear away|get rid of|take away|take out)\b", re.IGNORECASE
+)
+_REPLACE: Final = re.compile(r"\b(?:replace|swap|exchange|substitute)\b", re.IGNORECASE)
+_RATHER_THAN: Final = re.compile(r"\b(?:instead of|in place of|rather than)\b", re.IGNORECASE)
+# What follows one of these is what is wanted in the place of what was removed, or was replaced.
+_THEN_ADD: Final = re.compile(r"\b(?:add|put|place|draw|insert|paint)\b", re.IGNORECASE)
+_INSTEAD: Final = re.compile(r"\b(?:with|by|for|into|put|add)\b", re.IGNORECASE)
 _ADDING: Final = frozenset(["add", "put", "place", "insert", "draw", "hang", "set"])
 _COLOURING: Final = frozenset(
     ["paint", "colour", "color", "recolour", "recolor", "tint", "dye", "make", "turn", "coloured", "colored"]
@@ -45,17 +49,24 @@ class Wish:
 def make_wish(prompt: str, library: Library, *, variant: int = 0) -> Wish:
     """Read the prompt of a masked edit. What is to be removed or replaced is not to be drawn."""
     plan = make_plan(prompt, library, variant=variant)
-    removes, replaces = _REMOVE.search(prompt), _REPLACE.search(prompt)
-    if removes is None and replaces is None:
-        return Wish(empties=False, plan=plan)
-    verb = removes or replaces
-    assert verb is not None
-    wanted = _INSTEAD.search(prompt, verb.end())
+    wanted = _wanted(prompt)
     if wanted is None:
-        return Wish(empties=True, plan=None)
-    instead = make_plan(prompt[wanted.end() :], library, variant=variant)
+        return Wish(empties=False, plan=plan)
+    instead = make_plan(wanted, library, variant=variant)
     understood = instead.understood or instead.quotes
     return Wish(empties=True, plan=replace(instead, seed=plan.seed) if understood else None)
+
+
+def _wanted(prompt: str) -> str | None:
+    """Return what is to be where something is to be removed or replaced, "" for nothing; None when neither is asked for."""
+    rather = _RATHER_THAN.search(prompt)
+    if rather is not None:
+        return prompt[: rather.start()]
+    for verb, link in ((_REPLACE.search(prompt), _INSTEAD), (_REMOVE.search(prompt), _THEN_ADD)):
+        if verb is not None:
+            found = link.search(prompt, verb.end())
+            return "" if found is None else prompt[found.end() :]
+    return None
 
 
 def paint_masked(
