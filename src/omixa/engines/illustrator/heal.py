@@ -25,7 +25,11 @@ EVEN: Final = 32  # the sizes that are halved are multiples of this
 LEAST: Final = 1e-6  # below every weight, so that nothing is divided by zero
 DIRECTIONS: Final = 24
 DISTANCES: Final = (1.05, 1.25, 1.6, 2.1, 2.8, 3.6)  # in lengths of the hole's half diagonal
-UNREST_WEIGHT: Final = 0.6  # how much a place is worse that is less even than the hole's surroundings
+# How much a place is worse that is less even, or of another colour, than the hole's surroundings.
+UNREST_WEIGHT: Final = 1.5
+TINT_WEIGHT: Final = 0.6
+# A place that costs more is too unlike: grass costs about a hundred, another thing that would be seen twice far more.
+WORST_COST: Final = 150.0
 
 
 def healed(picture: Image.Image, hole: Image.Image) -> Image.Image:
@@ -72,7 +76,7 @@ def _best_shift(picture: Image.Image, hole: Image.Image) -> tuple[int, int] | No
     ring = ImageChops.subtract(grown, taken)
     if ring.getbbox() is None:
         return None
-    unrest = _unrest(small, ring)
+    usual = ImageStat.Stat(small, ring)
     best: tuple[float, tuple[int, int]] | None = None
     for across, down in _shifts(grown, size):
         window = (across, down, across + size[0], down + size[1])
@@ -80,16 +84,14 @@ def _best_shift(picture: Image.Image, hole: Image.Image) -> tuple[int, int] | No
             continue
         moved = small.crop(window)
         unlike = sum(ImageStat.Stat(ImageChops.difference(small, moved), ring).mean)
-        cost = unlike + UNREST_WEIGHT * max(0.0, _unrest(moved, taken) - unrest)
+        inside = ImageStat.Stat(moved, taken)
+        # What stands out there would stand out here.
+        unrest = sum(max(0.0, theirs - ours) for theirs, ours in zip(inside.stddev, usual.stddev, strict=True))
+        tint = sum(abs(theirs - ours) for theirs, ours in zip(inside.mean, usual.mean, strict=True))
+        cost = unlike + UNREST_WEIGHT * unrest + TINT_WEIGHT * tint
         if best is None or cost < best[0]:
             best = cost, (round(across * picture.width / size[0]), round(down * picture.height / size[1]))
-    return None if best is None else best[1]
-
-
-def _unrest(picture: Image.Image, region: Image.Image) -> float:
-    from PIL import ImageStat
-
-    return sum(ImageStat.Stat(picture, region).stddev)
+    return None if best is None or best[0] > WORST_COST else best[1]
 
 
 def _shifts(grown: Image.Image, size: tuple[int, int]) -> Iterator[tuple[int, int]]:
