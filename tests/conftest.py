@@ -93,10 +93,12 @@ def test_client(gateway: Gateway, workspace: str) -> Iterator[httpx.Client]:
 def live_client(gateway: Gateway, foundry: Simulator, workspace: str) -> Iterator[httpx.Client]:
     """A client with a live key and ten dollars; the provider behaves until a test says otherwise."""
     foundry.play("")
+    gateway.forget_faults()
     gateway.grant(10_000_000, workspace=workspace)
     with gateway.client(gateway.key("live", workspace)) as client:
         yield client
     foundry.play("")
+    gateway.forget_faults()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import difflib
 import importlib.util
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,6 +30,11 @@ SQLITE = "sqlite:"
 FILES = "file:"
 ENVIRONMENT_PREFIX = "OMIXA_"
 
+# What the deployment of [foundry] is called.
+SHORT_FORM = "foundry"
+# Routes of Omixa's own begin with these.
+_RESERVED = frozenset({"embedded", "simulator", SHORT_FORM})
+
 # Names that start like options and belong to clients and to the command line.
 _NOT_OPTIONS = frozenset({"OMIXA_API_KEY", "OMIXA_BASE_URL", "OMIXA_CONFIG"})
 
@@ -41,6 +46,8 @@ EVENT_KEY_PREFIX, EVENT_KEY_BYTES = "whsec_", range(24, 65)
 MIN_WEBHOOK_SECRET_BYTES = 24
 
 Count = Annotated[int, Meta(ge=0, le=10**9)]
+# Each call of the last minute is remembered.
+Pace = Annotated[int, Meta(ge=0, le=100_000)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 
@@ -90,6 +97,53 @@ class FoundrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     api_key: Annotated[Secret | None, Meta(description="the resource's key")] = None
     bearer_token: Annotated[Secret | None, Meta(description="an Entra access token, instead of a key")] = None
     deployment: Annotated[str, Meta(description="name of the deployment, where it is not the model's")] = ""
+
+
+class DeploymentSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[[deployments]]: an account at a provider, for live keys. [foundry] is the short way to write one."""
+
+    name: Annotated[
+        str,
+        Meta(
+            pattern="^[a-z0-9][a-z0-9._-]{0,62}$",
+            description="what routes, attempts and receipts call it, before /MODEL",
+        ),
+    ]
+    provider: Annotated[Literal["foundry"], Meta(description="whose wire format it speaks")] = "foundry"
+    endpoint: Annotated[str, Meta(description="address of the resource, https://NAME.services.ai.azure.com")]
+    api_key: Annotated[Secret | None, Meta(description="the resource's key")] = None
+    api_key_env: Annotated[str, Meta(description="variable that holds the resource's key, instead of api_key")] = ""
+    bearer_token: Annotated[Secret | None, Meta(description="an Entra access token, instead of a key")] = None
+    models: Annotated[
+        tuple[str, ...], Meta(description="models that it serves; default: all of the provider's in the catalogue")
+    ] = ()
+    deployment: Annotated[str, Meta(description="name of the deployment, where it is not the model's")] = ""
+    region: Annotated[str, Meta(max_length=63, description="where it is, for people")] = ""
+    weight: Annotated[
+        int, Meta(ge=1, le=1000, description="its share of the requests, among those of the same priority")
+    ] = 1
+    priority: Annotated[int, Meta(ge=0, le=1000, description="a lower number is tried first")] = 0
+    requests_per_minute: Annotated[Pace, Meta(description="calls for a model in a minute; 0: no limit")] = 0
+    images_per_minute: Annotated[Pace, Meta(description="pictures of a model in a minute; 0: no limit")] = 0
+    concurrency: Annotated[Pace, Meta(description="calls for a model at a time; 0: no limit")] = 0
+
+    @property
+    def limits(self) -> RateLimits:
+        """Return how often the provider may be asked."""
+        return RateLimits(self.requests_per_minute, self.images_per_minute, self.concurrency)
+
+
+class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[routing]: which of several deployments serves a request."""
+
+    policy: Annotated[
+        Literal["weighted", "priority", "least_busy", "cheapest"],
+        Meta(description="who goes first among deployments of the same priority"),
+    ] = "weighted"
+    queue_length: Annotated[
+        Count, Meta(description="pictures of a model that may wait for room at its deployments")
+    ] = 100
+    queue_wait_s: Annotated[PositiveFloat, Meta(description="how long each may wait")] = 10.0
 
 
 class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -310,6 +364,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Annotated[LimitSettings, Meta(description="how often may be asked")] = LimitSettings()
     emulation: Annotated[EmulationSettings, Meta(description="what the gateway does for models")] = EmulationSettings()
     foundry: Annotated[FoundrySettings, Meta(description="Microsoft Foundry, for live keys")] = FoundrySettings()
+    deployments: Annotated[
+        tuple[DeploymentSettings, ...],
+        Meta(description="accounts at providers, for live keys: [[deployments]] in omixa.toml"),
+    ] = ()
+    routing: Annotated[RoutingSettings, Meta(description="which deployment serves a request")] = RoutingSettings()
     events: Annotated[EventSettings, Meta(description="an endpoint that is told of events")] = EventSettings()
     content_credentials: Annotated[
         ContentCredentialsSettings, Meta(description="a certificate that signs pictures")
@@ -335,6 +394,21 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
             return None
         name, _, prefix = self.results.removeprefix("s3://").partition("/")
         return Bucket(name, prefix)
+
+    @property
+    def accounts(self) -> tuple[DeploymentSettings, ...]:
+        """Return all accounts at providers, that of [foundry] first."""
+        short = self.foundry
+        if not short.endpoint:
+            return self.deployments
+        written_out = DeploymentSettings(
+            name=SHORT_FORM,
+            endpoint=short.endpoint,
+            api_key=short.api_key,
+            bearer_token=short.bearer_token,
+            deployment=short.deployment,
+        )
+        return (written_out, *self.deployments)
 
     @property
     def data_path(self) -> Path:
@@ -365,13 +439,19 @@ class Configuration:
         return [
             Option(
                 name,
-                _variable(name),
+                "" if "[" in name else _variable(name),
                 _shown(_lookup(self.settings, name)),
-                self.sources.get(name, "default"),
+                self._source(name),
                 description,
             )
-            for name, description in _names(Settings)
+            for name, description in _options(self.settings)
         ]
+
+    def _source(self, name: str) -> str:
+        table, in_a_list, _ = name.partition("[")
+        if in_a_list and not _is_given(self.settings, name):
+            return "default"
+        return self.sources.get(table, "default")
 
 
 def load(
@@ -394,9 +474,10 @@ def load(
                 raise ConfigError(f"{source}: unknown option {name}{_suggestion(name, known)}")
             values[name] = value
             sources[name] = f"{source} ({_variable(name)})" if source == "environment" else source
-    settings = _convert(values, sources)
+    settings = _with_keys(_convert(values, sources), environment)
     _check_public_url(settings.public_url)
     _check_foundry(settings.foundry)
+    _check_deployments(settings.deployments)
     _check_smtp(settings.smtp)
     _check_events(settings.events)
     _check_results(settings)
@@ -450,7 +531,7 @@ def _convert(values: Mapping[str, object], sources: Mapping[str, str]) -> Settin
     try:
         return msgspec.convert(tree, Settings, strict=False, dec_hook=_own_type)
     except msgspec.ValidationError as error:
-        name = str(error).rpartition("`$.")[2].rstrip("`")
+        name = str(error).rpartition("`$.")[2].rstrip("`").partition("[")[0]
         raise ConfigError(f"{sources.get(name, 'configuration')}: {error}") from error
 
 
@@ -461,13 +542,30 @@ def _check_public_url(address: str) -> None:
         )
 
 
+def _with_keys(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """Return the settings with the keys that deployments have in variables of their own."""
+    return msgspec.structs.replace(
+        settings, deployments=tuple(_with_key(one, environment) for one in settings.deployments)
+    )
+
+
+def _with_key(deployment: DeploymentSettings, environment: Mapping[str, str]) -> DeploymentSettings:
+    variable = deployment.api_key_env
+    if not variable:
+        return deployment
+    if deployment.api_key is not None:
+        raise ConfigError(f"deployment {deployment.name}: give api_key or api_key_env, not both")
+    if not environment.get(variable):
+        raise ConfigError(f"deployment {deployment.name}: the variable {variable} that api_key_env names is not set")
+    return msgspec.structs.replace(deployment, api_key=Secret(environment[variable]))
+
+
 def _check_foundry(foundry: FoundrySettings) -> None:
     if not foundry.endpoint:
         if foundry.api_key or foundry.bearer_token:
             raise ConfigError("foundry.endpoint is missing: a credential alone cannot be used")
         return
-    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", foundry.endpoint):
-        raise ConfigError("foundry.endpoint must be an address such as https://NAME.services.ai.azure.com")
+    _check_endpoint(foundry.endpoint, "foundry.endpoint")
     if (foundry.api_key is None) == (foundry.bearer_token is None):
         raise ConfigError("give exactly one of foundry.api_key and foundry.bearer_token")
 
@@ -489,6 +587,25 @@ def _check_results(settings: Settings) -> None:
 def _check_aliases(aliases: tuple[tuple[str, str], ...]) -> None:
     if not all(alias and model for alias, model in aliases):
         raise ConfigError("model_aliases must be pairs such as gpt-image-1=MAI-Image-2.5, with commas between several")
+
+
+def _check_deployments(deployments: Sequence[DeploymentSettings]) -> None:
+    seen = set(_RESERVED)
+    for one in deployments:
+        if one.name in seen:
+            taken = "is a name of Omixa's own" if one.name in _RESERVED else "stands twice"
+            raise ConfigError(f"deployment {one.name}: {taken}; give each [[deployments]] a name of its own")
+        seen.add(one.name)
+        _check_endpoint(one.endpoint, f"deployment {one.name}: endpoint")
+        if (one.api_key is None) == (one.bearer_token is None):
+            raise ConfigError(f"deployment {one.name}: give exactly one of api_key, api_key_env and bearer_token")
+        if one.deployment and len(one.models) != 1:
+            raise ConfigError(f"deployment {one.name}: deployment names one model's; give models with that one")
+
+
+def _check_endpoint(address: str, name: str) -> None:
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", address):
+        raise ConfigError(f"{name} must be an address such as https://NAME.services.ai.azure.com")
 
 
 def _check_links(links: LinkSettings) -> None:
@@ -558,10 +675,29 @@ def _names(kind: type[Struct], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield prefix + field.name, description
 
 
+def _options(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the name and the description of every option, with those of each table of a list in its place."""
+    for name, description in _names(Settings):
+        yield name, description
+        if name == "deployments":
+            for number in range(len(settings.deployments)):
+                yield from _names(DeploymentSettings, f"deployments[{number}].")
+
+
+def _is_given(settings: Settings, name: str) -> bool:
+    """Tell whether a table of a list says something else than what is usual."""
+    field = name.rpartition(".")[2]
+    usual = {one.name: one.default for one in msgspec.structs.fields(DeploymentSettings)}[field]
+    return bool(_lookup(settings, name) != usual)
+
+
 def _lookup(settings: Settings, name: str) -> object:
-    value: object = settings
+    value: Any = settings
     for step in name.split("."):
-        value = getattr(value, step)
+        attribute, in_a_list, number = step.rstrip("]").partition("[")
+        value = getattr(value, attribute)
+        if in_a_list:
+            value = value[int(number)]
     return value
 
 
@@ -570,6 +706,8 @@ def _variable(name: str) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(one.name if isinstance(one, DeploymentSettings) else str(one) for one in value)
     return "" if value is None else "***" if isinstance(value, Secret) else str(value)
 
 

@@ -11,11 +11,12 @@ OmixaError
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound · StatementNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy (EngineBusy) · UpstreamRateLimited · UpstreamCredentials
-│  │                      UpstreamQuota · EngineBroke · EngineMissing · EngineTimeout
+│  │                      UpstreamMisconfigured · UpstreamQuota · EngineBroke · EngineMissing · EngineTimeout
 │  ├─ ambiguous           UpstreamTimeout · UpstreamFailed · UpstreamProtocol: the provider may charge
 │  └─ final               UpstreamRefused · UpstreamRejected · UpstreamRedirected: told to the caller, never tried elsewhere
 └─ ServiceError           Omixa itself cannot serve now
-   ├─ NoHealthyRoute 503 · NoPrice 503 · BackgroundNotRemoved 503 · Overloaded 503 · PaymentUnavailable 503
+   ├─ NoHealthyRoute 503 · AllKeysCooling 503 · NoCapacity 429 · NoPrice 503 · BackgroundNotRemoved 503
+   ├─ Overloaded 503 · PaymentUnavailable 503
    ├─ LedgerUnavailable 503 · StorageUnavailable 503 · SettlementUnavailable 503
    └─ InternalError 500   a bug or a broken invariant; details go to the log, an id to the caller (PublishedPriceChanged)
 
@@ -359,6 +360,10 @@ class UpstreamError(OmixaError):
     `fails_over`: another deployment may be tried. `ambiguous`: the provider may have done the work and may charge for
     it, so at most one further attempt follows. `upstream_status`, `upstream_code` and `diagnostics` are kept for the
     operator and never shown to the caller.
+
+    What it says of the deployment: `strikes` count toward leaving it out for a while, `disables` takes its credential out of
+    use until the operator acts, `limits_rate` leaves it out at once, `proves_health` says that it works and the request was
+    at fault.
     """
 
     status = 502
@@ -366,6 +371,10 @@ class UpstreamError(OmixaError):
     default_code = "provider_error"
     fails_over: ClassVar[bool] = True
     ambiguous: ClassVar[bool] = False
+    default_strikes: ClassVar[int] = 1
+    disables: ClassVar[bool] = False
+    limits_rate: ClassVar[bool] = False
+    proves_health: ClassVar[bool] = False
     caller_may_retry = True
 
     def __init__(
@@ -379,12 +388,14 @@ class UpstreamError(OmixaError):
         upstream_code: str | None = None,
         provider_request_id: str | None = None,
         diagnostics: str = "",
+        strikes: int | None = None,
     ) -> None:
         super().__init__(message, code=code, param=param, retry_after_s=retry_after_s)
         self.upstream_status = upstream_status
         self.upstream_code = upstream_code
         self.provider_request_id = provider_request_id
         self.diagnostics = diagnostics
+        self.strikes = self.default_strikes if strikes is None else strikes
 
 
 class UpstreamUnreachable(UpstreamError):
@@ -442,10 +453,20 @@ class UpstreamRateLimited(UpstreamError):
     status = 429
     type = "rate_limit_error"
     default_code = "provider_rate_limited"
+    limits_rate = True
 
 
 class UpstreamCredentials(UpstreamError):
-    """The provider refused Omixa's credential or does not know the deployment: the operator's fault."""
+    """The provider refused Omixa's credential: the operator's fault."""
+
+    status = 503
+    default_code = "provider_unavailable"
+    disables = True
+    caller_may_retry = False
+
+
+class UpstreamMisconfigured(UpstreamError):
+    """The provider does not know the deployment, or says something else that only the operator can correct."""
 
     status = 503
     default_code = "provider_unavailable"
@@ -457,6 +478,7 @@ class UpstreamQuota(UpstreamError):
 
     status = 503
     default_code = "provider_unavailable"
+    disables = True
     caller_may_retry = False
 
 
@@ -490,6 +512,8 @@ class UpstreamRefused(UpstreamError):
     default_code = "content_policy_violation"
     is_kept = True
     fails_over = False
+    default_strikes = 0
+    proves_health = True
     caller_may_retry = False
 
 
@@ -500,6 +524,8 @@ class UpstreamRejected(UpstreamError):
     type = "invalid_request_error"
     default_code = "provider_rejected_request"
     fails_over = False
+    default_strikes = 0
+    proves_health = True
     caller_may_retry = False
 
 
@@ -508,6 +534,7 @@ class UpstreamRedirected(UpstreamError):
 
     default_code = "provider_redirected"
     fails_over = False
+    default_strikes = 0
     caller_may_retry = False
 
 
@@ -527,6 +554,20 @@ class NoHealthyRoute(ServiceError):
 
     default_code = "no_healthy_route"
     caller_may_retry = False
+
+
+class AllKeysCooling(ServiceError):
+    """Every deployment of the model failed a moment ago and is left alone until `Retry-After`."""
+
+    default_code = "all_keys_cooling"
+
+
+class NoCapacity(ServiceError):
+    """The operator's deployments may not be asked as often, and the queue for them is full or too slow."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "no_capacity"
 
 
 class NoPrice(ServiceError):

@@ -23,10 +23,11 @@ from omixa.billing.prices import publish_prices
 from omixa.catalogue.aliases import with_aliases
 from omixa.catalogue.emulation import with_emulation
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
-from omixa.config import ConfigError, Settings
+from omixa.config import ConfigError, DeploymentSettings, Settings
 from omixa.domain.access import DEFAULT_WORKSPACE, Secret
 from omixa.domain.models import Deployment, Offer
 from omixa.domain.money import PICO_PER_MICRO, parse_usd
+from omixa.domain.times import utc_today
 from omixa.engines.conversions import Conversions
 from omixa.engines.notary import SAMPLE, Identity
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
@@ -208,12 +209,13 @@ async def open_services(
                 "foundry": FoundryProvider(http, InProcessTransport(simulator), conversions),
             }
             results = Results(office.database, office.blobs, retention_ms=settings.result_retention_hours * 3_600_000)
-            router = Router(deployments(settings, office.catalogue))
+            router = _router(settings, office.catalogue)
             pipeline = Pipeline(
                 router=router,
                 attempts=Attempts(
                     catalogue=office.catalogue,
                     providers=providers,
+                    router=router,
                     settlement=settlement,
                     cutouts=Cutouts(office.catalogue, providers["embedded"], router, settlement),
                     finish=Finisher(conversions, office.catalogue).finish,
@@ -238,7 +240,7 @@ async def open_services(
                 allowances=office.allowances,
                 fail_stop=office.fail_stop,
                 tokenizer=tokenizer,
-                router=pipeline.router,
+                router=router,
                 runs=runs,
                 results=results,
                 deletion=Deletion(office.database, office.blobs),
@@ -327,12 +329,17 @@ async def _topups(settings: Settings, office: BackOffice, stack: AsyncExitStack)
 
 
 def deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:
-    """Return where each offer of the catalogue can be called."""
+    """Return where each offer of the catalogue can be called. Raises ConfigError for an account that names an unknown model."""
+    offered = {(offer.provider, offer.model.lower()) for offer in catalogue.offers.values()}
+    for account in settings.accounts:
+        for model in account.models:
+            if (account.provider, model.lower()) not in offered:
+                raise ConfigError(f"deployment {account.name}: {account.provider} offers no model {model}")
     return [found for _, offer in sorted(catalogue.offers.items()) for found in _deployments(settings, offer)]
 
 
 def _deployments(settings: Settings, offer: Offer) -> Iterator[Deployment]:
-    """Yield the embedded models for all keys; the simulator for test keys and, where one is configured, Foundry for live keys."""
+    """Yield the embedded models for all keys; the simulator for test keys and the configured accounts for live keys."""
     embedded = Deployment(
         id=f"{offer.provider}/{offer.model}",
         provider=offer.provider,
@@ -342,6 +349,7 @@ def _deployments(settings: Settings, offer: Offer) -> Iterator[Deployment]:
         api_key=None,
         bearer_token=None,
         modes=frozenset({"live", "test"}),
+        in_process=True,
     )
     if offer.provider == "embedded":
         yield embedded
@@ -353,15 +361,44 @@ def _deployments(settings: Settings, offer: Offer) -> Iterator[Deployment]:
             api_key=Secret(SIMULATOR_KEY),
             modes=frozenset({"test"}),
         )
-        if settings.foundry.endpoint:
-            yield dataclasses.replace(
-                embedded,
-                endpoint=settings.foundry.endpoint.rstrip("/"),
-                deployment_name=settings.foundry.deployment or offer.model,
-                api_key=settings.foundry.api_key,
-                bearer_token=settings.foundry.bearer_token,
+    for account in settings.accounts:
+        if account.provider == offer.provider and _serves(account, offer.model):
+            yield Deployment(
+                id=f"{account.name}/{offer.model}",
+                provider=offer.provider,
+                model=offer.model,
+                endpoint=account.endpoint.rstrip("/"),
+                deployment_name=account.deployment or offer.model,
+                api_key=account.api_key,
+                bearer_token=account.bearer_token,
                 modes=frozenset({"live"}),
+                account=account.name,
+                region=account.region,
+                weight=account.weight,
+                priority=account.priority,
+                limits=account.limits,
             )
+
+
+def _serves(account: DeploymentSettings, model: str) -> bool:
+    return not account.models or model.lower() in (name.lower() for name in account.models)
+
+
+def _router(settings: Settings, catalogue: Catalogue) -> Router:
+    """Return what chooses among the deployments. Their costs are those of the day on which the server starts."""
+    today = utc_today()
+
+    def cost_of(deployment: Deployment) -> int:
+        return catalogue.offer(deployment.provider, deployment.model).cost_on(today).fallback.unit_price_pico_usd
+
+    routing = settings.routing
+    return Router(
+        deployments(settings, catalogue),
+        policy=routing.policy,
+        queue_length=routing.queue_length,
+        queue_wait_s=routing.queue_wait_s,
+        cost_of=cost_of,
+    )
 
 
 def _pepper(path: Path) -> Secret:

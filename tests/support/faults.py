@@ -41,10 +41,10 @@ class PlannedRouter(Router):
     """Routes live requests as the test says."""
 
     def __init__(self) -> None:
-        super().__init__(())
+        super().__init__((), policy="priority")
 
     def use(self, *deployments: Deployment) -> None:
-        self._deployments = deployments
+        self.configure(deployments)
 
 
 class WatchedRuns(Runs):
@@ -100,6 +100,7 @@ class FaultyGateway:
             api_key=Secret(SIMULATOR_API_KEY),
             bearer_token=None,
             modes=frozenset({"live"}),
+            account=name,
         )
 
     def plan(self, *names: str) -> None:
@@ -171,7 +172,7 @@ def running_faulty_gateway(data_dir: Path, simulator: Simulator, **settings: Any
 
     def adapt(services: Services) -> Services:
         provider = FoundryProvider(http, InProcessTransport(raw), services.conversions)
-        attempts = dataclasses.replace(services.pipeline.attempts, providers={"foundry": provider})
+        attempts = dataclasses.replace(services.pipeline.attempts, providers={"foundry": provider}, router=router)
         pipeline = dataclasses.replace(services.pipeline, router=router, attempts=attempts)
         runs = WatchedRuns(services.settings.max_requests_in_flight)
         return dataclasses.replace(services, router=router, pipeline=pipeline, runs=runs)

@@ -213,6 +213,15 @@ class Gateway:
             )
         )
 
+    def forget_faults(self) -> None:
+        """Use every deployment again, whatever it did."""
+
+        async def enable(services: Services) -> None:
+            for deployment in services.router.deployments:
+                services.router.enable(deployment.id)
+
+        self.call(enable)
+
     def client(self, key: str | None) -> httpx.Client:
         """Return an HTTP client that sends a key."""
         headers = {} if key is None else {"authorization": f"Bearer {key}"}

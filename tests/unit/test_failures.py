@@ -16,6 +16,7 @@ from omixa.errors import (
     UpstreamCredentials,
     UpstreamError,
     UpstreamFailed,
+    UpstreamMisconfigured,
     UpstreamProtocol,
     UpstreamQuota,
     UpstreamRateLimited,
@@ -53,14 +54,14 @@ def answer(status: int, body: Any = b"", **headers: str) -> WireResponse:
         (401, UpstreamCredentials, 503, True, False),
         (402, UpstreamQuota, 503, True, False),
         (403, UpstreamCredentials, 503, True, False),
-        (404, UpstreamCredentials, 503, True, False),
-        (405, UpstreamCredentials, 503, True, False),
+        (404, UpstreamMisconfigured, 503, True, False),
+        (405, UpstreamMisconfigured, 503, True, False),
         (408, UpstreamFailed, 502, True, True),
         (409, UpstreamFailed, 502, True, True),
         (413, UpstreamRejected, 400, False, False),
         (422, UpstreamRejected, 400, False, False),
         (429, UpstreamRateLimited, 429, True, False),
-        (431, UpstreamCredentials, 503, True, False),
+        (431, UpstreamMisconfigured, 503, True, False),
         (500, UpstreamFailed, 502, True, True),
         (502, UpstreamFailed, 502, True, True),
         (503, UpstreamBusy, 503, True, False),
@@ -116,7 +117,7 @@ def test_an_exhausted_account_is_not_a_rate_limit(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("param", "kind"), [("size", UpstreamRejected), ("model", UpstreamCredentials), (None, UpstreamCredentials)]
+    ("param", "kind"), [("size", UpstreamRejected), ("model", UpstreamMisconfigured), (None, UpstreamMisconfigured)]
 )
 def test_a_404_on_a_field_is_the_callers(param: str | None, kind: type[UpstreamError]) -> None:
     assert type(failed_answer(answer(404, {"error": {"code": "x", "message": "m", "param": param}}))) is kind

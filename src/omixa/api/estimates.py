@@ -66,9 +66,10 @@ def _verdict(
     """Return the expected charge, and what making the request now would be refused with, by the checks that refuse it."""
     expected, mode = None, exchange.principal.mode
     try:
-        first, *_ = services.router.plan(asked.model, mode)
+        first, *_ = services.router.configured(asked.model, mode)
         offer = services.catalogue.offer(first.provider, asked.model.id)
         expected = quotes.expected(asked.request, asked.model, offer, terms)
+        services.router.plan(asked.model, mode)
         services.fail_stop.check()
         services.runs.require_room()
         services.rates.of(exchange.principal).require_images(asked.request.n)

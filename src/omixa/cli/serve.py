@@ -67,9 +67,10 @@ async def _serve(settings: config.Settings) -> str | None:
 
 def _announce(settings: config.Settings, address: tuple[Any, ...]) -> None:
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    accounts = " and ".join(f"Microsoft Foundry at {account.endpoint}" for account in settings.accounts)
     live = (
-        f"Microsoft Foundry at {settings.foundry.endpoint}, and the models inside this process"
-        if settings.foundry.endpoint
+        f"{accounts}, and the models inside this process"
+        if accounts
         else "the models inside this process; for others set OMIXA_FOUNDRY_ENDPOINT and OMIXA_FOUNDRY_API_KEY"
     )
     click.echo(f"Omixa {__version__} listens on http://{host}:{address[1]}/api/v1", err=True)

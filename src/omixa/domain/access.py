@@ -59,6 +59,9 @@ class RateLimits:
         )
 
 
+NO_LIMITS = RateLimits(0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated key: whose money it spends, in which mode, and which models it may call (None: every model).

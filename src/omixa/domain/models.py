@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from omixa.domain.access import Mode, Secret
+from omixa.domain.access import NO_LIMITS, Mode, RateLimits, Secret
 from omixa.domain.money import Rounding
 
 ParameterType = Literal["string", "integer", "boolean", "image", "images"]
@@ -199,7 +199,13 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A model at a provider's address with a credential. `id` is what routes, attempts and logs call it."""
+    """A model at a provider's address with a credential. `id` is what routes, attempts and logs call it.
+
+    `account` names whose credential it is: deployments of one account lose it together. `region` is a word for people. A lower
+    `priority` is tried first; within one, `weight` is the share of requests. `limits` are what the provider allows this
+    deployment, 0 where no limit is known; the gateway keeps to them by itself. One that runs `in_process` is never left out
+    for its failures, because nothing else would serve in its place.
+    """
 
     id: str
     provider: str
@@ -209,6 +215,12 @@ class Deployment:
     api_key: Secret | None
     bearer_token: Secret | None
     modes: frozenset[Mode]
+    account: str = ""
+    region: str = ""
+    weight: int = 1
+    priority: int = 0
+    limits: RateLimits = NO_LIMITS
+    in_process: bool = False
 
     @property
     def is_simulated(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 
 from omixa.billing.pricing import estimate_usage, rate, usage_of_refusal
@@ -13,12 +13,14 @@ from omixa.billing.sanity import impossible, surprising
 from omixa.catalogue.emulation import CUTOUT_MODEL
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.images import Image, ImageRequest, Provenance, Usage
-from omixa.domain.models import Deployment, Offer
+from omixa.domain.models import Deployment, Model, Offer
 from omixa.errors import (
     BackgroundNotRemoved,
     ClientGone,
+    OmixaError,
     UpstreamError,
     UpstreamProtocol,
+    UpstreamRateLimited,
     UpstreamRefused,
     UpstreamTimeout,
 )
@@ -27,6 +29,7 @@ from omixa.gateway.provenance import Credentials
 from omixa.gateway.run import Run
 from omixa.gateway.settlement import Settlement
 from omixa.providers.base import PartialImage, Provider, ProviderCall, ProviderResult
+from omixa.routing.router import Permit, Router
 from omixa.usage.records import EndedAttempt, StartedAttempt, new_attempt_id
 
 log = logging.getLogger(__name__)
@@ -91,6 +94,14 @@ class AttemptLog:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A call that may begin: leave to make it, and its number."""
+
+    permit: Permit
+    started: StartedAttempt
+
+
+@dataclass(frozen=True, slots=True)
 class Attempts:
     """Calls providers for a run.
 
@@ -100,41 +111,95 @@ class Attempts:
 
     catalogue: Catalogue
     providers: Mapping[str, Provider]
+    router: Router
     settlement: Settlement
     cutouts: Cutouts
     finish: Callable[[Image, ImageRequest], Awaitable[tuple[Image, tuple[Mapping[str, str], ...]]]]
     credentials: Credentials
 
     async def first_success(
-        self, run: Run, calls: AttemptLog, first: StartedAttempt, plan: Sequence[Deployment], deadline: float
+        self, run: Run, calls: AttemptLog, image_index: int, first: Call | None, deadline: float
     ) -> Delivery:
-        """Return the first picture that any deployment of the plan delivers. `deadline` is a time of the event loop.
+        """Return the first picture that a deployment delivers. `deadline` is a time of the event loop.
 
-        Raises the last attempt's UpstreamError, or at once one that must not be tried elsewhere; ClientGone when the client left
-        and the offer says that its call is cancelled then.
+        `first` is the call that was recorded together with the hold, None when no deployment had room then. Raises the last
+        attempt's UpstreamError, or at once one that must not be tried elsewhere; what Router.acquire raises when nothing could be
+        called at all; ClientGone when the client left before anything was sent, or later when the offer says that its call is
+        cancelled then.
         """
-        started, last_chance = first, False
-        tried = plan[:MAX_ATTEMPTS]
-        for position, deployment in enumerate(tried):
+        call = first or await self._first_call(run, calls, image_index, deadline)
+        tried: dict[str, UpstreamError] = {}
+        last_chance = False
+        while True:
             try:
-                return await self._attempt(run, calls, started, deployment, deadline)
+                with closing(call.permit):
+                    return await self._attempt(run, calls, call, deadline)
             except UpstreamError as error:
-                ended = self._failure(run, started, deployment, error)
+                deployment = call.permit.deployment
+                ended = self._failure(run, call.started, deployment, error)
                 calls.end(ended)
-                exhausted = position + 1 == len(tried) or asyncio.get_running_loop().time() >= deadline
+                tried[deployment.id] = error
+                exhausted = len(tried) == MAX_ATTEMPTS or asyncio.get_running_loop().time() >= deadline
+                _shorten_wait(error, tried.values())
                 if exhausted or last_chance or not error.fails_over:
                     raise
                 last_chance = error.ambiguous
-                started = calls.start(tried[position + 1], started.image_index)
-                await self.settlement.next_attempt(ended, started)
+                following = await self._next_call(run, calls, call, tried, deadline)
+                if following is None:
+                    raise
+                call = following
+                try:
+                    await self.settlement.next_attempt(ended, call.started)
+                except BaseException:
+                    call.permit.close()
+                    raise
             except ClientGone as error:
-                calls.end(EndedAttempt(started.id, "failed_free", None, None, error.code, None, None, 0, "none"))
+                calls.end(EndedAttempt(call.started.id, "failed_free", None, None, error.code, None, None, 0, "none"))
                 raise
-        raise AssertionError("a plan is never empty")
 
-    async def _attempt(
-        self, run: Run, calls: AttemptLog, started: StartedAttempt, deployment: Deployment, deadline: float
-    ) -> Delivery:
+    async def _first_call(self, run: Run, calls: AttemptLog, image_index: int, deadline: float) -> Call:
+        """Wait for room, then record the call."""
+        permit = await self.router.acquire(self._model(run), run.principal.mode, until=deadline)
+        try:
+            if run.client_gone:
+                raise ClientGone("The client left before the request was sent to a provider.")
+            started = calls.start(permit.deployment, image_index)
+            await self.settlement.next_attempt(None, started)
+        except BaseException:
+            permit.close()
+            raise
+        return Call(permit, started)
+
+    async def _next_call(
+        self, run: Run, calls: AttemptLog, failed: Call, tried: Mapping[str, UpstreamError], deadline: float
+    ) -> Call | None:
+        """Return the call that follows a failed one, None when there is none left to make."""
+        try:
+            permit = await self.router.acquire(self._model(run), run.principal.mode, tried=tried, until=deadline)
+        except OmixaError:
+            return None
+        if not self.router.may_retry(permit):
+            log.warning("attempt.no_retry_left", extra={"request_id": run.id, "provider": permit.deployment.provider})
+            permit.close()
+            return None
+        return Call(permit, calls.start(permit.deployment, failed.started.image_index))
+
+    def _model(self, run: Run) -> Model:
+        return self.catalogue.resolve(run.request.model)
+
+    async def _attempt(self, run: Run, calls: AttemptLog, making: Call, deadline: float) -> Delivery:
+        """Make a call and tell the router how it went."""
+        making.permit.begin()
+        try:
+            delivery = await self._delivered(run, calls, making, deadline)
+        except UpstreamError as error:
+            making.permit.failed(error)
+            raise
+        making.permit.succeeded()
+        return delivery
+
+    async def _delivered(self, run: Run, calls: AttemptLog, making: Call, deadline: float) -> Delivery:
+        deployment, started = making.permit.deployment, making.started
         offer = self.catalogue.offer(deployment.provider, run.request.model)
         call = ProviderCall(run.request, offer, deployment, run.id, started.image_index)
         result = await self._unless_departed(run, call, deadline)
@@ -153,6 +218,9 @@ class Attempts:
         )
         if self.catalogue.resolve(run.request.model).cuts_out(run.request.background):
             calls.end(ended)
+            # The provider has done its part, well.
+            making.permit.succeeded()
+            making.permit.close()
             finished, emulated = await self._cut_out(run, calls, ended, result.image, started.image_index, deadline)
             usage = replace(usage, cutouts=1)
         else:
@@ -261,3 +329,10 @@ class Attempts:
             cost_pico_usd=cost,
             cost_basis="estimated" if error.ambiguous or cost else "none",
         )
+
+
+def _shorten_wait(last: UpstreamError, failures: Iterable[UpstreamError]) -> None:
+    """Let a rate limit tell the shortest wait of all that were told: that deployment is free first."""
+    if isinstance(last, UpstreamRateLimited):
+        waits = [error.retry_after_s for error in failures if isinstance(error, UpstreamRateLimited)]
+        last.retry_after_s = min((wait for wait in waits if wait is not None), default=None)

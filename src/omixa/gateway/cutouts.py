@@ -47,7 +47,7 @@ class Cutouts:
         While too many wait, it waits too, until a time of the event loop: the provider has been paid. Raises
         BackgroundNotRemoved, and SettlementUnavailable when the hold is gone.
         """
-        (deployment,) = self.router.plan(self.catalogue.resolve(CUTOUT_MODEL), run.principal.mode)[:1]
+        (deployment,) = self.router.configured(self.catalogue.resolve(CUTOUT_MODEL), run.principal.mode)[:1]
         offer = self.catalogue.offer(deployment.provider, CUTOUT_MODEL)
         started = calls.start(deployment, image_index)
         await self.settlement.next_attempt(made, started)

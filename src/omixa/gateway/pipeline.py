@@ -21,11 +21,11 @@ from omixa.billing.ledger import Hold, StoredResult
 from omixa.billing.pricing import Charge, Terms, rate
 from omixa.domain.access import Principal
 from omixa.domain.images import Image, Usage
-from omixa.domain.models import Deployment, Model
+from omixa.domain.models import Model
 from omixa.domain.times import utc_today
 from omixa.errors import ClientGone, InternalError, OmixaError, PriceChanged, SettlementUnavailable
 from omixa.gateway import quotes
-from omixa.gateway.attempts import AttemptLog, Attempts, Delivery
+from omixa.gateway.attempts import AttemptLog, Attempts, Call, Delivery
 from omixa.gateway.idempotency import Earlier, Remains
 from omixa.gateway.receipt import Failure, build_envelope, reissue_envelope
 from omixa.gateway.replay import Replays
@@ -76,34 +76,60 @@ class Pipeline:
 
         Raises an OmixaError after the hold is released.
         """
-        plan = self.router.plan(model, run.principal.mode)
-        calls = AttemptLog(run.id)
-        first = [calls.start(plan[0], index) for index in range(run.request.n)]
-        while True:
-            with run.timed("hold"):
-                ceiling, found = await self._authorise(run, model, first)
-            if not isinstance(found, Earlier):
-                break
-            if (answer := await self.replays.answer(run, found)) is not None:
-                return answer
+        calls, first = self._claim(run, model)
+        try:
+            while True:
+                with run.timed("hold"):
+                    ceiling, found = await self._authorise(run, model, _started(first))
+                if found is not None:
+                    # Nothing is called for what was made before.
+                    _give_back(first)
+                if not isinstance(found, Earlier):
+                    break
+                if (answer := await self.replays.answer(run, found)) is not None:
+                    return answer
+                calls, first = self._claim(run, model)
+            return await self._carry_out(run, model, ceiling, calls, first, found)
+        finally:
+            _give_back(first)
+
+    async def _carry_out(
+        self,
+        run: Run,
+        model: Model,
+        ceiling: Charge,
+        calls: AttemptLog,
+        first: Sequence[Call | None],
+        parked: ParkedResult | None,
+    ) -> Answer:
+        """Make the pictures, or take those that were parked, and charge for them; release the hold when that fails."""
         deadline = asyncio.get_running_loop().time() + self.deadline_s
         try:
             if run.client_gone:
                 raise ClientGone("The client left before the request was sent to a provider.")
             run.admit()
-            if found is not None:
-                made = await self._parked(run, ceiling, found)
+            if parked is not None:
+                made = await self._parked(run, ceiling, parked)
             else:
                 with run.timed("provider"):
-                    deliveries, failures = await self._make(run, calls, plan, first, deadline)
+                    deliveries, failures = await self._make(run, calls, first, deadline)
                 made = _made(run, model, ceiling, calls, deliveries, failures)
             answer = await self._settle(run, model, ceiling, made, deadline)
         except Exception as error:
             raise await self._released(run, calls, error) from error
-        if found is not None:
+        if parked is not None:
             # The answer has a place of its own now; its pictures are views of the old file, which stay good.
-            await self.results.discard(found.ref)
+            await self.results.discard(parked.ref)
         return answer
+
+    def _claim(self, run: Run, model: Model) -> tuple[AttemptLog, list[Call | None]]:
+        """Return the first call of each picture, None for one that has to wait for room. Raises NoHealthyRoute."""
+        calls = AttemptLog(run.id)
+        permits = [self.router.claim(model, run.principal.mode) for _ in range(run.request.n)]
+        return calls, [
+            None if permit is None else Call(permit, calls.start(permit.deployment, index))
+            for index, permit in enumerate(permits)
+        ]
 
     async def _authorise(
         self, run: Run, model: Model, first: Sequence[StartedAttempt]
@@ -130,13 +156,12 @@ class Pipeline:
         self,
         run: Run,
         calls: AttemptLog,
-        plan: Sequence[Deployment],
-        first: Sequence[StartedAttempt],
+        first: Sequence[Call | None],
         deadline: float,
     ) -> tuple[list[Delivery], list[Failure]]:
         """Return what arrived, in order, and what did not. Raises the first error when nothing arrived."""
         outcomes = await asyncio.gather(
-            *(self.attempts.first_success(run, calls, started, plan, deadline) for started in first),
+            *(self.attempts.first_success(run, calls, index, call, deadline) for index, call in enumerate(first)),
             return_exceptions=True,
         )
         deliveries = [outcome for outcome in outcomes if isinstance(outcome, Delivery)]
@@ -244,6 +269,17 @@ class Pipeline:
             fingerprint=None if run.identity is None or run.identity.key is not None else run.identity.fingerprint,
             refusal_limit_pico_usd=self.refusal_limit_pico_usd,
         )
+
+
+def _started(first: Sequence[Call | None]) -> list[StartedAttempt]:
+    return [call.started for call in first if call is not None]
+
+
+def _give_back(first: Sequence[Call | None]) -> None:
+    """Make room for others, where a call is over or was never made."""
+    for call in first:
+        if call is not None:
+            call.permit.close()
 
 
 def _made(

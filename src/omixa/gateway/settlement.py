@@ -61,12 +61,16 @@ class Settlement:
         """Give up a parked result that cannot be used."""
         await self._database.write(lambda tx: repeats.unpark(tx, request_id))
 
-    async def next_attempt(self, ended: EndedAttempt, started: StartedAttempt) -> None:
-        """Record a failed call and the one that follows it. Raises SettlementUnavailable when the hold is gone."""
+    async def next_attempt(self, ended: EndedAttempt | None, started: StartedAttempt) -> None:
+        """Record a call that was not recorded with the hold, and how the one before it ended, if there was one.
+
+        Raises SettlementUnavailable when the hold is gone.
+        """
 
         def operation(tx: Transaction) -> None:
             ledger.require_owned(tx, started.request_id, self.node.epoch)
-            records.end_attempts(tx, [ended])
+            if ended is not None:
+                records.end_attempts(tx, [ended])
             records.start_attempts(tx, [started])
 
         await self._database.write(operation)

@@ -21,6 +21,7 @@ from omixa.errors import (
     UpstreamCredentials,
     UpstreamError,
     UpstreamFailed,
+    UpstreamMisconfigured,
     UpstreamProtocol,
     UpstreamQuota,
     UpstreamRateLimited,
@@ -65,6 +66,9 @@ _QUOTA = frozenset({"insufficientquota", "billinghardlimitreached", "billingnota
 _RATE_LIMITS = frozenset({429, 529})
 _REJECTIONS = frozenset({400, 413, 422})
 _UNCERTAIN = frozenset({408, 409})
+_CREDENTIALS = frozenset({401, 403})
+# Strikes of an answer that is not even JSON: something else answers at this address.
+_FOREIGN_STRIKES = 2
 
 _INNER = ("innererror", "inner_error")
 
@@ -113,7 +117,10 @@ def unusable_answer(response: WireResponse, problem: str, *, secret: str | None 
     complaint = read_complaint(response.body, secret=secret)
     if complaint.refuses:
         return _error(UpstreamRefused, _REFUSED, response, complaint)
-    return _error(UpstreamProtocol, _UNUSABLE, response, Complaint(message=problem))
+    error = _error(UpstreamProtocol, _UNUSABLE, response, Complaint(message=problem))
+    if not response.media_type.endswith("json"):
+        error.strikes = _FOREIGN_STRIKES
+    return error
 
 
 def read_complaint(body: bytes, *, secret: str | None = None) -> Complaint:
@@ -177,8 +184,10 @@ def _verdict(status: int, complaint: Complaint) -> tuple[type[UpstreamError], st
         return UpstreamFailed, "The provider failed to make the picture"
     if status < 300:
         return UpstreamProtocol, _UNUSABLE
-    # 401, 403, an unknown deployment, and whatever else only the operator can correct.
-    return UpstreamCredentials, _UNAVAILABLE
+    if status in _CREDENTIALS:
+        return UpstreamCredentials, _UNAVAILABLE
+    # An unknown deployment, and whatever else only the operator can correct.
+    return UpstreamMisconfigured, _UNAVAILABLE
 
 
 def _error(kind: type[UpstreamError], sentence: str, response: WireResponse, complaint: Complaint) -> UpstreamError:

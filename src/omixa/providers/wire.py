@@ -164,7 +164,9 @@ class Exchange:
         if self.deadline.expired():
             if self.phase == "connecting":
                 return UpstreamConnectTimeout("The provider could not be reached in time.", diagnostics=diagnostics)
-            return UpstreamTimeout(self._timeout_message(), diagnostics=diagnostics)
+            # Silence weighs twice as much as slowness: it takes the longest to notice.
+            strikes = 1 if self.phase == "receiving" else 2
+            return UpstreamTimeout(self._timeout_message(), diagnostics=diagnostics, strikes=strikes)
         if self.phase == "connecting":
             return UpstreamUnreachable("The provider could not be reached.", diagnostics=diagnostics)
         if malformed:

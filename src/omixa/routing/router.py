@@ -1,38 +1,391 @@
-"""Which deployments can serve a request, best first."""
+"""Which deployment serves a call: the healthy ones that have room, best first, and a short queue for when none has.
+
+All decisions are made on the event loop, from what this server has seen itself, with a few look-ups for each deployment of the
+model. A caller holds a `Permit` for each call and says how the call ended.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from omixa.domain.access import Mode
 from omixa.domain.models import Deployment, Model
-from omixa.errors import NoHealthyRoute
+from omixa.errors import AllKeysCooling, NoCapacity, NoHealthyRoute, OmixaError, Overloaded, UpstreamError
+from omixa.routing.budget import Budget, RetryBudget
+from omixa.routing.health import NS_PER_S, Breaker, State
+from omixa.routing.policies import POLICIES, Candidate, PolicyName, order
+
+log = logging.getLogger(__name__)
+
+DEFAULT_QUEUE_LENGTH = 100
+DEFAULT_QUEUE_WAIT_S = 10.0
+# What callers are told to wait where only the end of somebody else's call makes room.
+BUSY_RETRY_S = 2
+
+
+@dataclass(slots=True)
+class Route:
+    """A deployment with what this server knows of it."""
+
+    deployment: Deployment
+    breaker: Breaker
+    budget: Budget
+
+    def admits(self, now_ns: int) -> bool:
+        """Tell whether a call may begin."""
+        return self.breaker.admits(now_ns) and self.budget.admits(now_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A route as people read it. `cooling_s` is how long it is still left alone, `reason` why its credential is out of use."""
+
+    deployment: Deployment
+    state: State
+    in_flight: int
+    cooling_s: float
+    strikes: int
+    ejections: int
+    reason: str | None
+
+
+@dataclass(eq=False, slots=True)
+class Permit:
+    """Leave to make one call to one deployment. `close` must be called at the end, and may be more than once."""
+
+    deployment: Deployment
+    _router: Router
+    _pool: _Pool
+    _route: Route
+    _began_ns: int
+    _is_probe: bool
+    _was_sent: bool = False
+    _is_open: bool = True
+
+    def begin(self) -> None:
+        """Say that from now on the provider may hear of the call."""
+        self._was_sent = True
+
+    def succeeded(self) -> None:
+        """Say that the provider gave what it should."""
+        self._route.breaker.succeeded(is_probe=self._is_probe)
+        self._is_probe = False
+
+    def failed(self, error: UpstreamError) -> None:
+        """Say how the call failed."""
+        if error.proves_health and error.upstream_status is not None:
+            self.succeeded()
+            return
+        self._router.note_failure(self._pool, self._route, error, is_probe=self._is_probe)
+        self._is_probe = False
+
+    def close(self) -> None:
+        """Make room for others. A call that was never sent leaves no trace; one without a verdict says nothing of health."""
+        if self._is_open:
+            self._is_open = False
+            self._route.budget.end(self._began_ns, was_sent=self._was_sent)
+            if self._is_probe:
+                self._route.breaker.give_up_probe()
+            self._router.pump(self._pool)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    tried: Collection[str]
+    permit: asyncio.Future[Permit]
+
+
+@dataclass(eq=False, slots=True)
+class _Pool:
+    """The routes of a model in a mode, in the order of the configuration, and who waits for one of them."""
+
+    model: str
+    mode: Mode
+    routes: tuple[Route, ...]
+    waiting: deque[_Waiter] = field(default_factory=deque)
+    timer: asyncio.TimerHandle | None = None
 
 
 class Router:
-    """Knows the configured deployments, in the operator's order."""
+    """Knows the configured deployments, in the operator's order. `cost_of` tells what a picture costs at one, in pico-USD."""
 
-    def __init__(self, deployments: Sequence[Deployment]) -> None:
-        self._deployments = tuple(deployments)
+    def __init__(
+        self,
+        deployments: Sequence[Deployment],
+        *,
+        policy: PolicyName = "weighted",
+        queue_length: int = DEFAULT_QUEUE_LENGTH,
+        queue_wait_s: float = DEFAULT_QUEUE_WAIT_S,
+        cost_of: Callable[[Deployment], int] = lambda _: 0,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        draw: random.Random | None = None,
+    ) -> None:
+        self._policy = POLICIES[policy]
+        self._queue_length = queue_length
+        self._queue_wait_s = queue_wait_s
+        self._cost_of = cost_of
+        self._clock_ns = clock_ns
+        self._draw = draw or random.Random()  # noqa: S311 - nothing secret depends on it
+        self._routes: tuple[Route, ...] = ()
+        self._pools: dict[tuple[str, Mode], _Pool] = {}
+        self._retries: dict[str, RetryBudget] = {}
+        self.configure(deployments)
 
-    def plan(self, model: Model, mode: Mode) -> tuple[Deployment, ...]:
-        """Return the deployments to try, in order; never empty. Raises NoHealthyRoute."""
-        plan = tuple(
-            deployment
-            for deployment in self._deployments
-            if deployment.model.lower() == model.id.lower() and mode in deployment.modes
-        )
-        if not plan:
-            raise NoHealthyRoute(
-                f"No provider is configured for {model.id} with live keys. Set OMIXA_FOUNDRY_ENDPOINT and"
-                " OMIXA_FOUNDRY_API_KEY, or [foundry] in omixa.toml, and start again;"
-                " a test key (omx_test_…) works without a provider."
-                if mode == "live"
-                else f"No simulator is configured for {model.id} with test keys."
-            )
-        return plan
+    def configure(self, deployments: Sequence[Deployment]) -> None:
+        """Serve from these deployments, all of them healthy."""
+        now_ns = self._clock_ns()
+        self._routes = tuple(Route(one, Breaker(self._draw), Budget(one.limits)) for one in deployments)
+        self._retries = {one.provider: RetryBudget(now_ns) for one in deployments}
+        by_pool: dict[tuple[str, Mode], list[Route]] = {}
+        for route in self._routes:
+            for mode in route.deployment.modes:
+                by_pool.setdefault((route.deployment.model.lower(), mode), []).append(route)
+        self._pools = {
+            (model, mode): _Pool(routes[0].deployment.model, mode, tuple(routes))
+            for (model, mode), routes in by_pool.items()
+        }
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:
         """Return every configured deployment."""
-        return self._deployments
+        return tuple(route.deployment for route in self._routes)
+
+    def configured(self, model: Model, mode: Mode) -> tuple[Deployment, ...]:
+        """Return the deployments of a model, healthy or not; never empty. Raises NoHealthyRoute."""
+        return tuple(route.deployment for route in self._pool(model, mode).routes)
+
+    def plan(self, model: Model, mode: Mode) -> tuple[Deployment, ...]:
+        """Return the deployments that would be tried now, in order. Raises what `acquire` would raise at once."""
+        pool, now_ns = self._pool(model, mode), self._clock_ns()
+        ready = [route for route in pool.routes if route.admits(now_ns)]
+        if not ready:
+            refusal = self._refusal(pool, (), now_ns)
+            if refusal is not None:
+                raise refusal
+            ready = _usable(pool, (), now_ns)
+        return tuple(one.deployment for one in self._order(ready))
+
+    # ----------------------------------------------------------------------------------------------------------- permits
+
+    def claim(self, model: Model, mode: Mode) -> Permit | None:
+        """Return leave for a request's first call, or None when it has to wait. Raises NoHealthyRoute without any deployment."""
+        pool = self._pool(model, mode)
+        # Whoever came earlier goes first.
+        return None if pool.waiting else self._claim(pool, ())
+
+    async def acquire(self, model: Model, mode: Mode, *, tried: Collection[str] = (), until: float) -> Permit:
+        """Wait for leave to call a deployment that was not tried yet, at most until a time of the event loop.
+
+        Raises AllKeysCooling when all have failed and are left alone, NoHealthyRoute when none is left at all, NoCapacity or
+        Overloaded when none has room in time.
+        """
+        pool = self._pool(model, mode)
+        if (refusal := self._refusal(pool, tried, self._clock_ns())) is not None:
+            raise refusal
+        if len(pool.waiting) >= self._queue_length:
+            raise self._no_room(pool, tried)
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(tried, loop.create_future())
+        pool.waiting.append(waiter)
+        self.pump(pool)
+        try:
+            async with asyncio.timeout_at(min(until, loop.time() + self._queue_wait_s)):
+                return await waiter.permit
+        except BaseException as error:
+            _forget(pool, waiter)
+            if isinstance(error, TimeoutError):
+                raise self._no_room(pool, tried) from None
+            raise
+
+    def may_retry(self, permit: Permit) -> bool:
+        """Tell whether a further attempt may be made, and count it."""
+        return self._retries[permit.deployment.provider].take(self._clock_ns())
+
+    def _claim(self, pool: _Pool, tried: Collection[str]) -> Permit | None:
+        now_ns = self._clock_ns()
+        ready = [route for route in pool.routes if route.deployment.id not in tried and route.admits(now_ns)]
+        if not ready:
+            return None
+        route = ready[0]
+        if len(ready) > 1:
+            first = self._order(ready)[0].deployment.id
+            route = next(one for one in ready if one.deployment.id == first)
+        is_probe = route.breaker.begin(now_ns)
+        route.budget.begin(now_ns)
+        if not tried:
+            self._retries[route.deployment.provider].count_request()
+        return Permit(route.deployment, self, pool, route, now_ns, is_probe)
+
+    def _order(self, routes: Iterable[Route]) -> list[Candidate]:
+        candidates = [
+            Candidate(route.deployment, route.budget.in_flight, self._cost_of(route.deployment)) for route in routes
+        ]
+        return order(candidates, self._policy, self._draw)
+
+    def pump(self, pool: _Pool) -> None:
+        """Give those who wait what there is, in the order in which they came."""
+        if not pool.waiting:
+            return
+        for waiter in list(pool.waiting):
+            if waiter.permit.done():
+                # Its time has passed, or its caller has left.
+                pool.waiting.remove(waiter)
+            elif (permit := self._claim(pool, waiter.tried)) is not None:
+                pool.waiting.remove(waiter)
+                waiter.permit.set_result(permit)
+            elif (refusal := self._refusal(pool, waiter.tried, self._clock_ns())) is not None:
+                pool.waiting.remove(waiter)
+                waiter.permit.set_exception(refusal)
+            elif not waiter.tried:
+                # Whoever comes later may use no more than this one.
+                break
+        self._wind(pool)
+
+    def _wind(self, pool: _Pool) -> None:
+        """Look again when the next deployment has room, if time alone brings that."""
+        if pool.timer is not None:
+            pool.timer.cancel()
+            pool.timer = None
+        if pool.waiting:
+            now_ns = self._clock_ns()
+            waits = [wait for route in pool.routes if (wait := _wait_ns(route, now_ns)) is not None]
+            if waits:
+                delay_s = max(min(waits), 0) / NS_PER_S + 0.001
+                pool.timer = asyncio.get_running_loop().call_later(delay_s, self.pump, pool)
+
+    # ---------------------------------------------------------------------------------------------------------- refusals
+
+    def _pool(self, model: Model, mode: Mode) -> _Pool:
+        pool = self._pools.get((model.id.lower(), mode))
+        if pool is None:
+            raise NoHealthyRoute(
+                f"No provider is configured for {model.id} with live keys. Set OMIXA_FOUNDRY_ENDPOINT and"
+                " OMIXA_FOUNDRY_API_KEY, or [foundry] or [[deployments]] in omixa.toml, and start again;"
+                " a test key (omx_test_…) works without a provider."
+                if mode == "live"
+                else f"No simulator is configured for {model.id} with test keys."
+            )
+        return pool
+
+    def _refusal(self, pool: _Pool, tried: Collection[str], now_ns: int) -> OmixaError | None:
+        """Return why waiting does not help, or None where it does."""
+        routes = _usable(pool, tried, now_ns)
+        if not routes:
+            return NoHealthyRoute(
+                f"No deployment of {pool.model} can be used: the provider refuses the operator's credentials."
+                " Nothing was charged."
+            )
+        if all(route.breaker.state(now_ns) == "cooling" for route in routes):
+            return AllKeysCooling(
+                f"Every deployment of {pool.model} failed a moment ago and is left alone for now. Nothing was charged.",
+                retry_after_s=_seconds(min(route.breaker.cooling_ns(now_ns) for route in routes)),
+            )
+        waits = [_wait_ns(route, now_ns) for route in routes]
+        known = [wait for wait in waits if wait is not None]
+        if len(known) == len(waits) and min(known) > self._queue_wait_s * NS_PER_S:
+            return self._limited(pool, min(known))
+        return None
+
+    def _no_room(self, pool: _Pool, tried: Collection[str]) -> OmixaError:
+        now_ns = self._clock_ns()
+        waits = [_wait_ns(route, now_ns) for route in _usable(pool, tried, now_ns)]
+        known = [wait for wait in waits if wait is not None]
+        if known and len(known) == len(waits):
+            return self._limited(pool, min(known))
+        return Overloaded(
+            f"All deployments of {pool.model} are busy. Nothing was charged. Try again shortly.",
+            retry_after_s=BUSY_RETRY_S,
+        )
+
+    def _limited(self, pool: _Pool, wait_ns: int) -> OmixaError:
+        return NoCapacity(
+            f"{pool.model} is asked for more often than its deployments may be asked. Nothing was charged.",
+            retry_after_s=_seconds(wait_ns),
+        )
+
+    # ------------------------------------------------------------------------------------------------------------ health
+
+    def note_failure(self, pool: _Pool, route: Route, error: UpstreamError, *, is_probe: bool) -> None:
+        """Take a failed call into account, and tell the operator what that means."""
+        deployment, now_ns = route.deployment, self._clock_ns()
+        if deployment.in_process:
+            return
+        others = [one for one in pool.routes if one is not route and one.breaker.state(now_ns) == "closed"]
+        if not error.fails_over and not error.proves_health:
+            log.error("route.misconfigured", extra={"route": deployment.id, "code": error.code})
+        if not route.breaker.failed(error, now_ns, is_probe=is_probe, is_last=not others):
+            return
+        facts = {"route": deployment.id, "code": error.code, "upstream_status": error.upstream_status}
+        if route.breaker.disabled is not None:
+            self._disable(deployment.account, route.breaker.disabled)
+            log.error("route.disabled", extra={**facts, "account": deployment.account, "left": len(others)})
+        else:
+            cooling_s = _seconds(route.breaker.cooling_ns(now_ns))
+            level = logging.WARNING if others else logging.ERROR
+            log.log(level, "route.cooling", extra={**facts, "cooling_s": cooling_s, "left": len(others)})
+
+    def _disable(self, account: str, reason: str) -> None:
+        for route in self._routes:
+            if account and route.deployment.account == account:
+                route.breaker.disabled = reason
+
+    def enable(self, name: str) -> list[str]:
+        """Use an account again, named by itself or by a deployment, as if nothing had happened; return its ids."""
+        found = [route for route in self._routes if name in (route.deployment.id, route.deployment.account)]
+        accounts = {route.deployment.account for route in found} - {""}
+        found = [route for route in self._routes if route in found or route.deployment.account in accounts]
+        for route in found:
+            route.breaker.enable()
+        for pool in self._pools.values():
+            self.pump(pool)
+        return [route.deployment.id for route in found]
+
+    def standings(self) -> list[Standing]:
+        """Return how every deployment stands now."""
+        now_ns = self._clock_ns()
+        return [
+            Standing(
+                deployment=route.deployment,
+                state=route.breaker.state(now_ns),
+                in_flight=route.budget.in_flight,
+                cooling_s=route.breaker.cooling_ns(now_ns) / NS_PER_S,
+                strikes=route.breaker.strikes,
+                ejections=route.breaker.ejections,
+                reason=route.breaker.disabled,
+            )
+            for route in self._routes
+        ]
+
+
+def _forget(pool: _Pool, waiter: _Waiter) -> None:
+    """Take out a waiter who has left, also one that has just been given what it waited for."""
+    if waiter in pool.waiting:
+        pool.waiting.remove(waiter)
+    elif waiter.permit.done() and not waiter.permit.cancelled() and waiter.permit.exception() is None:
+        waiter.permit.result().close()
+
+
+def _usable(pool: _Pool, tried: Collection[str], now_ns: int) -> list[Route]:
+    """Return the routes that were not tried and whose credential is good."""
+    return [
+        route for route in pool.routes if route.deployment.id not in tried and route.breaker.state(now_ns) != "disabled"
+    ]
+
+
+def _wait_ns(route: Route, now_ns: int) -> int | None:
+    """Return how long until a call may begin, None where only the end of another call, or the operator, brings that."""
+    state = route.breaker.state(now_ns)
+    if state == "disabled" or route.budget.is_full or not (state == "cooling" or route.breaker.admits(now_ns)):
+        return None
+    return max(route.breaker.cooling_ns(now_ns), route.budget.wait_ns(now_ns))
+
+
+def _seconds(wait_ns: int) -> int:
+    """Return whole seconds, at least one."""
+    return max(1, -(-wait_ns // NS_PER_S))
