@@ -183,10 +183,11 @@ async def open_services(
     """Open all that a server needs. `simulator` answers test keys in Foundry's place, inside this process; it shares `tokenizer`
     and `workers` with the embedded models.
 
-    Raises ConfigError when another server uses the data directory and its SQLite file.
+    Raises ConfigError when another server uses the data directory and its SQLite file, and for a catalogue whose embedded models
+    no engine fits.
     """
     # Here, because the command line opens a back office alone and should not wait for an HTTP client and an illustrator.
-    from omixa.providers.embedded import EmbeddedProvider
+    from omixa.providers.embedded import EmbeddedProvider, misfit
     from omixa.providers.transport import HttpTransport, InProcessTransport
 
     _require_vision(settings)
@@ -194,6 +195,10 @@ async def open_services(
     with _node_name(settings) as node_id:
         async with AsyncExitStack() as stack:
             office = await stack.enter_async_context(open_back_office(settings))
+            for provider, name in office.catalogue.offers:
+                fault = misfit(office.catalogue.resolve(name)) if provider == "embedded" else None
+                if fault is not None:
+                    raise ConfigError(f"catalogue: {name}, which is embedded: {fault}")
             await _claim_results(office)
             await asyncio.to_thread(tokenizer.load)
             http = await stack.enter_async_context(HttpTransport())

@@ -18,8 +18,10 @@ import openai
 import pytest
 from PIL import Image
 
+from omixa.config import ConfigError
 from omixa.domain.access import Mode
 from omixa.engines.workers import Workers
+from tests.support.catalogues import copy_catalogue
 from tests.support.document import Document, events
 from tests.support.footprint import money
 from tests.support.pictures import data_url, decoded, picture, reference
@@ -375,3 +377,34 @@ def test_a_full_pool_is_a_clear_503_that_costs_nothing(tmp_path: Path, workspace
 async def until_busy(workers: Workers) -> None:
     while not workers.unfinished:  # noqa: ASYNC110 - the pool has no event
         await asyncio.sleep(0.01)
+
+
+def test_without_the_extra_the_models_say_what_is_missing_and_the_others_work(
+    tmp_path: Path, workspace: str, document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Workers look for modules where this process does, and find this one first.
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('not installed')\n")
+    monkeypatch.syspath_prepend(tmp_path)  # type: ignore[no-untyped-call]
+    with Workers(1) as workers, running_gateway(tmp_path / "data", own_workers=workers) as bare:
+        bare.grant(DOLLARS_10, workspace=workspace)
+        with bare.client(bare.key("live", workspace)) as client:
+            for model in (UPSCALE, CUTOUT):
+                answer = client.post(CREATE, json=body(model, COFFEE))
+                document.check(answer)
+                assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_not_installed")
+                assert "omixa[vision]" in answer.json()["error"]["message"]
+                assert answer.headers["x-should-retry"] == "false"
+            assert money(bare, workspace, "live") == (DOLLARS_10, 0)
+            drawn = client.post(CREATE, json={"model": "omixa-illustrator-1", "prompt": "a fox"})
+            assert drawn.status_code == 200
+
+
+def test_a_catalogue_that_no_engine_fits_is_refused_at_the_start(tmp_path: Path) -> None:
+    directory = copy_catalogue(tmp_path / "catalogue")
+    file = directory / "models" / "omixa-upscale-1.toml"
+    file.write_text(file.read_text().replace("accepted = [2, 4]", "accepted = [2, 3]", 1))
+    with (
+        pytest.raises(ConfigError, match="omixa-upscale-1, which is embedded: scale must accept"),
+        running_gateway(tmp_path / "data", catalogue_dir=str(directory)),
+    ):
+        pass

@@ -131,6 +131,7 @@ def test_the_selling_price_and_the_cost_have_versions_of_their_own(catalogue: Ca
     assert cost.startswith("foundry/mai-image-2.5@2026-06-02#")
 
 
+UPSCALE_FILE = "models/omixa-upscale-1.toml"
 TWIN_PRICES = """
 [[prices]]
 currency = "USD"
@@ -157,7 +158,7 @@ FAULTS = [
     (MODEL_FILE, 'name = "input_image"', 'name = "input_text"', "same name"),
     (MODEL_FILE, 'counts = "images"', 'counts = "output_image_tokens"', "fallback"),
     (MODEL_FILE, 'counts = "input_text_tokens"', 'counts = "words"', "words"),
-    (MODEL_FILE, 'default = "auto"', 'default = "best"', 'parameters.size: "best"'),
+    (MODEL_FILE, 'default = "auto"', 'default = "best"', "parameters.size: 'best'"),
     (MODEL_FILE, "default = 1", "default = 11", "parameters.n"),
     (MODEL_FILE, "default = 1", 'default = "1"', "parameters.n"),
     (MODEL_FILE, "default = 1", "", "parameters.n: needs a default"),
@@ -193,6 +194,14 @@ FAULTS = [
     ),
     (PROVIDER_FILE, "total_timeout_s = 330", "total_timeout_s = 0", "total_timeout_s"),
     (PROVIDER_FILE, 'on_disconnect = "finish"', 'on_disconnect = "hope"', "on_disconnect"),
+    (UPSCALE_FILE, "accepted = [2, 4]", "", "parameters.scale: needs a minimum"),
+    (UPSCALE_FILE, "accepted = [2, 4]", 'accepted = [2, "4"]', "parameters.scale"),
+    (UPSCALE_FILE, "accepted = [2, 4]", "accepted = [3, 4]", "parameters.scale: 2 is not among"),
+    (UPSCALE_FILE, '[parameters.scale]\ntype = "integer"', '[parameters.scale]\ntype = "string"', "parameters.scale"),
+    (UPSCALE_FILE, "default = 2\n", "", "parameters.scale: needs a default"),
+    (UPSCALE_FILE, 'default = ""', "", "parameters.prompt: must be required or have a default"),
+    (UPSCALE_FILE, "max_pixels = 1_048_576", "max_pixels = 0", "parameters.input_images"),
+    (UPSCALE_FILE, "[parameters.n]\n", "[parameters.n]\nmax_pixels = 5\n", "only pictures have max_pixels"),
 ]
 
 
@@ -261,6 +270,19 @@ def test_the_schema_is_a_schema_and_takes_its_own_example(model: Model) -> None:
 def test_the_schema_refuses_what_the_model_cannot_do(model: Model, change: dict[str, object]) -> None:
     validator = jsonschema.Draft202012Validator(json_schema(model))
     assert not validator.is_valid({"model": "MAI-Image-2.5", "prompt": "a cat"} | change)
+
+
+def test_the_schema_of_a_model_that_enlarges_needs_one_picture_and_no_words(catalogue: Catalogue) -> None:
+    schema = json_schema(catalogue.resolve("omixa-upscale-1"))
+    assert schema["required"] == ["model", "input_images"]
+    assert schema["properties"]["scale"]["enum"] == [2, 4]
+    assert "examples" not in schema
+    validator = jsonschema.Draft202012Validator(schema)
+    picture = "data:image/png;base64,AAAA"
+    assert validator.is_valid({"model": "omixa-upscale-1", "input_images": [picture], "scale": 4})
+    for wrong in ({"input_images": []}, {"input_images": [picture] * 2}, {"scale": 3}, {"scale": "2"}):
+        assert not validator.is_valid({"model": "omixa-upscale-1", "input_images": [picture]} | wrong)
+    assert not validator.is_valid({"model": "omixa-upscale-1"})
 
 
 def test_the_schema_says_why_a_value_is_left_out(model: Model) -> None:

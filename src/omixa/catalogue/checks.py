@@ -62,7 +62,7 @@ def _check_value(parameter: Parameter, value: str | int | bool | None) -> None:
     if type(value) is not expected:
         raise ValueError(f"{value!r} is not a value of type {parameter.type}")
     if parameter.accepted and value not in parameter.accepted:
-        raise ValueError(f'"{value}" is not among the accepted values')
+        raise ValueError(f"{value!r} is not among the accepted values")
     if isinstance(value, int) and not parameter.within(value):
         raise ValueError(f"{value} is not within the limits")
 

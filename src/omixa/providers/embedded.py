@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from omixa.domain.images import Image, ImageInfo, Usage
+from omixa.domain.models import Model
 from omixa.engines.cutout import Cutter, Cutting
 from omixa.engines.illustrator import Commission, Illustrator
-from omixa.engines.upscaler import Enlargement, Upscaler
+from omixa.engines.upscaler import SCALES, Enlargement, Upscaler
 from omixa.engines.workers import Engine, Workers
 from omixa.errors import InvalidRequest, UpstreamRejected
 from omixa.imaging.inspect import inspect
@@ -94,6 +95,23 @@ _ORDERS: Mapping[str, Callable[[ProviderCall], _Order]] = {
     "omixa-upscale-1": _enlarge,
     "omixa-cutout-1": _cut_out,
 }
+
+
+# The models that rework one picture, whatever words there are.
+_REWORKING = frozenset({"omixa-upscale-1", "omixa-cutout-1"})
+
+
+def misfit(model: Model) -> str | None:
+    """Return why no engine can do what the catalogue says of an embedded model, or None when one can."""
+    if model.id not in _ORDERS:
+        return f"no engine is called so; there are: {', '.join(sorted(_ORDERS))}"
+    pictures, scale = model.parameter("input_images"), model.parameter("scale")
+    if model.id in _REWORKING and not (model.needs_pictures and pictures is not None and pictures.maximum == 1):
+        return "input_images must be required and have a maximum of 1"
+    scales = set() if scale is None else set(scale.accepted)
+    if model.id == "omixa-upscale-1" and not (scales and scales <= set(SCALES)):
+        return f"scale must accept some of {', '.join(map(str, SCALES))} and nothing else"
+    return None
 
 
 def _previews(call: ProviderCall) -> int:
