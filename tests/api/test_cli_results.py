@@ -39,6 +39,22 @@ def test_a_workspace_gets_a_retention_and_a_form_of_answers(omixa: Omixa) -> Non
     assert results_of(omixa) == ""
 
 
+def test_an_operator_deletes_any_result(omixa: Omixa, tmp_path: Path) -> None:
+    key = omixa("keys", "create", "--workspace", "theirs", "--mode", "test")
+    with omixa.serving("serve", "--port", "0") as server, server.client(key) as client:
+        body = {"model": "omixa-illustrator-1", "prompt": "a red fox"}
+        made = client.post("/api/v1/images/generations", json=body)
+        identifier = made.headers["x-request-id"]
+        assert list(tmp_path.glob(f"data/results/*/{identifier}"))
+        told = omixa("results", "delete", identifier, "--reason", "asked for by the person in it")
+        assert told == f"The result of {identifier} is deleted."
+        assert not list(tmp_path.glob(f"data/results/*/{identifier}"))
+        gone = client.get(f"/api/v1/requests/{identifier}/result")
+        assert (gone.status_code, gone.json()["error"]["code"]) == (410, "result_deleted")
+        assert omixa.json("results", "delete", identifier, "--reason", "again")["deleted"] is True
+    assert "clean" in omixa("ledger", "verify")
+
+
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
@@ -48,6 +64,8 @@ def test_a_workspace_gets_a_retention_and_a_form_of_answers(omixa: Omixa) -> Non
         ("workspaces set-results --keep-hours long", EXIT_USAGE, "is no retention"),
         ("workspaces set-results --response-format file", EXIT_USAGE, "b64_json"),
         ("workspaces set-results --workspace nowhere --keep-hours 1", EXIT_FAILURE, "no workspace"),
+        ("results delete req_unheardof --reason x", EXIT_FAILURE, "no request"),
+        ("results delete req_unheardof", EXIT_USAGE, "--reason"),
     ],
 )
 def test_mistakes_are_explained(omixa: Omixa, command: str, code: int, message: str) -> None:

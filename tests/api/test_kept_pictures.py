@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import io
 import json
 import time
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import bindparam, select, update
 
+from omixa.catalogue.bodies import parse_body
 from omixa.config import LinkSettings
 from omixa.domain.images import MEDIA_TYPES, ImageFormat
 from omixa.engines.conversions import Conversions
@@ -715,6 +717,20 @@ def test_a_providers_words_are_not_kept_where_nothing_is(
     assert words() is None
 
 
+def test_what_is_kept_of_a_prompt_cannot_be_found_by_trying(gateway: Gateway, client: httpx.Client) -> None:
+    """Prompts are short. Whoever reads the ledger and guesses one must not be able to tell that it is right."""
+    body = {"model": MODEL, "prompt": "guess me"}
+    made = client.post(CREATE, json=body)
+    kept = row_of(gateway, made.headers["x-request-id"])
+    spelled = b"".join(parse_body(json.dumps(body).encode()).canonical())
+    plain = hashlib.sha256(b"POST /v1/images/generations\n" + spelled).hexdigest()
+    assert len(kept["fingerprint"]) == len(plain)
+    assert kept["fingerprint"] != plain
+    assert "guess me" not in str(dict(kept))
+    again = client.post(CREATE, json=body)
+    assert row_of(gateway, again.headers["x-request-id"])["fingerprint"] == kept["fingerprint"]
+
+
 def test_a_result_that_goes_while_the_ledger_is_verified_is_not_missed(
     gateway: Gateway, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -724,18 +740,17 @@ def test_a_result_that_goes_while_the_ledger_is_verified_is_not_missed(
 
     async def verified(services: Any) -> Any:
         lookup = services.blobs.lookup()
-        principal_id = id_of(made)
+        identifier = id_of(made)
         gone: list[str] = []
 
         def exists(name: str) -> bool:
-            if name.endswith(principal_id) and not gone:
+            if name.endswith(identifier) and not gone:
                 gone.append(name)
-                deleting = services.deletion.delete(principal, principal_id)
+                deleting = services.deletion.delete(identifier, owner=None, actor="test")
                 asyncio.run_coroutine_threadsafe(deleting, loop).result(timeout=30)
             return bool(lookup(name))
 
         loop = asyncio.get_running_loop()
-        principal = await services.workspaces.authenticate(client.headers["authorization"].removeprefix("Bearer "))
         monkeypatch.setattr(services.blobs, "lookup", lambda: exists)
         try:
             found = await verify_all(services.database, services.blobs)

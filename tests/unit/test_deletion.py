@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import select
 
 from omixa.billing.ledger import Balance, StoredResult
-from omixa.domain.access import Principal
 from omixa.errors import RequestInProgress, ResultNotFound
 from omixa.gateway.deletion import Deletion
 from omixa.gateway.idempotency import JOIN_WINDOW_MS, PARKED_RETENTION_MS, Remains
@@ -29,13 +28,10 @@ def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
         yield opened
 
 
-def principal(disk: DiskLedger) -> Principal:
-    one = disk.customer
-    return Principal(one.workspace_id, "workspace", one.account_id, one.key_id, "live", None)
-
-
 def delete(disk: DiskLedger, request_id: str) -> None:
-    disk.call(Deletion(disk.database, disk.blobs).delete(principal(disk), request_id))
+    one = disk.customer
+    deletion = Deletion(disk.database, disk.blobs)
+    disk.call(deletion.delete(request_id, owner=(one.workspace_id, one.mode), actor=one.key_id))
 
 
 def park(disk: DiskLedger) -> str:
@@ -80,8 +76,8 @@ def test_every_file_of_a_request_goes(disk: DiskLedger) -> None:
 
 
 def test_a_deletion_that_was_cut_short_is_finished_by_the_next_start(disk: DiskLedger) -> None:
-    request_id, one = disk.settle(stored=True), disk.customer
-    disk.write(lambda tx: retention.delete(tx, one.workspace_id, "live", request_id))
+    request_id = disk.settle(stored=True)
+    disk.write(lambda tx: retention.delete(tx, request_id, owner=None))
     assert disk.blobs.names() == [a_result(request_id).ref]
     disk.restart()
     assert disk.blobs.names() == []

@@ -61,6 +61,11 @@ def generate_pepper() -> Secret:
     return Secret(secrets.token_hex(PEPPER_BYTES))
 
 
+def fingerprint_key(pepper: Secret) -> bytes:
+    """Return 32 bytes that only servers with this pepper know."""
+    return hmac.digest(bytes.fromhex(pepper.reveal()), b"fingerprints", hashlib.sha256)
+
+
 def _checksum(body: str) -> str:
     number = zlib.crc32(body.encode())
     digits = []

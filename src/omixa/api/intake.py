@@ -100,7 +100,14 @@ async def _checked(
         spelled = model if edited is None else as_edit(model, edited)
         request = validate(body, spelled, services.tokenizer)
         fields = picture_fields(edited or "input_images", body, len(request.input_images))
-        return Asked(request, fields, model, name, cap_micro_usd, fingerprint(exchange, body))
+        return Asked(
+            request,
+            fields,
+            model,
+            name,
+            cap_micro_usd,
+            fingerprint(exchange, body, services.workspaces.fingerprint_key),
+        )
 
     return check() if received.size <= INLINE_BODY_BYTES else await asyncio.to_thread(check)
 

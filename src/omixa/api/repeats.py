@@ -17,9 +17,12 @@ RETRY_HEADERS: Mapping[str, int] = {"x-stainless-retry-count": 0, "x-envoy-attem
 _COUNT = re.compile(r"\d{1,6}")
 
 
-def fingerprint(exchange: Exchange, body: Body) -> str:
-    """Return the SHA-256 over method, path and body, in hexadecimal; white space and the order of fields do not matter."""
-    digest = hashlib.sha256(f"{exchange.scope['method']} {_endpoint(exchange)}\n".encode())
+def fingerprint(exchange: Exchange, body: Body, key: bytes) -> str:
+    """Return the SHA-256 over method, path and body, in hexadecimal; white space and the order of fields do not matter.
+
+    It is kept, and prompts are short: the server's `key` comes first, so that nobody finds out by trying what was asked.
+    """
+    digest = hashlib.sha256(key + f"{exchange.scope['method']} {_endpoint(exchange)}\n".encode())
     for piece in body.canonical():
         digest.update(piece)
     return digest.hexdigest()

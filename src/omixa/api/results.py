@@ -32,7 +32,7 @@ async def get_result(exchange: Exchange, services: Services) -> None:
 
 async def delete_result(exchange: Exchange, services: Services) -> None:
     """Delete a request's result for good. Raises ResultNotFound, RequestInProgress or StorageUnavailable."""
-    request_id = exchange.path_parameters["request"]
-    await services.deletion.delete(exchange.principal, request_id)
+    request_id, principal = exchange.path_parameters["request"], exchange.principal
+    await services.deletion.delete(request_id, owner=(principal.workspace_id, principal.mode), actor=principal.key_id)
     services.thumbnails.forget(request_id)
     await exchange.respond_json(shapes.DeletedResult(id=request_id, deleted=True))

@@ -6,9 +6,10 @@ import asyncio
 import logging
 
 from omixa.access import store
-from omixa.domain.access import Principal
+from omixa.domain.access import Mode
 from omixa.errors import OmixaError, RequestInProgress, ResultNotFound
 from omixa.gateway.idempotency import RUNNING_RETRY_AFTER_S
+from omixa.gateway.workspaces import require_reason
 from omixa.storage import retention
 from omixa.storage.blobs import Blobs
 from omixa.storage.database import Database, Transaction
@@ -28,17 +29,23 @@ class Deletion:
         self._database = database
         self._blobs = blobs
 
-    async def delete(self, principal: Principal, request_id: str) -> None:
+    async def delete(
+        self, request_id: str, *, owner: tuple[str, Mode] | None, actor: str, reason: str | None = None
+    ) -> None:
         """Delete a result everywhere: its row, its files, and what is parked. When this returns, it is gone.
 
-        It may be called again, for example because the files could not be deleted. Raises ResultNotFound, RequestInProgress, or
-        StorageUnavailable.
+        `owner` is the workspace's id and the mode whose request it must be; an operator, who gives a reason, may name any. It
+        may be called again, for example because the files could not be deleted. Raises ResultNotFound, RequestInProgress,
+        StorageUnavailable, or InvalidRequest for a reason that cannot be kept.
         """
+        if reason is not None:
+            require_reason(reason)
 
         def operation(tx: Transaction) -> Deleted | None:
-            found = retention.delete(tx, principal.workspace_id, principal.mode, request_id)
+            found = retention.delete(tx, request_id, owner=owner)
             if found is not None and found.is_new:
-                store.audit(tx, actor=principal.key_id, action="result.deleted", target=request_id, details={})
+                details = {} if reason is None else {"reason": reason}
+                store.audit(tx, actor=actor, action="result.deleted", target=request_id, details=details)
             return found
 
         found = await self._database.write(operation)

@@ -48,11 +48,15 @@ class ResultChanges(TypedDict, total=False):
 
 
 class Workspaces:
-    """Keys and credit. `actor` in the methods is who the audit log names."""
+    """Keys and credit. `actor` in the methods is who the audit log names.
+
+    `fingerprint_key` begins the digests by which repeats are known.
+    """
 
     def __init__(self, database: Database, pepper: Secret) -> None:
         self._database = database
         self._pepper = pepper
+        self.fingerprint_key = keys.fingerprint_key(pepper)
         # Keys that have asked, and until when that is believed, by the monotonic clock.
         self._known: dict[str, tuple[Principal, int]] = {}
 

@@ -28,10 +28,8 @@ class Deleted:
     is_new: bool
 
 
-_find = select(request.c.state, request.c.parked_from, request.c.result_ref, request.c.result_deleted_at_ms).where(
-    request.c.id == bindparam("of_request"),
-    request.c.workspace_id == bindparam("of_workspace"),
-    request.c.mode == bindparam("of_mode"),
+_find = select(request.c.workspace_id, request.c.mode, request.c.state, request.c.parked_from).where(
+    request.c.id == bindparam("of_request")
 )
 _delete = (
     update(request)
@@ -51,13 +49,14 @@ _delete = (
 )
 
 
-def delete(tx: Transaction, workspace_id: str, mode: Mode, request_id: str) -> Deleted | None:
-    """Delete what is kept of a request's result, or return None when the workspace has no such request in this mode.
+def delete(tx: Transaction, request_id: str, *, owner: tuple[str, Mode] | None) -> Deleted | None:
+    """Delete what is kept of a request's result, or return None when there is no such request, or it is not its owner's.
 
-    The charge and everything that it follows from stay. A request that still runs is left alone. The files are the caller's.
+    The owner is a workspace's id and a mode; None takes anybody's. The charge and everything that it follows from stay. A
+    request that still runs is left alone. The files are the caller's.
     """
-    row = tx.first(_find, of_request=request_id, of_workspace=workspace_id, of_mode=mode)
-    if row is None:
+    row = tx.first(_find, of_request=request_id)
+    if row is None or (owner is not None and owner != (row["workspace_id"], row["mode"])):
         return None
     ids = tuple(one for one in (request_id, row["parked_from"]) if one is not None)
     if row["state"] == "held":
