@@ -11,11 +11,13 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from sqlalchemy import bindparam, update
 
 from omixa.config import ConfigError
 from omixa.gateway import results
 from omixa.services import Services
 from omixa.storage import objects
+from omixa.storage.tables import request
 from tests.support.faults import eventually
 from tests.support.objects import S3Server, running_s3
 from tests.support.servers import Gateway, Simulator, running_gateway
@@ -165,6 +167,51 @@ def test_while_the_store_is_away_nothing_is_charged_and_nothing_more_is_begun(
 
 async def _resume(services: Services) -> None:
     services.blobs._paused_until = 0.0  # type: ignore[attr-defined]  # the object store's own
+
+
+def test_money_is_looked_after_while_the_store_is_away(
+    s3: S3Server, gateway: Gateway, client: httpx.Client, options: dict[str, Any]
+) -> None:
+    made = make(client)
+    change = update(request).where(request.c.id == bindparam("of_request"))
+    identifier = made["omixa"]["request_id"]
+    gateway.write(lambda tx: tx.execute(change.values(result_expires_at_ms=1), of_request=identifier))
+    s3.relay.refuses = True
+    try:
+        gateway.call(lambda services: services.sweeper.sweep())
+        found = gateway.call(lambda services: services.sweeper.check())
+        assert found.clean
+        assert "I1" in found.checked
+    finally:
+        s3.relay.refuses = False
+    # What could not be deleted then is found now.
+    assert len(stored(s3, options)) == 1
+    assert gateway.call(lambda services: services.sweeper.remove_orphans()) == 1
+    assert stored(s3, options) == []
+
+
+def test_a_hold_waits_for_the_store_that_may_have_its_result(
+    s3: S3Server, gateway: Gateway, client: httpx.Client
+) -> None:
+    gateway.call(_never_captures)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(client.post, CREATE, json={"model": MODEL, "prompt": "x"})
+        log = f"{API}/usage/requests"
+        with gateway.client(gateway.key("live")) as other:
+            eventually(lambda: other.get(log).json()["data"])
+            identifier = other.get(log).json()["data"][0]["id"]
+            gateway.call(_end_runs)
+            assert asking.exception() is not None or asking.result().status_code >= 500
+            change = update(request).where(request.c.id == bindparam("of_request"))
+            gateway.write(lambda tx: tx.execute(change.values(expires_at_ms=1), of_request=identifier))
+            s3.relay.refuses = True
+            try:
+                gateway.call(lambda services: services.sweeper.sweep())
+                assert other.get(f"{API}/requests/{identifier}").json()["state"] == "held"
+            finally:
+                s3.relay.refuses = False
+            gateway.call(lambda services: services.sweeper.sweep())
+            assert other.get(f"{API}/requests/{identifier}").json()["state"] == "released"
 
 
 def test_a_bucket_belongs_to_one_ledger(

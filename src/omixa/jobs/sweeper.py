@@ -22,7 +22,8 @@ from typing import Self
 from omixa.billing import ledger, lots, months, recovery
 from omixa.billing.ledger import Release
 from omixa.billing.recovery import OwnedRequest
-from omixa.billing.verify import Verification
+from omixa.billing.verify import Verification, verify
+from omixa.errors import StorageUnavailable
 from omixa.gateway import idempotency
 from omixa.gateway.idempotency import Remains
 from omixa.gateway.results import UNDELIVERED_MS, find_unsettled
@@ -129,13 +130,20 @@ class Sweeper:
         await self._shorten_retention()
         await self._delete_expired_results()
         for place in await self._database.write(repeats.forget_expired):
-            await self._blobs.delete(place)
+            await self._delete_file(place)
 
     async def check(self) -> Verification:
-        """Verify the ledger, log what is wrong, and delete files of results that were never charged."""
-        await asyncio.to_thread(self._blobs.remove_unfinished)
-        await self.remove_orphans()
-        found = await verify_all(self._database, self._blobs, stopping=self._stopping.is_set)
+        """Verify the ledger, log what is wrong, and delete files of results that were never charged.
+
+        While the store of results is away, its money is verified all the same.
+        """
+        try:
+            await asyncio.to_thread(self._blobs.remove_unfinished)
+            await self.remove_orphans()
+            found = await verify_all(self._database, self._blobs, stopping=self._stopping.is_set)
+        except StorageUnavailable as error:
+            log.warning("results.not_verified", extra={"reason": str(error.__cause__ or error)})
+            found = await self._database.read(lambda tx: verify(tx, stopping=self._stopping.is_set))
         if found.findings:
             shown = [str(finding) for finding in found.findings[:MAX_LOGGED_FINDINGS]]
             log.error("ledger.verify_failed", extra={"count": len(found.findings), "findings": shown})
@@ -172,7 +180,12 @@ class Sweeper:
 
     async def _release(self, lost: OwnedRequest) -> bool:
         """Release a request. A whole result of it is parked: what it cost is known, and a repeat may still pay for it."""
-        unsettled = await find_unsettled(self._blobs, lost.id, lost.owner_epoch)
+        try:
+            unsettled = await find_unsettled(self._blobs, lost.id, lost.owner_epoch)
+        except StorageUnavailable as error:
+            # Released now, a result that waits in the store could not be charged any more.
+            log.warning("request.not_released", extra={"request_id": lost.id, "reason": str(error.__cause__ or error)})
+            return False
 
         def operation(tx: Transaction) -> bool:
             if not recovery.claim(tx, lost):
@@ -208,6 +221,13 @@ class Sweeper:
             if len(accounts) < BATCH:
                 return
 
+    async def _delete_file(self, name: str) -> None:
+        """Delete the file of a result that no row refers to any more. Where that fails, it is found later as an orphan."""
+        try:
+            await self._blobs.delete(name)
+        except StorageUnavailable as error:
+            log.warning("result.not_deleted", extra={"ref": name, "reason": str(error.__cause__ or error)})
+
     async def _shorten_retention(self) -> None:
         """Hold results to the retention that their workspace has got since they were stored."""
         now_ms, changes = await self._database.read(lambda tx: (tx.now_ms(), retention.changed(tx)))
@@ -228,7 +248,7 @@ class Sweeper:
             places = await self._database.write(lambda tx: recovery.forget_expired_results(tx, limit=EXPIRED_BATCH))
             for place in places:
                 if place != IN_DATABASE:
-                    await self._blobs.delete(place)
+                    await self._delete_file(place)
             if len(places) < EXPIRED_BATCH:
                 return
 
