@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -10,10 +11,11 @@ import openai
 import pytest
 from PIL import Image, ImageDraw
 
+from omixa.imaging.codec import convert
 from tests.support.document import Document, events
 from tests.support.footprint import footprint
 from tests.support.forms import CONTENT_TYPE, form, part
-from tests.support.imagefiles import saved
+from tests.support.imagefiles import opened, saved
 from tests.support.pictures import data_url, decoded, distance_within, mask, outside, picture, reference
 from tests.support.servers import Gateway
 
@@ -205,6 +207,14 @@ def test_a_mask_fits_the_picture_as_it_is_shown(client: httpx.Client, format: st
     assert made(client.post(CREATE, json=body(input_images=[shown], mask=data_url(upright)))).size == (HEIGHT, WIDTH)
     refused = client.post(CREATE, json=body(input_images=[shown]))
     assert error_of(refused) == "400 mask_size_mismatch mask"
+
+
+def test_a_picture_with_another_profile_stays_what_it_shows(client: httpx.Client) -> None:
+    photograph = (Path(__file__).parent.parent / "photographs" / "rocket.jpg").read_bytes()
+    text = mask(640, 427, (420, 105, 472, 427))
+    fields = body(prompt="paint it red", input_images=[data_url(photograph, "image/jpeg")], mask=data_url(text))
+    after = made(client.post(CREATE, json=fields))
+    assert outside(opened(bytes(convert(photograph, format="png").data)), after, text) == 0
 
 
 def test_a_large_picture_is_scaled_down_with_its_mask(client: httpx.Client) -> None:

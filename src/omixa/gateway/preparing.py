@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from omixa.domain.images import Image, ImageRequest
+from omixa.domain.images import Image, ImageFormat, ImageRequest
 from omixa.engines.conversions import Conversions
 from omixa.errors import InvalidRequest
 from omixa.imaging.refusals import UnacceptableImage
@@ -23,12 +23,12 @@ async def prepare(request: ImageRequest, fields: Sequence[str], conversions: Con
     """
     if any(image.needs_decoding for image in request.input_images):
         pictures = [
-            await _prepared(image, field, conversions)
+            await _prepared(image, field, conversions, exactly=request.mask is not None)
             for image, field in zip(request.input_images, fields, strict=True)
         ]
         request = dataclasses.replace(request, input_images=tuple(pictures))
     if request.mask is not None:
-        mask = await _prepared(request.mask, "mask", conversions)
+        mask = await _prepared(request.mask, "mask", conversions, exactly=True)
         # Before a provider is called for what could not be finished.
         with _naming(fields[0]):
             await conversions.check_mask(request.input_images[0].data, mask.data)
@@ -36,11 +36,15 @@ async def prepare(request: ImageRequest, fields: Sequence[str], conversions: Con
     return request
 
 
-async def _prepared(image: Image, field: str, conversions: Conversions) -> Image:
+async def _prepared(image: Image, field: str, conversions: Conversions, *, exactly: bool) -> Image:
+    """Return a picture decoded and encoded anew where it needs it; `exactly` where each pixel is to be kept outside a mask."""
     if not image.needs_decoding:
         return image
+    lossless: ImageFormat = "png"
     with _naming(field):
-        return await conversions.convert(image.data, format=image.info.format, quality=_QUALITY)
+        return await conversions.convert(
+            image.data, format=lossless if exactly else image.info.format, quality=_QUALITY
+        )
 
 
 @contextmanager
