@@ -164,6 +164,14 @@ def test_the_model_says_that_it_can(client: Customer) -> None:
     assert [extra["component"] for extra in model["prices"]["extras"]] == ["background_removal"]
 
 
+def test_the_models_page_shows_the_price(cutting: FaultyGateway) -> None:
+    with cutting.gateway.client(None) as reader:
+        page = reader.get(f"/docs/models/{MODEL}.md").text
+    (line,) = (line for line in page.splitlines() if "Background removal" in line)
+    assert "0.003" in line
+    assert "per cutout" in line
+
+
 # --------------------------------------------------------------------------------------------------------------- faults
 
 

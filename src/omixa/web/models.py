@@ -325,7 +325,7 @@ def _counts(component: PriceComponent) -> str:
 
 
 def _per(component: PriceComponent) -> str:
-    noun = "image" if component.counts == "images" else "token"
+    noun = {"images": "image", "cutouts": "cutout"}.get(component.counts, "token")
     if component.per == 1:
         return f"per {noun}"
     amount = "1M" if component.per == 1_000_000 else f"{component.per:,}"
