@@ -1,4 +1,4 @@
-"""How the calls of each route went lately, from the rows that are there anyway."""
+"""How the calls of deployments went lately, from the rows that are there anyway."""
 
 from __future__ import annotations
 
@@ -29,8 +29,16 @@ _last_calls = (
 
 
 @dataclass(frozen=True, slots=True)
-class RouteHealth:
-    """The calls of a deployment: how many of how many were answered, and in how many milliseconds those that made a picture.
+class Call:
+    """How a call ended. `duration_ms` is None where it made no picture."""
+
+    is_answered: bool
+    duration_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How many of how many calls were answered, and in how many milliseconds those that made a picture.
 
     The times are None where none did.
     """
@@ -41,23 +49,24 @@ class RouteHealth:
     p95_ms: int | None
 
 
-def route_health(tx: Transaction) -> Mapping[str, RouteHealth]:
-    """Return how the last calls of the last day went, by deployment, without those that run and those whose end nobody saw."""
-    ended: dict[str, list[tuple[bool, int | None]]] = {}
+def last_calls(tx: Transaction) -> Mapping[str, Sequence[Call]]:
+    """Return the last calls of the last day by deployment, without those that run and those whose end nobody saw."""
+    ended: dict[str, list[Call]] = {}
     for row in tx.all(_last_calls, since=first_id("att", tx.now_ms() - WINDOW_MS)):
         if row["state"] in ("sent", "superseded"):
             continue
         made = row["state"] == "ok"
         duration_ms = row["ended_at_ms"] - row["sent_at_ms"] if made else None
-        ended.setdefault(row["deployment"], []).append((made or row["error_code"] in _ANSWERS, duration_ms))
-    return {deployment: _summary(calls) for deployment, calls in ended.items()}
+        ended.setdefault(row["deployment"], []).append(Call(made or row["error_code"] in _ANSWERS, duration_ms))
+    return ended
 
 
-def _summary(calls: Sequence[tuple[bool, int | None]]) -> RouteHealth:
-    durations = sorted(duration for _, duration in calls if duration is not None)
-    return RouteHealth(
+def health(calls: Sequence[Call]) -> Health:
+    """Return how calls went."""
+    durations = sorted(call.duration_ms for call in calls if call.duration_ms is not None)
+    return Health(
         calls=len(calls),
-        answered=sum(answered for answered, _ in calls),
+        answered=sum(call.is_answered for call in calls),
         p50_ms=_rank(durations, 50),
         p95_ms=_rank(durations, 95),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -171,7 +171,7 @@ def model_facts(seller: Seller, services: Services, day: datetime.date) -> Model
     prices = model.prices_on(day)
     prompt = model.example.get("prompt")
     tokens = 0 if prompt is None else services.tokenizer.count(str(prompt)).tokens
-    routes = [one for one in services.router.deployments if one.model.lower() == model.id.lower()]
+    routes = routes_by_keys(model, services)
     timeout_s = int(settings.run_deadline_s) + PATIENCE_S
     charge = None if prices is None else _example_charge(seller, prices, day, tokens)
     return ModelFacts(
@@ -183,8 +183,8 @@ def model_facts(seller: Seller, services: Services, day: datetime.date) -> Model
         provider=offer.provider,
         released=model.released,
         context_window_tokens=model.context_window_tokens,
-        modes=tuple(mode for mode in ("live", "test") if any(mode in one.modes for one in routes)),
-        routes=tuple(f"{one.id} ({', '.join(sorted(one.modes))})" for one in routes),
+        modes=tuple(mode for mode in ("live", "test") if any(mode in keys for keys in routes)),
+        routes=tuple(_told(keys, len(names)) for keys, names in routes.items()),
         deadline_s=int(settings.run_deadline_s),
         timeout_s=timeout_s,
         idempotency_hours=settings.idempotency_retention_hours,
@@ -202,6 +202,20 @@ def model_facts(seller: Seller, services: Services, day: datetime.date) -> Model
         receipt=() if charge is None else tuple(_receipt(charge)),
         total=None if charge is None else format_usd(charge.amount_micro_usd),
     )
+
+
+def routes_by_keys(model: Model, services: Services) -> dict[tuple[Mode, ...], list[str]]:
+    """Return the deployments that serve a model, by the modes of the keys that they serve, live ones first."""
+    found: dict[tuple[Mode, ...], list[str]] = {}
+    for one in services.router.deployments:
+        if one.model.lower() == model.id.lower():
+            found.setdefault(tuple(sorted(one.modes)), []).append(one.id)
+    return dict(sorted(found.items()))
+
+
+def _told(keys: Sequence[Mode], count: int) -> str:
+    routes = "1 route" if count == 1 else f"{count} routes, with failover,"
+    return f"{routes} for {' and '.join(keys)} keys"
 
 
 def short_usd(micro_usd: int) -> str:

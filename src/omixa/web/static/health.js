@@ -13,18 +13,19 @@ async function show() {
   const answer = await fetch(card.dataset.health);
   if (!answer.ok) return;
   const { routes } = await answer.json();
-  const words = { ok: "works", warn: "is in trouble", bad: "does not work", quiet: "has had no calls" };
+  const words = { ok: "working", warn: "in trouble", bad: "not working", quiet: "no calls yet" };
   for (const route of routes) {
     const head = document.createElement("p");
     head.className = "route";
     const dot = document.createElement("span");
     dot.className = `dot ${route.state}`;
-    const name = document.createElement("code");
-    name.textContent = route.route;
+    const name = document.createElement("span");
+    name.textContent = `${route.keys.join(" and ")} keys`;
     head.append(dot, name);
     const facts = document.createElement("dl");
     facts.className = "facts small-facts";
-    facts.append(...row("State", words[route.state]), ...row("Keys", route.keys.join(" and ")));
+    facts.append(...row("State", words[route.state]));
+    if (route.count > 1) facts.append(...row("Routes", `${route.count}, with failover`));
     if (route.answered !== null) facts.append(...row("Answered", `${route.answered} %`));
     if (route.p50 !== null) facts.append(...row("p50 / p95", `${route.p50} s / ${route.p95} s`));
     card.append(head, facts);
