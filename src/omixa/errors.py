@@ -8,7 +8,7 @@ OmixaError
 │  ├─ Forbidden 403 (WorkspaceSuspended · BadLink) · RateLimited 429 · RefusalLimit 429
 │  ├─ Conflict 409 (RequestInProgress · IdempotencyInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  ├─ IdempotencyMismatch 422
-│  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound · StatementNotFound
+│  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound · StatementNotFound · RouteNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy (EngineBusy) · UpstreamRateLimited · UpstreamCredentials
 │  │                      UpstreamMisconfigured · UpstreamQuota · EngineBroke · EngineMissing · EngineTimeout
@@ -282,6 +282,13 @@ class StatementNotFound(NotFound):
     """The month is not closed yet, or the workspace did not exist then."""
 
     default_code = "statement_not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class RouteNotFound(NotFound):
+    """The server has no deployment of that name."""
+
+    default_code = "route_not_found"
     further_codes: ClassVar[Mapping[str, str]] = {}
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from omixa.access.keys import PEPPER_BYTES, generate_pepper
 from omixa.access.links import LinkSigner
+from omixa.access.operators import OperatorTokens
 from omixa.billing.prices import publish_prices
 from omixa.catalogue.aliases import with_aliases
 from omixa.catalogue.emulation import with_emulation
@@ -137,6 +138,7 @@ class Services(BackOffice):
     deletion: Deletion
     thumbnails: Thumbnails
     links: LinkSigner
+    operators: OperatorTokens
     sending: Slots
     pipeline: Pipeline
     conversions: Conversions
@@ -251,6 +253,7 @@ async def open_services(
                 deletion=Deletion(office.database, office.blobs),
                 thumbnails=Thumbnails(results, conversions),
                 links=office.workspaces.link_signer(),
+                operators=office.workspaces.operator_tokens(),
                 sending=Slots(MAX_PICTURES_ON_THEIR_WAY, "pictures are on their way"),
                 pipeline=pipeline,
                 conversions=conversions,

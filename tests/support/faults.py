@@ -38,10 +38,21 @@ PATIENCE_S = 30.0
 
 
 class PlannedRouter(Router):
-    """Routes live requests as the test says."""
+    """Routes live requests as the test says, by a clock that stands until the test turns it."""
 
     def __init__(self) -> None:
-        super().__init__((), policy="priority")
+        self.now_ns = time.monotonic_ns()
+        super().__init__((), policy="priority", clock_ns=lambda: self.now_ns)
+
+    def turn(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_ns += round(seconds * 1e9)
+
+    def spend_retries(self) -> None:
+        """Leave nothing of the retry budgets."""
+        for budget in self._retries.values():
+            while budget.take(self._clock_ns()):
+                pass
 
     def use(self, *deployments: Deployment) -> None:
         self.configure(deployments)

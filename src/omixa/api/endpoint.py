@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 
 from starlette.types import Receive, Scope, Send
@@ -35,6 +36,8 @@ class Endpoint:
                 )
                 if exchange.principal.requires_signature:
                     await require_signature(exchange, self._services)
+            if self._operation.for_operators:
+                self._services.operators.check(_bearer(exchange), now_s=int(time.time()))
             await self._operation.handler(exchange, self._services)
         except ClientGone:
             return

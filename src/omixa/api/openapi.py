@@ -45,6 +45,7 @@ A test key runs the same path on the simulator and spends play money. A key made
 _REFERENCE = "#/components/schemas/{name}"
 _JSON = "application/json"
 _KEY = "apiKey"
+_OPERATOR = "operatorToken"
 
 _PATH_PARAMETERS: Mapping[str, str] = {
     "model": "The id of a model, in upper or lower case.",
@@ -240,7 +241,13 @@ def openapi_document(operations: Sequence[Operation], catalogue: Catalogue) -> J
                     "scheme": "bearer",
                     "bearerFormat": "omx_live_… or omx_test_…",
                     "description": _one_line(KEY_DESCRIPTION),
-                }
+                },
+                _OPERATOR: {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "omx_operator_…",
+                    "description": "Made by the command line, where the gateway's pepper is. It lives for a minute.",
+                },
             },
         },
     }
@@ -260,7 +267,7 @@ def _operation(operation: Operation, catalogue: Catalogue) -> Json:
             *_header_parameters(operation),
         ],
         "responses": {"200": _success(operation, catalogue), **_failures(operation)},
-        "security": [{_KEY: []}] if operation.authenticated else [],
+        "security": [{scheme: []} for scheme in _schemes(operation)],
     }
     if operation.takes_images == "generation":
         document["requestBody"] = _request_body(catalogue)
@@ -366,10 +373,15 @@ def _failures(operation: Operation) -> dict[str, Json]:
     return {str(status): _failure(errors, further) for status, errors in sorted(by_status.items())}
 
 
+def _schemes(operation: Operation) -> list[str]:
+    return [_KEY] * operation.authenticated + [_OPERATOR] * operation.for_operators
+
+
 def _errors(operation: Operation) -> list[type[OmixaError]]:
     """Return every class that an operation can raise, each once, without those that only group others."""
     of_keys = (Unauthenticated, LedgerUnavailable) if operation.authenticated else ()
-    roots = (*operation.errors, *of_keys, InternalError)
+    of_operators = (Unauthenticated,) if operation.for_operators else ()
+    roots = (*operation.errors, *of_keys, *of_operators, InternalError)
     found = dict.fromkeys(error for root in roots for error in _tree(root))
     return [error for error in found if not (error.__base__ is OmixaError and error.__subclasses__())]
 

@@ -28,6 +28,8 @@ class Operation:
     question mark. `errors` are what it can raise beyond a missing key and faults of Omixa itself; a class stands for its
     subclasses too.
 
+    `for_operators` marks what takes a token of the command line in place of a key.
+
     `spends` marks operations that hold money before they do anything, which checks the key once more. `takes_images` marks
     those whose body asks for pictures, and says in which words: those of generations, or those of edits, as a form too; `body` is
     the shape of another body. `is_offered` tells whether there is this path at all. `further_types` are media types in which
@@ -42,6 +44,7 @@ class Operation:
     response: type[Shape] | None
     tag: str
     authenticated: bool = True
+    for_operators: bool = False
     spends: bool = False
     takes_images: Literal["generation", "edit"] | None = None
     body: type[Shape] | None = None

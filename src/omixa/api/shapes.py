@@ -788,3 +788,72 @@ class Readiness(Shape):
 
     status: Literal["ready", "failed"]
     reason: Annotated[str | UnsetType, Meta(description="Why not.")] = UNSET
+
+
+# ----------------------------------------------------------------------------------------------------------------- routes
+
+RouteName = Annotated[
+    str, Meta(description="The deployment's name, as answers and receipts have it.", examples=["sweden/MAI-Image-2.5"])
+]
+RouteState = Annotated[
+    Literal["closed", "cooling", "half_open", "disabled"],
+    Meta(
+        description="closed: it serves. cooling: it failed a moment ago and is left alone. half_open: one call may try it."
+        " disabled: it refused the operator's credential."
+    ),
+]
+
+
+class Route(Shape):
+    """A deployment that serves requests of the key."""
+
+    route: RouteName
+    model: str
+    health: RouteState
+
+
+class RouteList(Shape, tag_field="object", tag="list"):
+    """What serves the requests of a key at this server."""
+
+    data: list[Route]
+
+
+class OperatedRoute(Shape):
+    """A deployment as its operator sees it. What this server alone has seen of it."""
+
+    route: RouteName
+    model: str
+    health: RouteState
+    reason: Annotated[str | None, Meta(description="Why it is disabled, in the provider's word.")]
+    cooling_s: Annotated[int, Meta(ge=0, description="How long it is still left alone, in seconds.")]
+    strikes: Annotated[int, Meta(ge=0, description="Failures in a row that did not yet suffice to leave it alone.")]
+    ejections: Annotated[int, Meta(ge=0, description="How often in a row it was left alone.")]
+    in_flight: Annotated[int, Meta(ge=0, description="Calls in progress.")]
+    provider: str
+    host: Annotated[str | None, Meta(description="Where it is; null inside the process.")]
+    region: str | None
+    modes: list[Mode]
+    weight: int
+    priority: int
+    requests_per_minute: Annotated[int | None, Meta(description="null: no limit.")]
+    images_per_minute: Annotated[int | None, Meta(description="null: no limit.")]
+    concurrency: Annotated[int | None, Meta(description="null: no limit.")]
+
+
+class OperatedRouteList(Shape, tag_field="object", tag="list"):
+    """All deployments of a server."""
+
+    policy: Annotated[str, Meta(description="Who goes first among deployments of the same priority.")]
+    data: list[OperatedRoute]
+
+
+class RouteChoice(Shape):
+    """Which deployment to use again."""
+
+    route: Annotated[str, Meta(description="The name of a deployment, or of its account.")]
+
+
+class EnabledRoutes(Shape, tag_field="object", tag="list"):
+    """The deployments that are used again: all of the account."""
+
+    data: list[str]

@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from omixa.access import keys, signatures, store
 from omixa.access.links import LinkSigner
+from omixa.access.operators import OperatorTokens
 from omixa.access.store import KeyRow, ResultSettings, WorkspaceRow
 from omixa.billing import alerts, ledger, lots
 from omixa.billing.budgets import Subject
@@ -156,6 +157,10 @@ class Workspaces:
     def link_signer(self) -> LinkSigner:
         """Return what signs links to pictures."""
         return LinkSigner(self._pepper)
+
+    def operator_tokens(self) -> OperatorTokens:
+        """Return what knows the operator's command line."""
+        return OperatorTokens(self._pepper)
 
     async def list_keys(self, workspace: str | None) -> list[KeyRow]:
         """Return the keys of a workspace, or all."""
