@@ -294,6 +294,7 @@ def test_models_and_their_prices_are_listed(omixa: Omixa) -> None:
         "input_image": "5.00 / 1,000,000",
         "output_image": "33.00 / 1,000,000",
         "image": "0.033 / 1",
+        "background_removal": "0.003 / 1",
     }
 
 

@@ -147,7 +147,7 @@ def test_a_picture_is_served_so_that_no_browser_makes_anything_else_of_it(
     assert "set-cookie" not in served.headers
     private, age, immutable = served.headers["cache-control"].split(", ")
     assert (private, immutable) == ("private", "immutable")
-    assert 3_500 < int(age.removeprefix("max-age=")) <= 3_600
+    assert 0 < int(age.removeprefix("max-age=")) <= 3_600
     refusal = stranger.get(made["data"][0]["url"] + "x")
     assert refusal.status_code == 403
     assert refusal.headers["x-content-type-options"] == "nosniff"
@@ -204,9 +204,10 @@ def test_what_is_no_part_of_a_link_is_named(client: httpx.Client, stranger: http
 
 
 def test_a_link_ends(gateway: Gateway, client: httpx.Client, stranger: httpx.Client) -> None:
+    before = int(time.time())
     made = make(client, response_format="url")
     expires = int(parse_qs(urlsplit(made["data"][0]["url"]).query)["expires"][0])
-    assert 3_590 <= expires - made["created"] <= 3_600
+    assert before + 3_600 <= expires <= int(time.time()) + 3_600
 
     async def old_link(services: Any) -> str:
         signed: str = services.links.sign(f"/results/{id_of(made)}/0.png", int(time.time()) - 1)
@@ -219,13 +220,13 @@ def test_a_link_ends(gateway: Gateway, client: httpx.Client, stranger: httpx.Cli
 
 def test_no_link_outlives_its_picture(gateway: Gateway, client: httpx.Client, stranger: httpx.Client) -> None:
     made = make(client, response_format="url")
-    soon = int(time.time()) + 60
+    soon = int(time.time()) + 600
     pass_time(gateway, id_of(made), soon * 1000)
     fresh = client.get(result_path(made), params={"response_format": "url"}).json()["data"][0]["url"]
     assert parse_qs(urlsplit(fresh).query)["expires"] == [str(soon)]
     age = stranger.get(made["data"][0]["url"]).headers["cache-control"].split(", ")[1]
-    assert int(age.removeprefix("max-age=")) <= 60
-    pass_time(gateway, id_of(made), (soon - 61) * 1000)
+    assert int(age.removeprefix("max-age=")) <= 600
+    pass_time(gateway, id_of(made), (soon - 601) * 1000)
     gone = stranger.get(made["data"][0]["url"])
     assert refused(gone) == (410, "result_expired")
     assert "omixa-cost" not in gone.headers
@@ -265,11 +266,12 @@ def test_links_begin_as_the_client_has_reached_the_server(gateway: Gateway, clie
 def test_links_may_have_a_host_and_a_lifetime_of_their_own(tmp_path: Path) -> None:
     links = LinkSettings(base_url="https://pictures.example.org/omixa/", lifetime_minutes=5)
     with running_gateway(tmp_path, links=links) as gateway, gateway.client(gateway.key("test")) as client:
+        before = int(time.time())
         made = make(client, response_format="url")
         link = urlsplit(made["data"][0]["url"])
         assert (link.scheme, link.netloc) == ("https", "pictures.example.org")
         assert link.path == f"/omixa/results/{id_of(made)}/0.png"
-        assert 290 <= int(parse_qs(link.query)["expires"][0]) - made["created"] <= 300
+        assert before + 300 <= int(parse_qs(link.query)["expires"][0]) <= int(time.time()) + 300
         # A proxy in front takes its own part of the path away.
         assert client.get(f"{link.path.removeprefix('/omixa')}?{link.query}").status_code == 200
 
@@ -609,7 +611,7 @@ def test_where_nothing_is_kept_a_result_goes_soon_after_it_was_delivered(
         return int(row["result_expires_at_ms"] - row["ended_at_ms"])
 
     eventually(lambda: kept_ms() < UNDELIVERED_MS)
-    assert kept_ms() <= DELIVERED_MS + 30_000
+    assert row_of(gateway, identifier)["result_expires_at_ms"] <= int(time.time() * 1000) + DELIVERED_MS
     # Until then, who has lost it on the way can still have it.
     assert live.get(f"{API}/requests/{identifier}/result").status_code == 200
     pass_time(gateway, identifier, int(time.time() * 1000) - 1)
