@@ -55,6 +55,7 @@ def client(
 ) -> Iterator[httpx.Client]:
     """A client with a live key and ten dollars, each answer of which is held against the document."""
     foundry.play("")
+    emulating.forget_faults()
     emulating.grant(DOLLARS_10, workspace=workspace)
     with emulating.client(emulating.key("live", workspace)) as client:
         client.event_hooks["response"] = [emulated_document.check]

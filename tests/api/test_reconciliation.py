@@ -54,6 +54,7 @@ class Books:
     def ask(self, scenario: str, key: str) -> Row:
         """Make a request that the provider answers in some way and return its call."""
         self.provider.play(scenario)
+        self.gateway.forget_faults()
         with self.gateway.client(key) as client:
             answer = client.post(CREATE, json={"model": MODEL, "prompt": f"A red kite, {scenario}"})
         made = answer.json()
