@@ -61,6 +61,8 @@ FAILURES: list[Callable[[], UpstreamError]] = [
 ]
 seeds = st.integers(0, 2**32)
 failures = st.sampled_from(FAILURES)
+# Seconds between calls: close together, and about a minute.
+moments = st.one_of(st.integers(0, 3), st.integers(50, 65))
 
 
 class Clock:
@@ -91,9 +93,11 @@ def deployment(name: str, **changes: Any) -> Deployment:
     return Deployment(**{**fields, **changes})
 
 
-def router(clock: Clock, *names: str, policy: PolicyName = "priority", **changes: Any) -> Router:
+def router(clock: Clock, *names: str, queue_wait_s: float = 10, **changes: Any) -> Router:
     found = [deployment(name, **changes) for name in names]
-    return Router(found, policy=policy, clock_ns=clock, draw=random.Random(1), queue_length=3)
+    return Router(
+        found, policy="priority", clock_ns=clock, draw=random.Random(1), queue_length=3, queue_wait_s=queue_wait_s
+    )
 
 
 def fail(permit: Permit, error: UpstreamError) -> None:
@@ -284,7 +288,7 @@ def test_beside_a_probe_nobody_calls_its_deployment(
     st.integers(0, 6),
     st.integers(0, 6),
     st.integers(0, 3),
-    st.lists(st.tuples(st.floats(0, 70), st.booleans(), st.booleans())),
+    st.lists(st.tuples(moments, st.booleans(), st.booleans()), min_size=5),
 )
 def test_no_minute_and_no_moment_has_more_calls_than_may_be(
     requests: int, images: int, at_a_time: int, steps: list[tuple[float, bool, bool]]
@@ -353,6 +357,23 @@ def test_those_who_wait_are_served_in_their_order_and_the_queue_is_bounded() -> 
             assert routes.claim(MODEL, "live") is None
         first.close()
         claim(routes).close()
+
+    run(check())
+
+
+def test_nobody_passes_those_who_wait_for_time_to_make_room() -> None:
+    async def check() -> None:
+        clock = Clock()
+        routes = router(clock, "a", limits=RateLimits(1, 0, 0), queue_wait_s=100)
+        succeed(claim(routes))
+        first = asyncio.create_task(routes.acquire(MODEL, "live", until=FAR))
+        await asyncio.sleep(0)
+        clock.turn(WINDOW_S)
+        assert routes.claim(MODEL, "live") is None
+        second = asyncio.create_task(routes.acquire(MODEL, "live", until=FAR))
+        succeed(await first)
+        assert not second.done()
+        second.cancel()
 
     run(check())
 
