@@ -16,8 +16,8 @@ from omixa.imaging.inputs import load_input
 from omixa.imaging.inspect import UnacceptableImage, inspect
 from tests.support.imagefiles import drawing, opened, saved
 
-if not features.check("avif"):
-    pytest.skip("this Pillow has no AVIF", allow_module_level=True)
+# Each test is skipped by itself: a whole module would be left out unseen where every test has to run.
+pytestmark = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
 
 
 def avif(mode: str = "RGB", size: tuple[int, int] = (24, 16), **options: object) -> bytes:
