@@ -72,6 +72,11 @@ def test_nothing_goes_wrong_and_everybody_can_read_it(page: Page, gateway: Gatew
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE
 
 
+def await_clipboard(page: Page, text: str) -> None:
+    """Wait for a text on the clipboard: a page puts it there some time after the click."""
+    page.wait_for_function("async (text) => (await navigator.clipboard.readText()) === text", arg=text)
+
+
 def test_every_copy_button_copies_what_stands_beside_it(page: Page, gateway: Gateway) -> None:
     page.goto(f"{gateway.url}/{MODEL}")
     tabs = page.get_by_role("tab")
@@ -81,14 +86,14 @@ def test_every_copy_button_copies_what_stands_beside_it(page: Page, gateway: Gat
         for button in page.locator("[data-copy]:visible").all():
             button.click()
             source = button.get_attribute("data-copy")
-            assert page.evaluate("navigator.clipboard.readText()") == page.locator(f"#{source}").text_content()
+            await_clipboard(page, page.locator(f"#{source}").text_content() or "")
             copied += 1
     assert copied > tabs.count()
     with gateway.client(None) as client:
         twin = client.get(f"/{MODEL}.md").text
     page.get_by_text("Copy Markdown").click()
+    await_clipboard(page, twin)
     expect(page.get_by_text("Copied", exact=True).first).to_be_visible()
-    assert page.evaluate("navigator.clipboard.readText()") == twin
 
 
 def test_the_keyboard_moves_through_the_languages_and_the_choice_is_kept(page: Page, gateway: Gateway) -> None:
