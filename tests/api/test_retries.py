@@ -28,6 +28,7 @@ MODEL = "MAI-Image-2.5"
 PROMPT = "A red kite over a stubble field at dusk"
 PRICE = 33_900
 CREDIT = 10_000_000
+FIRST = {"x-stainless-retry-count": "0"}
 RETRY = {"x-stainless-retry-count": "1"}
 Body = dict[str, Any]
 
@@ -57,7 +58,8 @@ def _sound(gateway: Gateway) -> Iterator[None]:
 
 
 def ask(client: httpx.Client, document: Document, body: Body, **headers: str) -> httpx.Response:
-    answer = client.post(CREATE, json=body, headers=headers)
+    """Ask as a client that counts its tries."""
+    answer = client.post(CREATE, json=body, headers=FIRST | headers)
     document.check(answer)
     return answer
 
@@ -113,8 +115,8 @@ def test_openais_client_is_charged_once_for_a_request_whose_connection_broke(
 def test_envoys_count_is_understood_too(
     live_client: httpx.Client, document: Document, example: Body, gateway: Gateway, workspace: str
 ) -> None:
-    first = ask(live_client, document, example, **{"x-envoy-attempt-count": "1"})
-    again = ask(live_client, document, example, **{"x-envoy-attempt-count": "2"})
+    first = live_client.post(CREATE, json=example, headers={"x-envoy-attempt-count": "1"})
+    again = live_client.post(CREATE, json=example, headers={"x-envoy-attempt-count": "2"})
     assert again.headers["x-request-id"] == first.headers["x-request-id"]
     assert money(gateway, workspace, "live") == (CREDIT - PRICE, 0)
 
@@ -125,11 +127,20 @@ def test_envoys_count_is_understood_too(
 def test_identical_requests_that_are_no_retries_are_separate(
     live_client: httpx.Client, document: Document, example: Body, gateway: Gateway, workspace: str
 ) -> None:
-    for header in ({}, {"x-stainless-retry-count": "0"}, {"x-stainless-retry-count": "soon"}):
-        answer = ask(live_client, document, example, **header)
+    for headers in ({}, {"x-stainless-retry-count": "0"}, {"x-stainless-retry-count": "soon"}):
+        answer = live_client.post(CREATE, json=example, headers=headers)
         assert "omixa-joined" not in answer.headers
         assert "joined_request" not in answer.json()["omixa"]
     assert money(gateway, workspace, "live") == (CREDIT - 3 * PRICE, 0)
+
+
+def test_a_request_that_counts_nothing_is_joined_by_none(
+    live_client: httpx.Client, document: Document, example: Body, gateway: Gateway, workspace: str
+) -> None:
+    """Its client cannot say that another request is a retry of it, so nothing is kept by which it would be found."""
+    live_client.post(CREATE, json=example)
+    assert "omixa-joined" not in ask(live_client, document, example, **RETRY).headers
+    assert money(gateway, workspace, "live") == (CREDIT - 2 * PRICE, 0)
 
 
 def test_a_retry_joins_its_own_kind_alone(
@@ -217,7 +228,7 @@ def test_when_the_joined_request_fails_the_retry_runs_itself(
         ThreadPoolExecutor(2) as pool,
         gateway.client(live_client.headers["authorization"].removeprefix("Bearer ")) as second,
     ):
-        first = pool.submit(live_client.post, CREATE, json=example)
+        first = pool.submit(live_client.post, CREATE, json=example, headers=FIRST)
         eventually(lambda: len(foundry.log()) > calls)
         foundry.play("")
         retrying = pool.submit(ask, second, document, example, **RETRY)

@@ -321,13 +321,14 @@ def raw_post(
 
 
 def post_head(authorization: str, content_length: int) -> bytes:
-    """Return the head of an image request."""
+    """Return the head of an image request, of a client that counts its tries."""
     lines = (
         f"POST {CREATE} HTTP/1.1",
         "host: test",
         f"authorization: {authorization}",
         "content-type: application/json",
         f"content-length: {content_length}",
+        "x-stainless-retry-count: 0",
     )
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 

@@ -36,7 +36,7 @@ class Asked:
     """A checked request, its model, the name by which the model was called, and the most that it may cost, if that is said.
 
     `picture_fields` are the places of its pictures in the body, for `gateway/preparing.py`. `fingerprint` is the same for every
-    request that asks for the same.
+    request that asks for the same, and None where no repeat could be known for one.
     """
 
     request: ImageRequest
@@ -44,7 +44,7 @@ class Asked:
     model: Model
     requested_model: str
     cap_micro_usd: int | None
-    fingerprint: str
+    fingerprint: str | None
 
 
 Intake = Callable[[Exchange, Services, ByteLease], Awaitable[Asked]]

@@ -17,19 +17,26 @@ RETRY_HEADERS: Mapping[str, int] = {"x-stainless-retry-count": 0, "x-envoy-attem
 _COUNT = re.compile(r"\d{1,6}")
 
 
-def fingerprint(exchange: Exchange, body: Body, key: bytes) -> str:
+def fingerprint(exchange: Exchange, body: Body, key: bytes) -> str | None:
     """Return the SHA-256 over method, path and body, in hexadecimal; white space and the order of fields do not matter.
 
-    It is kept, and prompts are short: the server's `key` comes first, so that nobody finds out by trying what was asked.
+    It is kept, and prompts are short: the server's `key` comes first, so that nobody finds out by trying what was asked. There
+    is none for a client that neither sends a key nor counts its tries: no repeat of its requests can be known for one, and
+    megabytes take milliseconds.
     """
+    headers = (KEY_HEADER, *RETRY_HEADERS)
+    if all(exchange.header(header.lower().encode()) is None for header in headers):
+        return None
     digest = hashlib.sha256(key + f"{exchange.scope['method']} {_endpoint(exchange)}\n".encode())
     for piece in body.canonical():
         digest.update(piece)
     return digest.hexdigest()
 
 
-def request_identity(exchange: Exchange, fingerprint: str, retention_ms: int) -> RequestIdentity:
-    """Return by what a repeat of a request is recognised. Raises InvalidRequest for a key that cannot be one."""
+def request_identity(exchange: Exchange, fingerprint: str | None, retention_ms: int) -> RequestIdentity | None:
+    """Return by what a repeat of a request is recognised, if one can be. Raises InvalidRequest for a key that cannot be one."""
+    if fingerprint is None:
+        return None
     return RequestIdentity(
         endpoint=_endpoint(exchange),
         fingerprint=fingerprint,
