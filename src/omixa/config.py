@@ -109,10 +109,15 @@ class DeploymentSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             description="what routes, attempts and receipts call it, before /MODEL",
         ),
     ]
-    provider: Annotated[Literal["foundry"], Meta(description="whose wire format it speaks")] = "foundry"
-    endpoint: Annotated[str, Meta(description="address of the resource, https://NAME.services.ai.azure.com")]
-    api_key: Annotated[Secret | None, Meta(description="the resource's key")] = None
-    api_key_env: Annotated[str, Meta(description="variable that holds the resource's key, instead of api_key")] = ""
+    provider: Annotated[str, Meta(description="who runs it: the id of one of the catalogue's providers")] = "foundry"
+    endpoint: Annotated[
+        str,
+        Meta(
+            description="its address, such as https://NAME.services.ai.azure.com; default: the provider's, if it has one"
+        ),
+    ] = ""
+    api_key: Annotated[Secret | None, Meta(description="the account's key")] = None
+    api_key_env: Annotated[str, Meta(description="variable that holds the account's key, instead of api_key")] = ""
     bearer_token: Annotated[Secret | None, Meta(description="an Entra access token, instead of a key")] = None
     models: Annotated[
         tuple[str, ...], Meta(description="models that it serves; default: all of the provider's in the catalogue")
@@ -596,7 +601,8 @@ def _check_deployments(deployments: Sequence[DeploymentSettings]) -> None:
             taken = "is a name of Omixa's own" if one.name in _RESERVED else "stands twice"
             raise ConfigError(f"deployment {one.name}: {taken}; give each [[deployments]] a name of its own")
         seen.add(one.name)
-        _check_endpoint(one.endpoint, f"deployment {one.name}: endpoint")
+        if one.endpoint:
+            _check_endpoint(one.endpoint, f"deployment {one.name}: endpoint")
         if (one.api_key is None) == (one.bearer_token is None):
             raise ConfigError(f"deployment {one.name}: give exactly one of api_key, api_key_env and bearer_token")
         if one.deployment and len(one.models) != 1:

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from omixa.catalogue.emulation import with_emulation
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
 from omixa.config import ConfigError, DeploymentSettings, Settings
 from omixa.domain.access import DEFAULT_WORKSPACE, Secret
-from omixa.domain.models import Deployment, Offer
+from omixa.domain.models import SIMULATOR_SCHEME, Deployment, Offer, ProviderProfile
 from omixa.domain.money import PICO_PER_MICRO, parse_usd
 from omixa.domain.times import utc_today
 from omixa.engines.conversions import Conversions
@@ -55,7 +55,6 @@ from omixa.limits.slots import Slots
 from omixa.mail import Mailer
 from omixa.payments.stripe import Stripe
 from omixa.providers.base import Provider
-from omixa.providers.foundry import FoundryProvider
 from omixa.routing.router import Router
 from omixa.storage.blobs import Blobs, BlobStore, sync_directory
 from omixa.storage.database import Backend, Database, UnsafeStorage
@@ -69,7 +68,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SIMULATOR_ENDPOINT = "simulator://foundry"
 # Not an address: the engine is called where it runs.
 EMBEDDED_ENDPOINT = "embedded:"
 # The simulator inside the process is reachable from nowhere else, so its key protects nothing.
@@ -180,17 +178,18 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, simulator: AsgiApp, tokenizer: Tokenizer, workers: Workers
+    settings: Settings, simulators: Mapping[str, AsgiApp], tokenizer: Tokenizer, workers: Workers
 ) -> AsyncIterator[Services]:
-    """Open all that a server needs. `simulator` answers test keys in Foundry's place, inside this process; it shares `tokenizer`
-    and `workers` with the embedded models.
+    """Open all that a server needs. `simulators` answer test keys in the place of providers, inside this process; they share
+    `tokenizer` and `workers` with the embedded models.
 
     Raises ConfigError when another server uses the data directory and its SQLite file, and for a catalogue whose embedded models
     no engine fits.
     """
     # Here, because the command line opens a back office alone and should not wait for an HTTP client and an illustrator.
+    from omixa.providers.adapters import adapters
     from omixa.providers.embedded import EmbeddedProvider, misfit
-    from omixa.providers.transport import HttpTransport, InProcessTransport
+    from omixa.providers.transport import HttpTransport, InProcessTransport, Transports
 
     _require_vision(settings)
     settings.data_path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -211,12 +210,11 @@ async def open_services(
             sweeper = Sweeper(office.database, office.blobs, node_id=node_id)
             node = await sweeper.recover()
             settlement = Settlement(office.database, node)
-            providers: Mapping[str, Provider] = {
-                "embedded": EmbeddedProvider(workers),
-                "foundry": FoundryProvider(http, InProcessTransport(simulator), conversions),
-            }
+            transport = Transports(http, {name: InProcessTransport(app) for name, app in simulators.items()})
+            embedded = EmbeddedProvider(workers)
+            providers = spoken(office.catalogue, {**adapters(transport, conversions), "embedded": embedded})
             results = Results(office.database, office.blobs, retention_ms=settings.result_retention_hours * 3_600_000)
-            router = _router(settings, office.catalogue)
+            router = _router(settings, office.catalogue, simulators)
             pipeline = Pipeline(
                 router=router,
                 attempts=Attempts(
@@ -224,7 +222,7 @@ async def open_services(
                     providers=providers,
                     router=router,
                     settlement=settlement,
-                    cutouts=Cutouts(office.catalogue, providers["embedded"], router, settlement),
+                    cutouts=Cutouts(office.catalogue, embedded, router, settlement),
                     finish=Finisher(conversions, office.catalogue).finish,
                     credentials=Credentials(office.catalogue, conversions, await _identity(settings, conversions)),
                 ),
@@ -336,17 +334,53 @@ async def _topups(settings: Settings, office: BackOffice, stack: AsyncExitStack)
     )
 
 
-def deployments(settings: Settings, catalogue: Catalogue) -> list[Deployment]:
-    """Return where each offer of the catalogue can be called. Raises ConfigError for an account that names an unknown model."""
-    offered = {(offer.provider, offer.model.lower()) for offer in catalogue.offers.values()}
+def spoken(catalogue: Catalogue, adapters: Mapping[str, Provider]) -> Mapping[str, Provider]:
+    """Return the adapter of each of the catalogue's providers. Raises ConfigError for a wire format that is not known."""
+    for provider in catalogue.providers.values():
+        if provider.adapter not in adapters:
+            raise ConfigError(
+                f"catalogue: the provider {provider.id} speaks {provider.adapter}; known: {', '.join(sorted(adapters))}"
+            )
+    return {provider.id: adapters[provider.adapter] for provider in catalogue.providers.values()}
+
+
+def deployments(settings: Settings, catalogue: Catalogue, simulated: Collection[str] = ()) -> list[Deployment]:
+    """Return where each offer of the catalogue can be called; a simulator plays each of the providers in `simulated`.
+
+    Raises ConfigError for an account at an unknown provider, of an unknown model or without an address.
+    """
     for account in settings.accounts:
-        for model in account.models:
-            if (account.provider, model.lower()) not in offered:
-                raise ConfigError(f"deployment {account.name}: {account.provider} offers no model {model}")
-    return [found for _, offer in sorted(catalogue.offers.items()) for found in _deployments(settings, offer)]
+        _check_account(account, catalogue)
+    played = _played(catalogue, simulated)
+    return [
+        found
+        for _, offer in sorted(catalogue.offers.items())
+        for found in _deployments(settings, offer, catalogue.providers[offer.provider], played)
+    ]
 
 
-def _deployments(settings: Settings, offer: Offer) -> Iterator[Deployment]:
+def _check_account(account: DeploymentSettings, catalogue: Catalogue) -> None:
+    provider = catalogue.providers.get(account.provider)
+    if provider is None or provider.adapter == "embedded":
+        known = ", ".join(one.id for one in catalogue.providers.values() if one.adapter != "embedded")
+        raise ConfigError(f"deployment {account.name}: no provider is called {account.provider}; known: {known}")
+    if not (account.endpoint or provider.endpoint):
+        raise ConfigError(f"deployment {account.name}: endpoint is missing; {provider.id} has none for everybody")
+    for model in account.models:
+        if (provider.id, model.lower()) not in catalogue.offers:
+            raise ConfigError(f"deployment {account.name}: {provider.id} offers no model {model}")
+
+
+def _played(catalogue: Catalogue, simulated: Collection[str]) -> Mapping[str, str]:
+    """Return which provider a simulator plays for each model: its maker rather than one that resells it."""
+    offers = [offer for offer in catalogue.offers.values() if offer.provider in simulated]
+    offers.sort(key=lambda offer: (catalogue.providers[offer.provider].resells, offer.provider), reverse=True)
+    return {offer.model.lower(): offer.provider for offer in offers}
+
+
+def _deployments(
+    settings: Settings, offer: Offer, provider: ProviderProfile, played: Mapping[str, str]
+) -> Iterator[Deployment]:
     """Yield the embedded models for all keys; the simulator for test keys and the configured accounts for live keys."""
     embedded = Deployment(
         id=f"{offer.provider}/{offer.model}",
@@ -361,11 +395,11 @@ def _deployments(settings: Settings, offer: Offer) -> Iterator[Deployment]:
     )
     if offer.provider == "embedded":
         yield embedded
-    elif offer.provider == "foundry":
+    elif played.get(offer.model.lower()) == offer.provider:
         yield dataclasses.replace(
             embedded,
             id=f"simulator/{offer.model}",
-            endpoint=SIMULATOR_ENDPOINT,
+            endpoint=f"{SIMULATOR_SCHEME}//{offer.provider}",
             api_key=Secret(SIMULATOR_KEY),
             modes=frozenset({"test"}),
         )
@@ -375,7 +409,7 @@ def _deployments(settings: Settings, offer: Offer) -> Iterator[Deployment]:
                 id=f"{account.name}/{offer.model}",
                 provider=offer.provider,
                 model=offer.model,
-                endpoint=account.endpoint.rstrip("/"),
+                endpoint=(account.endpoint or provider.endpoint).rstrip("/"),
                 deployment_name=account.deployment or offer.model,
                 api_key=account.api_key,
                 bearer_token=account.bearer_token,
@@ -392,7 +426,7 @@ def _serves(account: DeploymentSettings, model: str) -> bool:
     return not account.models or model.lower() in (name.lower() for name in account.models)
 
 
-def _router(settings: Settings, catalogue: Catalogue) -> Router:
+def _router(settings: Settings, catalogue: Catalogue, simulated: Collection[str]) -> Router:
     """Return what chooses among the deployments. Their costs are those of the day on which the server starts."""
     today = utc_today()
 
@@ -401,7 +435,7 @@ def _router(settings: Settings, catalogue: Catalogue) -> Router:
 
     routing = settings.routing
     return Router(
-        deployments(settings, catalogue),
+        deployments(settings, catalogue, simulated),
         policy=routing.policy,
         queue_length=routing.queue_length,
         queue_wait_s=routing.queue_wait_s,

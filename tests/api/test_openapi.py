@@ -146,13 +146,14 @@ def test_groups_of_errors_are_not_answers(document: dict[str, Any]) -> None:
 def test_two_models_are_told_apart() -> None:
     first = CATALOGUE.resolve("MAI-Image-2.5")
     second = dataclasses.replace(first, id="Another/Model 2")
-    (offer,) = (offer for offer in CATALOGUE.offers.values() if offer.model == first.id)
+    offer = next(offer for offer in CATALOGUE.offers.values() if offer.model == first.id)
     two = Catalogue(
         {first.id.lower(): first, second.id.lower(): second},
         {
             (offer.provider, first.id.lower()): offer,
             (offer.provider, second.id.lower()): dataclasses.replace(offer, model=second.id),
         },
+        CATALOGUE.providers,
     )
     document = openapi_document(OPERATIONS, two)
     validate(document)

@@ -164,8 +164,16 @@ def test_a_wrong_table_is_named(tmp_path: Path, toml: str, message: str) -> None
     assert "Traceback" not in refused.stderr
 
 
-def test_a_model_that_the_provider_does_not_offer_is_named(tmp_path: Path) -> None:
-    (tmp_path / "omixa.toml").write_text(_TABLE + "api_key = 'k'\nmodels = ['nothing']")
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        (_TABLE + "models = ['nothing']", "deployment a: foundry offers no model nothing"),
+        (_TABLE + "provider = 'nobody'", "deployment a: no provider is called nobody; known: "),
+        ("[[deployments]]\nname = 'a'\n", "deployment a: endpoint is missing; foundry has none for everybody"),
+    ],
+)
+def test_what_the_catalogue_does_not_know_is_named(tmp_path: Path, toml: str, message: str) -> None:
+    (tmp_path / "omixa.toml").write_text(f"{toml}\napi_key = 'k'")
     refused = Omixa(tmp_path, {}).run("serve", "--port", "0")
     assert refused.returncode == EXIT_CONFIG
-    assert "deployment a: foundry offers no model nothing" in refused.stderr
+    assert message in refused.stderr

@@ -21,7 +21,7 @@ from omixa.domain.access import Secret
 from omixa.domain.models import Deployment
 from omixa.gateway.run import Run, Runs
 from omixa.providers.foundry import FoundryProvider
-from omixa.providers.transport import AsgiReceive, AsgiSend, HttpTransport, InProcessTransport
+from omixa.providers.transport import AsgiReceive, AsgiSend, HttpTransport, InProcessTransport, Transports
 from omixa.routing.router import Router
 from omixa.services import Services
 from omixa.storage.database import Operation, Row
@@ -182,7 +182,7 @@ def running_faulty_gateway(data_dir: Path, simulator: Simulator, **settings: Any
     http = HttpTransport()
 
     def adapt(services: Services) -> Services:
-        provider = FoundryProvider(http, InProcessTransport(raw), services.conversions)
+        provider = FoundryProvider(Transports(http, {"raw": InProcessTransport(raw)}), services.conversions)
         attempts = dataclasses.replace(services.pipeline.attempts, providers={"foundry": provider}, router=router)
         pipeline = dataclasses.replace(services.pipeline, router=router, attempts=attempts)
         runs = WatchedRuns(services.settings.max_requests_in_flight)

@@ -25,6 +25,7 @@ from omixa.server import listen, make_server
 from omixa.services import SIMULATOR_KEY, Services, open_services
 from omixa.simulator.foundry import FoundrySimulatorOptions
 from omixa.simulator.foundry import create_app as create_simulator
+from omixa.simulator.inside import simulators
 from omixa.storage.database import Operation
 from omixa.tokens import Tokenizer
 
@@ -252,9 +253,7 @@ def running_gateway(
     )
     base = Settings(data_dir=str(data_dir), foundry=foundry)
     gateway = Gateway(msgspec.structs.replace(base, **settings), own_workers or workers())
-    in_process = create_simulator(
-        FoundrySimulatorOptions(api_key=SIMULATOR_KEY), gateway.workers, tokenizer=tokenizer()
-    )
+    in_process = simulators(gateway.workers, tokenizer(), api_key=SIMULATOR_KEY)
 
     async def serve(thread: LoopThread) -> None:
         async with open_services(gateway.settings, in_process, tokenizer(), gateway.workers) as services:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import shutil
 from dataclasses import fields
@@ -12,7 +13,7 @@ import jsonschema
 import pytest
 
 from omixa.catalogue.checks import CARRIED, CARRIED_BY_SOME
-from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
+from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue, read_model_file
 from omixa.catalogue.schema import json_schema
 from omixa.domain.images import ImageRequest
 from omixa.domain.models import Model, NativeSize, PriceList
@@ -221,11 +222,38 @@ def test_bytes_that_are_not_utf_8_are_refused_with_the_file(copy: Path) -> None:
 
 
 def test_a_model_is_described_and_offered_once(copy: Path) -> None:
-    shutil.copy(copy / PROVIDER_FILE, copy / "providers/foundry-again.toml")
+    file = copy / PROVIDER_FILE
+    (copy / "providers/again.toml").write_bytes(file.read_bytes())
+    with pytest.raises(CatalogueError, match='the provider "foundry" is described twice'):
+        load_catalogue(copy)
+    (copy / "providers/again.toml").unlink()
+    once = file.read_text()
+    head, offer = once.split("[[offers]]", 1)
+    file.write_text(f"{head}[[offers]]{offer}[[offers]]{offer}")
     with pytest.raises(CatalogueError, match="offered twice"):
         load_catalogue(copy)
+    file.write_text(once)
     shutil.copy(copy / MODEL_FILE, copy / "models/again.toml")
     with pytest.raises(CatalogueError, match="described twice"):
+        load_catalogue(copy)
+
+
+def test_models_take_parameters_from_a_common_page(copy: Path) -> None:
+    """What a model says itself holds."""
+    own = read_model_file(copy / MODEL_FILE).parameter("style")
+    assert own is not None
+    (copy / "parameters.toml").write_text(
+        '[style]\ntype = "string"\ndescription = "Common words."\naccepted = ["bold", "quiet"]\ndefault = "quiet"\n'
+    )
+    file = copy / MODEL_FILE
+    before, after = file.read_text().split("[parameters.style]", 1)
+    rest = after[after.index("[parameters.") :]
+    file.write_text(f'{before}[parameters.style]\nlike = "style"\ndefault = "bold"\n\n{rest}')
+    style = load_catalogue(copy).resolve("MAI-Image-2.5").parameter("style")
+    assert style == dataclasses.replace(own, description="Common words.", accepted=("bold", "quiet"), default="bold")
+    assert read_model_file(file).parameter("style") == style
+    file.write_text(f'{before}[parameters.style]\nlike = "size"\n\n{rest}')
+    with pytest.raises(CatalogueError, match=r'parameters\.style: parameters\.toml has no "size"; it has: style'):
         load_catalogue(copy)
 
 

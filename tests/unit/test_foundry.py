@@ -30,7 +30,7 @@ from omixa.errors import UpstreamError, UpstreamProtocol, UpstreamRejected
 from omixa.imaging.inspect import inspect
 from omixa.providers.base import ProviderCall, ProviderResult
 from omixa.providers.foundry import FoundryProvider, parse_answer
-from omixa.providers.transport import AsgiReceive, AsgiSend, InProcessTransport
+from omixa.providers.transport import AsgiReceive, AsgiSend, InProcessTransport, Transports
 from omixa.providers.wire import WireResponse
 from omixa.simulator.multipart import parse_multipart
 
@@ -130,7 +130,9 @@ async def silent(scope: Any, receive: AsgiReceive, send: AsgiSend) -> None:
 
 async def ask(service: Service, wanted: ProviderCall) -> ProviderResult:
     with contextlib.closing(Conversions(1, waiting=1)) as conversions:
-        provider = FoundryProvider(InProcessTransport(service), InProcessTransport(silent), conversions)
+        provider = FoundryProvider(
+            Transports(InProcessTransport(service), {"foundry": InProcessTransport(silent)}), conversions
+        )
         events = [event async for event in provider.generate(wanted)]
     assert len(events) == 1
     assert isinstance(events[0], ProviderResult)
@@ -229,7 +231,8 @@ async def test_one_credential_is_sent(credentials: dict[str, Any], expected: dic
 
 async def test_the_simulator_is_told_which_picture_of_the_request_it_paints() -> None:
     service = painted()
-    provider = FoundryProvider(InProcessTransport(silent), InProcessTransport(service), Conversions(1, waiting=1))
+    transport = Transports(InProcessTransport(silent), {"foundry": InProcessTransport(service)})
+    provider = FoundryProvider(transport, Conversions(1, waiting=1))
     async for _ in provider.generate(call(endpoint="simulator://foundry")):
         pass
     path, headers, _ = service.seen[0]

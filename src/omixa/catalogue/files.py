@@ -20,7 +20,10 @@ class Strict(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=Tru
 
 
 class ParameterTable(Strict):
-    """`[parameters.NAME]`, see `domain.models.Parameter`."""
+    """`[parameters.NAME]`, see `domain.models.Parameter`.
+
+    In a model's file `like` names a table of `parameters.toml`, whose keys hold where the model's own table has none.
+    """
 
     type: ParameterType
     description: Text
@@ -106,7 +109,10 @@ class OfferTable(Strict):
 
 
 class ProviderFile(Strict):
-    """A file of `providers/`."""
+    """A file of `providers/`, see `domain.models.ProviderProfile`. Without an adapter its wire format has the provider's name."""
 
     id: Text
     offers: tuple[OfferTable, ...]
+    adapter: str = ""
+    endpoint: str = ""
+    resells: bool = False

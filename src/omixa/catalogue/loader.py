@@ -9,13 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from omixa.catalogue import checks
 from omixa.catalogue.files import ComponentTable, ModelFile, OfferTable, ParameterTable, PriceTable, ProviderFile
-from omixa.domain.models import Model, NativeSize, Offer, Parameter, PriceComponent, PriceList, UsageBounds
+from omixa.domain.models import (
+    Model,
+    NativeSize,
+    Offer,
+    Parameter,
+    PriceComponent,
+    PriceList,
+    ProviderProfile,
+    UsageBounds,
+)
 from omixa.domain.money import Rounding, parse_unit_price, parse_usd
 from omixa.errors import ModelNotFound
 
@@ -23,6 +33,10 @@ from omixa.errors import ModelNotFound
 VERSION_DIGITS = 8
 # An unknown name is shown up to this many characters.
 MAX_SHOWN_CHARS = 80
+
+# Parameters that several models have in the same words.
+COMMON_FILE = "parameters.toml"
+CommonParameters = Mapping[str, Mapping[str, object]]
 
 T = TypeVar("T")
 
@@ -33,10 +47,11 @@ class CatalogueError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All models and offers. Keys are in lower case: names compare without case. `aliases` are further names of models."""
+    """All models, offers and who sells them. Names of models are in lower case as keys. `aliases` are further names of models."""
 
     models: Mapping[str, Model]
     offers: Mapping[tuple[str, str], Offer]
+    providers: Mapping[str, ProviderProfile]
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -67,30 +82,52 @@ class Catalogue:
 def load_catalogue(directory: Traversable | None = None) -> Catalogue:
     """Read `models/*.toml` and `providers/*.toml` of a directory, by default of the catalogue that comes with Omixa.
 
-    Raises CatalogueError for a key that is unknown, missing or of the wrong type, and for values that contradict each other.
+    Models may take parameters from the directory's `parameters.toml`. Raises CatalogueError for a key that is unknown, missing or
+    of the wrong type, and for values that contradict each other.
     """
     directory = files("omixa.catalogue") / "data" if directory is None else directory
+    common = _common_parameters(directory)
     models: dict[str, Model] = {}
     for place, text in _texts(directory, "models"):
-        model = read_model(place, text)
+        model = read_model(place, text, common)
         with _at(place):
             if models.setdefault(model.id.lower(), model) is not model:
                 raise CatalogueError(f'the model "{model.id}" is described twice')
     offers: dict[tuple[str, str], Offer] = {}
+    providers: dict[str, ProviderProfile] = {}
     for place, text in _texts(directory, "providers"):
         with _at(place):
-            _add_offers(_read(text, ProviderFile), models, offers)
+            file = _read(text, ProviderFile)
+            profile = ProviderProfile(file.id, file.adapter or file.id, file.endpoint, file.resells)
+            if providers.setdefault(profile.id, profile) is not profile:
+                raise CatalogueError(f'the provider "{file.id}" is described twice')
+            _add_offers(file, models, offers)
     if not models:
         raise CatalogueError("the catalogue has no models: put at least one TOML file into models/")
     if not any(model.price_lists for model in models.values()):
         raise CatalogueError("no model has a price, so none could be called: give at least one [[prices]]")
-    return Catalogue(models, offers)
+    return Catalogue(models, offers, providers)
 
 
-def read_model(place: str, text: bytes) -> Model:
+def read_model_file(path: Path) -> Model:
+    """Return the model of one file of a catalogue. Raises CatalogueError, and OSError where it cannot be read."""
+    beside = path.resolve().parent.parent
+    return read_model(str(path), path.read_bytes(), _common_parameters(beside))
+
+
+def read_model(place: str, text: bytes, common: CommonParameters) -> Model:
     """Return the model of one file's text; `place` is how errors name it. Raises CatalogueError."""
     with _at(place):
-        return _model(_read(text, ModelFile))
+        return _model(_read(text, ModelFile), common)
+
+
+def _common_parameters(directory: Traversable) -> CommonParameters:
+    """Return the tables of `parameters.toml`, which need not exist."""
+    file = directory / COMMON_FILE
+    if not file.is_file():
+        return {}
+    with _at(COMMON_FILE):
+        return _read(file.read_bytes(), dict[str, dict[str, object]])
 
 
 @contextmanager
@@ -113,8 +150,8 @@ def _read(text: bytes, shape: type[T]) -> T:
     return msgspec.convert(tomllib.loads(text.decode()), shape)
 
 
-def _model(file: ModelFile) -> Model:
-    parameters = tuple(_parameter(name, table) for name, table in file.parameters.items())
+def _model(file: ModelFile, common: CommonParameters) -> Model:
+    parameters = tuple(_parameter(name, table, common) for name, table in file.parameters.items())
     with _at("prices"):
         price_lists = _price_lists(file.prices, owner=file.id.lower())
     model = Model(
@@ -137,9 +174,14 @@ def _model(file: ModelFile) -> Model:
     return model
 
 
-def _parameter(name: str, table: Mapping[str, object]) -> Parameter:
+def _parameter(name: str, table: Mapping[str, object], common: CommonParameters) -> Parameter:
     with _at(f"parameters.{name}"):
-        fields = msgspec.structs.asdict(msgspec.convert(table, ParameterTable))
+        own = dict(table)
+        like = own.pop("like", None)
+        if like is not None and like not in common:
+            raise CatalogueError(f'{COMMON_FILE} has no "{like}"; it has: {", ".join(common) or "nothing"}')
+        shared = {} if like is None else common[str(like)]
+        fields = msgspec.structs.asdict(msgspec.convert({**shared, **own}, ParameterTable))
         parameter = Parameter(name=name, **fields | {"description": _unwrap(fields["description"])})
         checks.check_parameter(parameter)
     return parameter

@@ -156,10 +156,10 @@ def diff_prices(context: Context, file: Path | None, month: datetime.date | None
 
 
 def _model(file: Path) -> Model:
-    from omixa.catalogue.loader import CatalogueError, read_model
+    from omixa.catalogue.loader import CatalogueError, read_model_file
 
     try:
-        model = read_model(str(file), file.read_bytes())
+        model = read_model_file(file)
     except CatalogueError as error:
         fail(str(error), EXIT_CONFIG)
     if not model.price_lists:

@@ -116,7 +116,7 @@ def _address(settings: Settings) -> str:
 
 async def _test(settings: Settings, model: str, route: str | None) -> list[dict[str, Any]]:
     from omixa.engines.conversions import Conversions
-    from omixa.providers.foundry import FoundryProvider
+    from omixa.providers.adapters import adapters
     from omixa.providers.transport import HttpTransport
     from omixa.services import deployments, open_catalogue
 
@@ -130,11 +130,11 @@ async def _test(settings: Settings, model: str, route: str | None) -> list[dict[
     conversions = Conversions(1, waiting=1)
     try:
         async with HttpTransport() as http:
-            provider = FoundryProvider(http, http, conversions)
+            spoken = adapters(http, conversions)
 
             async def test(deployment: Deployment) -> dict[str, Any]:
                 offer = catalogue.offer(deployment.provider, wanted.id)
-                return await _try(provider, offer, deployment)
+                return await _try(spoken[catalogue.providers[deployment.provider].adapter], offer, deployment)
 
             return list(await asyncio.gather(*map(test, found)))
     finally:

@@ -37,15 +37,13 @@ async def _serve(settings: config.Settings) -> str | None:
     from omixa.engines.workers import Workers
     from omixa.server import listen, make_server
     from omixa.services import SIMULATOR_KEY, open_services
-    from omixa.simulator.foundry import FoundrySimulatorOptions
-    from omixa.simulator.foundry import create_app as create_simulator
+    from omixa.simulator.inside import simulators
     from omixa.tokens import Tokenizer
 
-    options = FoundrySimulatorOptions(api_key=SIMULATOR_KEY, latency_s=settings.simulator_latency_s)
     with listen(settings.host, settings.port) as listener, Workers() as workers:
         tokenizer = Tokenizer()
-        simulator = create_simulator(options, workers, tokenizer=tokenizer)
-        async with open_services(settings, simulator, tokenizer, workers) as services:
+        played = simulators(workers, tokenizer, api_key=SIMULATOR_KEY, latency_s=settings.simulator_latency_s)
+        async with open_services(settings, played, tokenizer, workers) as services:
             server = make_server(
                 create_app(services),
                 header_timeout_s=settings.header_timeout_s,
@@ -67,7 +65,10 @@ async def _serve(settings: config.Settings) -> str | None:
 
 def _announce(settings: config.Settings, address: tuple[Any, ...]) -> None:
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    accounts = " and ".join(f"Microsoft Foundry at {account.endpoint}" for account in settings.accounts)
+    accounts = " and ".join(
+        f"{account.provider} at {account.endpoint}" if account.endpoint else account.provider
+        for account in settings.accounts
+    )
     live = (
         f"{accounts}, and the models inside this process"
         if accounts

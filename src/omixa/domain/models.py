@@ -198,6 +198,20 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderProfile:
+    """Who sells offers, and how it is spoken to.
+
+    `adapter` is the wire format. `endpoint` is where its API is for everybody, or empty where each account has an address of its
+    own. One that `resells` others' models is not whom a simulator plays for them.
+    """
+
+    id: str
+    adapter: str
+    endpoint: str = ""
+    resells: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """A model at a provider's address with a credential. `id` is what routes, attempts and logs call it.
 

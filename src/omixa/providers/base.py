@@ -20,6 +20,17 @@ class ProviderCall:
     request_id: str
     index: int
 
+    @property
+    def simulator_headers(self) -> dict[str, str]:
+        """Return what the simulator inside the process has to know besides: it paints one picture for each prompt and index."""
+        return {"x-omixa-variant": str(self.index)} if self.deployment.is_simulated else {}
+
+    @property
+    def credential(self) -> str | None:
+        """Return the deployment's key or token, so that no diagnostics repeat it."""
+        secret = self.deployment.api_key or self.deployment.bearer_token
+        return None if secret is None else secret.reveal()
+
 
 @dataclass(frozen=True, slots=True)
 class PartialImage:

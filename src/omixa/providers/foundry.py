@@ -35,28 +35,26 @@ _EXTENSIONS: Mapping[str, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 
 class FoundryProvider:
-    """Paints over HTTP, and over the in-process transport for deployments whose endpoint begins with `simulator:`."""
+    """Sends one call for each picture."""
 
-    def __init__(self, http: Transport, in_process: Transport, conversions: Conversions) -> None:
-        self._http = http
-        self._in_process = in_process
+    def __init__(self, transport: Transport, conversions: Conversions) -> None:
+        self._transport = transport
         self._conversions = conversions
 
     async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
         """Make one picture. Raises an UpstreamError when the attempt fails."""
-        transport = self._in_process if _is_in_process(call) else self._http
         request = await self._edit(call) if call.request.operation == "edit" else _generation(call)
         timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
-        response = await transport.post(request, timeouts)
+        response = await self._transport.post(request, timeouts)
         if response.status != 200:
-            raise failed_answer(response, secret=_credential(call))
+            raise failed_answer(response, secret=call.credential)
         try:
             if len(response.body) <= INLINE_ANSWER_BYTES:
                 answer, image = _read(response, call)
             else:
                 answer, image = await asyncio.to_thread(_read, response, call)
         except ValueError as error:
-            raise unusable_answer(response, str(error), secret=_credential(call)) from error
+            raise unusable_answer(response, str(error), secret=call.credential) from error
         usage, problem = _usage(answer, call)
         yield ProviderResult(image, usage, response.provider_request_id, problem)
 
@@ -108,24 +106,12 @@ def _part_head(boundary: str, disposition: str, media_type: str | None = None) -
 def _request(
     call: ProviderCall, path: str, content_type: str, body_parts: tuple[bytes | memoryview, ...]
 ) -> WireRequest:
-    headers = {"content-type": content_type, "accept": "application/json"}
+    headers = {"content-type": content_type, "accept": "application/json", **call.simulator_headers}
     if call.deployment.api_key is not None:
         headers["api-key"] = call.deployment.api_key.reveal()
     elif call.deployment.bearer_token is not None:
         headers["authorization"] = f"Bearer {call.deployment.bearer_token.reveal()}"
-    if _is_in_process(call):
-        # The simulator paints the same picture for the same prompt unless it is asked for another one.
-        headers["x-omixa-variant"] = str(call.index)
     return WireRequest(call.deployment.endpoint.rstrip("/") + path, headers, body_parts)
-
-
-def _is_in_process(call: ProviderCall) -> bool:
-    return call.deployment.is_simulated
-
-
-def _credential(call: ProviderCall) -> str | None:
-    credential = call.deployment.api_key or call.deployment.bearer_token
-    return None if credential is None else credential.reveal()
 
 
 # ------------------------------------------------------------------------------------------------------- the answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
@@ -13,8 +13,9 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
+from omixa.domain.models import SIMULATOR_SCHEME
 from omixa.errors import UpstreamError
-from omixa.providers.wire import MAX_RESPONSE_BYTES, Exchange, Timeouts, WireRequest, WireResponse
+from omixa.providers.wire import MAX_RESPONSE_BYTES, Exchange, Timeouts, Transport, WireRequest, WireResponse
 
 # Of one process, to all providers; the gateway's limit on requests in flight is far below.
 MAX_CONNECTIONS = 4096
@@ -120,6 +121,23 @@ class _Parts(aiohttp.Payload):
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Return the body as a text."""
         return b"".join(self._value).decode(encoding, errors)
+
+
+class Transports:
+    """Carries each request by its address: to a simulator inside this process, or over HTTP.
+
+    `simulators` are the hosts of addresses such as `simulator://foundry`. One that is not among them is a mistake of the caller.
+    """
+
+    def __init__(self, http: Transport, simulators: Mapping[str, Transport]) -> None:
+        self._http = http
+        self._simulators = simulators
+
+    async def post(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
+        """Send a request and return the answer. Raises an UpstreamError, see `Transport`."""
+        if not request.url.startswith(SIMULATOR_SCHEME):
+            return await self._http.post(request, timeouts)
+        return await self._simulators[urlsplit(request.url).netloc].post(request, timeouts)
 
 
 class InProcessTransport:

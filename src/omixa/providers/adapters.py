@@ -1,0 +1,17 @@
+"""The wire formats that Omixa speaks, by the names that the catalogue's provider files give them under `adapter`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from omixa.engines.conversions import Conversions
+from omixa.providers.base import Provider
+from omixa.providers.foundry import FoundryProvider
+from omixa.providers.wire import Transport
+
+
+def adapters(transport: Transport, conversions: Conversions) -> Mapping[str, Provider]:
+    """Return one adapter for each wire format. They share the transport and what converts pictures."""
+    return {
+        "foundry": FoundryProvider(transport, conversions),
+    }

@@ -1,0 +1,22 @@
+"""The simulators that serve test keys inside the gateway's own process, by the ids of the providers that they play."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp
+
+from omixa.engines.workers import Workers
+from omixa.simulator import foundry
+from omixa.tokens import Tokenizer
+
+
+def simulators(
+    workers: Workers, tokenizer: Tokenizer, *, api_key: str, latency_s: float = 0.0
+) -> Mapping[str, ASGIApp]:
+    """Return one application for each provider. All of them take the same key; `latency_s` is added before each answer."""
+    return {
+        "foundry": foundry.create_app(
+            foundry.FoundrySimulatorOptions(api_key, latency_s=latency_s), workers, tokenizer=tokenizer
+        ),
+    }
