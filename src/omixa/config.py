@@ -128,6 +128,10 @@ class DeploymentSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         int, Meta(ge=1, le=1000, description="its share of the requests, among those of the same priority")
     ] = 1
     priority: Annotated[int, Meta(ge=0, le=1000, description="a lower number is tried first")] = 0
+    qualities: Annotated[
+        tuple[Literal["low", "medium", "high", "xhigh", "max", "auto"], ...],
+        Meta(description="qualities that it is there for under the policy quality; default: every one"),
+    ] = ()
     requests_per_minute: Annotated[Pace, Meta(description="calls for a model in a minute; 0: no limit")] = 0
     images_per_minute: Annotated[Pace, Meta(description="pictures of a model in a minute; 0: no limit")] = 0
     concurrency: Annotated[Pace, Meta(description="calls for a model at a time; 0: no limit")] = 0
@@ -142,7 +146,7 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """[routing]: which of several deployments serves a request."""
 
     policy: Annotated[
-        Literal["weighted", "priority", "least_busy", "cheapest"],
+        Literal["weighted", "priority", "least_busy", "cheapest", "fastest", "sticky", "quality"],
         Meta(description="who goes first among deployments of the same priority"),
     ] = "weighted"
     queue_length: Annotated[

@@ -419,6 +419,7 @@ def _deployments(
                 weight=account.weight,
                 priority=account.priority,
                 limits=account.limits,
+                qualities=frozenset(account.qualities),
             )
 
 

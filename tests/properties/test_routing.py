@@ -42,7 +42,8 @@ from omixa.routing.budget import (
     RetryBudget,
 )
 from omixa.routing.health import BASE_COOLDOWN_S, LAST_STRIKES, MAX_COOLDOWN_S, NS_PER_S, Breaker
-from omixa.routing.policies import POLICIES, Candidate, PolicyName, order
+from omixa.routing.latency import CALLS, LEAST_CALLS, MEMORY_S, Latency
+from omixa.routing.policies import POLICIES, Candidate, PolicyName, Wanted, order
 from omixa.routing.router import Permit, Router
 
 MODEL = load_catalogue().resolve("MAI-Image-2.5")
@@ -443,27 +444,30 @@ def test_those_who_wait_hear_when_all_have_failed() -> None:
 # --------------------------------------------------------------------------------------------------------------- policies
 
 
+qualities = st.sampled_from(["low", "medium", "high"])
 candidates = st.lists(
     st.builds(
-        lambda number, weight, priority, in_flight, cost: Candidate(
-            deployment(f"d{number}", weight=weight, priority=priority), in_flight, cost
+        lambda number, weight, priority, qualities, in_flight, cost, p95: Candidate(
+            deployment(f"d{number}", weight=weight, priority=priority, qualities=qualities), in_flight, cost, p95
         ),
         st.integers(0, 10**6),
         st.integers(1, 1000),
         st.integers(0, 3),
+        st.frozensets(qualities, max_size=2),
         st.integers(0, 100),
         st.integers(0, 5),
+        st.none() | st.integers(1, 5),
     ),
     max_size=8,
     unique_by=lambda one: one.deployment.id,
 )
 
 
-@given(candidates, seeds, st.sampled_from(sorted(POLICIES)))
+@given(candidates, seeds, st.sampled_from(sorted(POLICIES)), st.builds(Wanted, st.text(max_size=9), qualities))
 def test_every_policy_keeps_all_and_puts_lower_priorities_first(
-    found: list[Candidate], seed: int, policy: PolicyName
+    found: list[Candidate], seed: int, policy: PolicyName, wanted: Wanted
 ) -> None:
-    ordered = order(found, POLICIES[policy], random.Random(seed))
+    ordered = order(found, POLICIES[policy], wanted, random.Random(seed))
     assert Counter(ordered) == Counter(found)
     priorities = [one.deployment.priority for one in ordered]
     assert priorities == sorted(priorities)
@@ -475,10 +479,73 @@ def test_every_policy_keeps_all_and_puts_lower_priorities_first(
                 assert one.in_flight * other.deployment.weight <= other.in_flight * one.deployment.weight
             if policy == "priority":
                 assert found.index(one) < found.index(other)
+            if policy == "fastest":
+                assert one.p95_ns is None or (other.p95_ns is not None and one.p95_ns <= other.p95_ns)
+            if policy == "quality":
+                # There for this quality, for all of them, for others.
+                ranks = [
+                    (wanted.quality not in two.deployment.qualities, bool(two.deployment.qualities))
+                    for two in (one, other)
+                ]
+                assert ranks[0] <= ranks[1]
+    if policy == "sticky":
+        assert ordered == order(found[::-1], POLICIES[policy], wanted, random.Random(seed + 1))
 
 
 def test_weights_are_shares_of_the_first_places() -> None:
     found = [Candidate(deployment(name, weight=weight), 0, 0) for name, weight in (("a", 1), ("b", 3))]
     draw = random.Random(7)
-    first = Counter(order(found, POLICIES["weighted"], draw)[0].deployment.id for _ in range(4000))
+    first = Counter(order(found, POLICIES["weighted"], Wanted(), draw)[0].deployment.id for _ in range(4000))
     assert 2850 < first["b"] < 3150
+
+
+def test_sticky_workspaces_stay_and_are_shared_out_by_weight() -> None:
+    found = [Candidate(deployment(name, weight=weight), 0, 0) for name, weight in (("a", 1), ("b", 3), ("c", 4))]
+
+    def first(workspace: int, candidates: list[Candidate]) -> str:
+        return order(candidates, POLICIES["sticky"], Wanted(f"ws_{workspace}"), random.Random())[0].deployment.id
+
+    homes = {workspace: first(workspace, found) for workspace in range(4000)}
+    shares = Counter(homes.values())
+    assert 400 < shares["a"] < 600
+    assert 1350 < shares["b"] < 1650
+    # Without one of them, the workspaces of the others stay where they are.
+    left = {workspace: first(workspace, found[:2]) for workspace in homes}
+    assert all(left[workspace] == home for workspace, home in homes.items() if home != "c")
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=3 * CALLS))
+def test_the_learned_p95_is_one_of_the_last_durations_and_95_of_100_are_no_longer(durations: list[int]) -> None:
+    latency, now_ns = Latency(), 10**15
+    for took_ns in durations:
+        latency.learn(took_ns, now_ns)
+    known = durations[-CALLS:]
+    p95_ns = latency.p95_ns(now_ns + MEMORY_S * NS_PER_S - 1)
+    if len(known) < LEAST_CALLS:
+        assert p95_ns is None
+        return
+    assert p95_ns in known
+    assert sum(took_ns <= p95_ns for took_ns in known) >= 0.95 * len(known) > sum(took_ns < p95_ns for took_ns in known)
+    assert latency.p95_ns(now_ns + MEMORY_S * NS_PER_S) is None
+
+
+def test_the_router_learns_from_pictures_and_not_from_refusals() -> None:
+    clock = Clock()
+    routes = Router([deployment("a"), deployment("b")], policy="fastest", clock_ns=clock, draw=random.Random(1))
+    seconds = {"a": 2.0, "b": 1.0}
+    seen: list[str] = []
+    for _ in range(4 * LEAST_CALLS):
+        permit = claim(routes)
+        seen.append(permit.deployment.id)
+        permit.begin()
+        clock.turn(seconds[permit.deployment.id])
+        permit.succeeded()
+        permit.succeeded()
+        permit.close()
+    assert Counter(seen)["a"] == LEAST_CALLS
+    assert {one.deployment.id: one.p95_s for one in routes.standings()} == seconds
+    quick = claim(routes)
+    quick.begin()
+    quick.failed(UpstreamRefused("x", upstream_status=400))
+    quick.close()
+    assert {one.deployment.id: one.p95_s for one in routes.standings()} == seconds

@@ -17,6 +17,7 @@ from omixa.domain.money import format_usd
 from omixa.errors import OmixaError
 from omixa.gateway import quotes
 from omixa.gateway.receipt import format_exact, line_item_json
+from omixa.routing.policies import Wanted
 from omixa.services import Services
 
 
@@ -69,7 +70,8 @@ def _verdict(
         first, *_ = services.router.configured(asked.model, mode)
         offer = services.catalogue.offer(first.provider, asked.model.id)
         expected = quotes.expected(asked.request, asked.model, offer, terms)
-        services.router.plan(asked.model, mode)
+        wanted = Wanted(exchange.principal.workspace_id, asked.request.quality)
+        services.router.plan(asked.model, mode, wanted)
         services.fail_stop.check()
         services.runs.require_room()
         services.rates.of(exchange.principal).require_images(asked.request.n)

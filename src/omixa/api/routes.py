@@ -66,6 +66,7 @@ def _shape(one: Standing) -> shapes.OperatedRoute:
         strikes=one.strikes,
         ejections=one.ejections,
         in_flight=one.in_flight,
+        p95_s=None if one.p95_s is None else round(one.p95_s, 3),
         provider=deployment.provider,
         host=urlsplit(deployment.endpoint).netloc or None,
         region=deployment.region or None,

@@ -829,6 +829,10 @@ class OperatedRoute(Shape):
     strikes: Annotated[int, Meta(ge=0, description="Failures in a row that did not yet suffice to leave it alone.")]
     ejections: Annotated[int, Meta(ge=0, description="How often in a row it was left alone.")]
     in_flight: Annotated[int, Meta(ge=0, description="Calls in progress.")]
+    p95_s: Annotated[
+        float | None,
+        Meta(description="95 of 100 pictures came within so many seconds lately; null: too little is known."),
+    ]
     provider: str
     host: Annotated[str | None, Meta(description="Where it is; null inside the process.")]
     region: str | None

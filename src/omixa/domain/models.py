@@ -217,7 +217,8 @@ class Deployment:
 
     `account` names whose credential it is: deployments of one account lose it together. `region` is a word for people. A lower
     `priority` is tried first; within one, `weight` is the share of requests. `limits` are what the provider allows this
-    deployment, 0 where no limit is known; the gateway keeps to them by itself. One that runs `in_process` is never left out
+    deployment, 0 where no limit is known; the gateway keeps to them by itself. `qualities` are those for which it is there under
+    the policy `quality`, none for every one. One that runs `in_process` is never left out
     for its failures, because nothing else would serve in its place.
     """
 
@@ -234,6 +235,7 @@ class Deployment:
     weight: int = 1
     priority: int = 0
     limits: RateLimits = NO_LIMITS
+    qualities: frozenset[str] = frozenset()
     in_process: bool = False
 
     @property

@@ -159,7 +159,7 @@ class Attempts:
 
     async def _first_call(self, run: Run, calls: AttemptLog, image_index: int, deadline: float) -> Call:
         """Wait for room, then record the call."""
-        permit = await self.router.acquire(self._model(run), run.principal.mode, until=deadline)
+        permit = await self.router.acquire(self._model(run), run.principal.mode, run.wanted, until=deadline)
         try:
             if run.client_gone:
                 raise ClientGone("The client left before the request was sent to a provider.")
@@ -175,7 +175,9 @@ class Attempts:
     ) -> Call | None:
         """Return the call that follows a failed one, None when there is none left to make."""
         try:
-            permit = await self.router.acquire(self._model(run), run.principal.mode, tried=tried, until=deadline)
+            permit = await self.router.acquire(
+                self._model(run), run.principal.mode, run.wanted, tried=tried, until=deadline
+            )
         except OmixaError:
             return None
         if not self.router.may_retry(permit):

@@ -20,6 +20,7 @@ from omixa.domain.images import Image, ImageRequest
 from omixa.errors import Overloaded
 from omixa.gateway.idempotency import Earlier, RequestIdentity
 from omixa.providers.base import PartialImage
+from omixa.routing.policies import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +70,11 @@ class Run:
         """Begin the work."""
         self._task = asyncio.get_running_loop().create_task(work, name=self.id)
         return self._task
+
+    @property
+    def wanted(self) -> Wanted:
+        """Return what the choice of a deployment may depend on."""
+        return Wanted(self.principal.workspace_id, self.request.quality)
 
     @property
     def told_id(self) -> str:

@@ -19,7 +19,8 @@ from omixa.domain.models import Deployment, Model
 from omixa.errors import AllKeysCooling, NoCapacity, NoHealthyRoute, OmixaError, Overloaded, UpstreamError
 from omixa.routing.budget import Budget, RetryBudget
 from omixa.routing.health import NS_PER_S, Breaker, State
-from omixa.routing.policies import POLICIES, Candidate, PolicyName, order
+from omixa.routing.latency import Latency
+from omixa.routing.policies import POLICIES, Candidate, PolicyName, Wanted, order
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ DEFAULT_QUEUE_LENGTH = 100
 DEFAULT_QUEUE_WAIT_S = 10.0
 # What callers are told to wait where only the end of somebody else's call makes room.
 BUSY_RETRY_S = 2
+ANYTHING = Wanted()
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Route:
     deployment: Deployment
     breaker: Breaker
     budget: Budget
+    latency: Latency
 
     def admits(self, now_ns: int) -> bool:
         """Tell whether a call may begin."""
@@ -44,7 +47,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A route as people read it. `cooling_s` is how long it is still left alone, `reason` why its credential is out of use."""
+    """A route as people read it.
+
+    `cooling_s` is how long it is still left alone, `reason` why its credential is out of use, `p95_s` how long its slow calls
+    take, None while too little is known.
+    """
 
     deployment: Deployment
     state: State
@@ -53,6 +60,7 @@ class Standing:
     strikes: int
     ejections: int
     reason: str | None
+    p95_s: float | None
 
 
 @dataclass(eq=False, slots=True)
@@ -66,21 +74,26 @@ class Permit:
     _began_ns: int
     _is_probe: bool
     _was_sent: bool = False
+    # When the call was sent, until it is known how long it took.
+    _sent_ns: int | None = None
     _is_open: bool = True
 
     def begin(self) -> None:
         """Say that from now on the provider may hear of the call."""
-        self._was_sent = True
+        self._was_sent, self._sent_ns = True, self._router.now_ns()
 
     def succeeded(self) -> None:
-        """Say that the provider gave what it should."""
-        self._route.breaker.succeeded(is_probe=self._is_probe)
-        self._is_probe = False
+        """Say that the provider gave what it should. Said again, it means nothing more."""
+        if self._sent_ns is not None:
+            now_ns = self._router.now_ns()
+            self._route.latency.learn(now_ns - self._sent_ns, now_ns)
+            self._sent_ns = None
+        self._note_health()
 
     def failed(self, error: UpstreamError) -> None:
         """Say how the call failed."""
         if error.proves_health and error.upstream_status is not None:
-            self.succeeded()
+            self._note_health()
             return
         self._router.note_failure(self._pool, self._route, error, is_probe=self._is_probe)
         self._is_probe = False
@@ -94,9 +107,14 @@ class Permit:
                 self._route.breaker.give_up_probe()
             self._router.pump(self._pool)
 
+    def _note_health(self) -> None:
+        self._route.breaker.succeeded(is_probe=self._is_probe)
+        self._is_probe = False
+
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
+    wanted: Wanted
     tried: Collection[str]
     permit: asyncio.Future[Permit]
 
@@ -140,7 +158,7 @@ class Router:
     def configure(self, deployments: Sequence[Deployment]) -> None:
         """Serve from these deployments, all of them healthy."""
         now_ns = self._clock_ns()
-        self._routes = tuple(Route(one, Breaker(self._draw), Budget(one.limits)) for one in deployments)
+        self._routes = tuple(Route(one, Breaker(self._draw), Budget(one.limits), Latency()) for one in deployments)
         self._retries = {one.provider: RetryBudget(now_ns) for one in deployments}
         by_pool: dict[tuple[str, Mode], list[Route]] = {}
         for route in self._routes:
@@ -160,7 +178,7 @@ class Router:
         """Return the deployments of a model, healthy or not; never empty. Raises NoHealthyRoute."""
         return tuple(route.deployment for route in self._pool(model, mode).routes)
 
-    def plan(self, model: Model, mode: Mode) -> tuple[Deployment, ...]:
+    def plan(self, model: Model, mode: Mode, wanted: Wanted = ANYTHING) -> tuple[Deployment, ...]:
         """Return the deployments that would be tried now, in order. Raises what `acquire` would raise at once."""
         pool, now_ns = self._pool(model, mode), self._clock_ns()
         ready = [route for route in pool.routes if route.admits(now_ns)]
@@ -169,17 +187,23 @@ class Router:
             if refusal is not None:
                 raise refusal
             ready = _usable(pool, (), now_ns)
-        return tuple(one.deployment for one in self._order(ready))
+        return tuple(one.deployment for one in self._order(ready, wanted))
 
     # ----------------------------------------------------------------------------------------------------------- permits
 
-    def claim(self, model: Model, mode: Mode) -> Permit | None:
+    def now_ns(self) -> int:
+        """Return the time of the clock by which health is kept."""
+        return self._clock_ns()
+
+    def claim(self, model: Model, mode: Mode, wanted: Wanted = ANYTHING) -> Permit | None:
         """Return leave for a request's first call, or None when it has to wait. Raises NoHealthyRoute without any deployment."""
         pool = self._pool(model, mode)
         # Whoever came earlier goes first.
-        return None if pool.waiting else self._claim(pool, ())
+        return None if pool.waiting else self._claim(pool, wanted, ())
 
-    async def acquire(self, model: Model, mode: Mode, *, tried: Collection[str] = (), until: float) -> Permit:
+    async def acquire(
+        self, model: Model, mode: Mode, wanted: Wanted = ANYTHING, *, tried: Collection[str] = (), until: float
+    ) -> Permit:
         """Wait for leave to call a deployment that was not tried yet, at most until a time of the event loop.
 
         Raises AllKeysCooling when all have failed and are left alone, NoHealthyRoute when none is left at all, NoCapacity or
@@ -191,7 +215,7 @@ class Router:
         if len(pool.waiting) >= self._queue_length:
             raise self._no_room(pool, tried)
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(tried, loop.create_future())
+        waiter = _Waiter(wanted, tried, loop.create_future())
         pool.waiting.append(waiter)
         self.pump(pool)
         try:
@@ -207,14 +231,14 @@ class Router:
         """Tell whether a further attempt may be made, and count it."""
         return self._retries[permit.deployment.provider].take(self._clock_ns())
 
-    def _claim(self, pool: _Pool, tried: Collection[str]) -> Permit | None:
+    def _claim(self, pool: _Pool, wanted: Wanted, tried: Collection[str]) -> Permit | None:
         now_ns = self._clock_ns()
         ready = [route for route in pool.routes if route.deployment.id not in tried and route.admits(now_ns)]
         if not ready:
             return None
         route = ready[0]
         if len(ready) > 1:
-            first = self._order(ready)[0].deployment.id
+            first = self._order(ready, wanted)[0].deployment.id
             route = next(one for one in ready if one.deployment.id == first)
         is_probe = route.breaker.begin(now_ns)
         route.budget.begin(now_ns)
@@ -222,11 +246,15 @@ class Router:
             self._retries[route.deployment.provider].count_request()
         return Permit(route.deployment, self, pool, route, now_ns, is_probe)
 
-    def _order(self, routes: Iterable[Route]) -> list[Candidate]:
+    def _order(self, routes: Iterable[Route], wanted: Wanted) -> list[Candidate]:
+        now_ns = self._clock_ns()
         candidates = [
-            Candidate(route.deployment, route.budget.in_flight, self._cost_of(route.deployment)) for route in routes
+            Candidate(
+                route.deployment, route.budget.in_flight, self._cost_of(route.deployment), route.latency.p95_ns(now_ns)
+            )
+            for route in routes
         ]
-        return order(candidates, self._policy, self._draw)
+        return order(candidates, self._policy, wanted, self._draw)
 
     def pump(self, pool: _Pool) -> None:
         """Give those who wait what there is, in the order in which they came."""
@@ -236,7 +264,7 @@ class Router:
             if waiter.permit.done():
                 # Its time has passed, or its caller has left.
                 pool.waiting.remove(waiter)
-            elif (permit := self._claim(pool, waiter.tried)) is not None:
+            elif (permit := self._claim(pool, waiter.wanted, waiter.tried)) is not None:
                 pool.waiting.remove(waiter)
                 waiter.permit.set_result(permit)
             elif (refusal := self._refusal(pool, waiter.tried, self._clock_ns())) is not None:
@@ -358,6 +386,7 @@ class Router:
                 strikes=route.breaker.strikes,
                 ejections=route.breaker.ejections,
                 reason=route.breaker.disabled,
+                p95_s=None if (p95_ns := route.latency.p95_ns(now_ns)) is None else p95_ns / NS_PER_S,
             )
             for route in self._routes
         ]
