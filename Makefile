@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Other people's client libraries have versions of their own, and so an environment of their own.
 CLIENTS := .venv-clients
+# A process of its own for each core, and the tests of a file in one of them, because they share servers.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 NODE_CLIENTS := openai_node vercel_ai langchain_js
 
 .PHONY: setup dev clients demo screenshots test prove check fix types imports lint bench bench-ledger bench-codecs bench-engines lock run clean
@@ -46,7 +48,7 @@ screenshots: dev     ## pictures of every page, light, dark and 390 pixels wide,
 	@$(BIN)/python -m tests.web.screenshots
 
 test: dev            ## all tests; what needs a missing program is skipped with its name
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 prove: dev           ## the full proof of the ledger, up to 90 minutes; goes on where it stopped and writes docs/proof.md
 	@$(BIN)/python -m tests.proof

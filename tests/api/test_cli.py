@@ -66,7 +66,7 @@ def test_serve_says_where_it_listens_and_what_it_can_do(
     with server.client(live_key) as client:
         assert post(client)["omixa"]["route"] == f"foundry/{MODEL}"
     assert f"listens on {server.url}/api/v1" in server.log
-    assert f"Microsoft Foundry at {foundry.url}" in server.log
+    assert f"foundry at {foundry.url}" in server.log
     assert omixa.variables["OMIXA_DATA_DIR"] in server.log
     assert SIMULATOR_API_KEY not in server.log
 
