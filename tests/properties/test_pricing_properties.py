@@ -16,11 +16,11 @@ from omixa.domain.money import PPM, Rounding
 
 MODEL = load_catalogue().resolve("MAI-Image-2.5")
 (PRICES,) = MODEL.price_lists
-COUNTS = ("input_text_tokens", "input_image_tokens", "output_image_tokens", "images")
+COUNTS = ("input_text_tokens", "input_image_tokens", "output_image_tokens", "output_text_tokens", "images")
 
 markups = st.integers(MIN_MARKUP_PPM, MAX_MARKUP_PPM)
 counts = st.integers(0, 10**6)
-usages = st.builds(Usage, counts, counts, counts, counts, st.booleans(), st.integers(0, 10))
+usages = st.builds(Usage, counts, counts, counts, counts, st.booleans(), st.integers(0, 10), counts)
 pico_prices = st.integers(0, 10**10)
 
 
@@ -41,7 +41,7 @@ def price_lists(draw: st.DrawFn) -> PriceList:
 def bounded_usages(draw: st.DrawFn) -> tuple[list[Usage], UsageBounds, int, int, int, int, int]:
     """Usages within their bounds, with the bounds, prompt bytes, context window, number of references, pictures and cutouts."""
     low, high = sorted((draw(st.integers(0, 5000)), draw(st.integers(0, 5000))))
-    bounds = UsageBounds(draw(st.integers(0, 5000)), low, high)
+    bounds = UsageBounds(draw(st.integers(0, 5000)), low, high, draw(st.integers(0, 5000)))
     prompt_bytes, window = draw(st.integers(0, 50_000)), draw(st.integers(1, 50_000))
     references, n, cutouts = draw(st.integers(0, 16)), draw(st.integers(1, 10)), draw(st.integers(0, 1))
     usage = st.builds(
@@ -49,6 +49,7 @@ def bounded_usages(draw: st.DrawFn) -> tuple[list[Usage], UsageBounds, int, int,
         input_text_tokens=st.integers(0, min(prompt_bytes, window)),
         input_image_tokens=st.integers(0, references * bounds.input_image_tokens_max),
         output_image_tokens=st.integers(0, bounds.output_image_tokens_max),
+        output_text_tokens=st.integers(0, bounds.output_text_tokens_max),
         images=st.just(1),
         estimated=st.booleans(),
         cutouts=st.integers(0, cutouts),

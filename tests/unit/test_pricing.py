@@ -11,7 +11,7 @@ import pytest
 from omixa.billing.pricing import MAX_COUNT, estimate_usage, price_ceiling, rate
 from omixa.catalogue.loader import load_catalogue
 from omixa.domain.images import Image, ImageInfo, ImageRequest, Usage
-from omixa.domain.models import PriceComponent, PriceList
+from omixa.domain.models import NativeSize, PriceComponent, PriceList
 from omixa.domain.money import Rounding, format_usd
 
 CATALOGUE = load_catalogue()
@@ -156,3 +156,24 @@ def test_what_the_gateway_does_besides_is_charged_beside_either_rule_and_only_wh
 def test_what_a_list_has_no_price_for_is_never_free() -> None:
     with pytest.raises(ValueError, match="has no price for taking backgrounds away"):
         rate([Usage(images=1, cutouts=1)], dataclasses.replace(PRICES, extras=()))
+
+
+def test_a_size_that_counts_by_itself_is_not_measured() -> None:
+    sizes = {**OFFER.sizes, "1024x1536": NativeSize(848, 1264, "2:3", "1K", tokens=1120)}
+    offer = dataclasses.replace(OFFER, sizes=sizes)
+    picture = Image(b"", ImageInfo("png", 900, 1300, 0, has_alpha=False))
+    for arrived in (None, picture):
+        usage = estimate_usage(_request("1024x1536"), MODEL.bounds, offer, arrived)
+        assert usage.output_image_tokens == 1120
+    assert estimate_usage(_request("auto"), MODEL.bounds, offer, picture).output_image_tokens == 1142
+
+
+def test_words_that_were_only_thought_are_charged_and_within_the_ceiling() -> None:
+    thinking = PriceComponent("output_text", "output_text_tokens", 12_000_000, "12.00", 10**6)
+    prices = dataclasses.replace(PRICES, components=(*PRICES.components, thinking))
+    usage = Usage(15, 0, 1024, images=1, output_text_tokens=180)
+    assert usage.output_tokens == 1204
+    assert rate([usage], prices).exact_pico_usd - rate([usage], PRICES).exact_pico_usd == 180 * 12_000_000
+    bounds = dataclasses.replace(MODEL.bounds, output_text_tokens_max=180)
+    ceiling = price_ceiling(prices, bounds, prompt_bytes=15, context_window_tokens=32_000, input_images=[], n=1)
+    assert ceiling.items[-1].quantity == 180

@@ -79,7 +79,7 @@ class InputTokens(Shape):
 
 
 class OutputTokens(Shape):
-    """Output tokens by kind. These models answer with pictures only."""
+    """Output tokens by kind: of the pictures, and of words that a model wrote or thought besides."""
 
     text_tokens: Count
     image_tokens: Count

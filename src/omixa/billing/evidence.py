@@ -300,6 +300,6 @@ def _sum(rows: Iterator[Row]) -> dict[str, int]:
         "requests": requests,
         "images": total.images,
         "input_tokens": total.input_tokens,
-        "output_tokens": total.output_image_tokens,
+        "output_tokens": total.output_tokens,
         "amount": amount,
     }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from omixa.domain.images import PIXELS_PER_TOKEN, Image, ImageInfo, ImageRequest, Usage
-from omixa.domain.models import NativeSize, Offer, PriceComponent, PriceList, UsageBounds
+from omixa.domain.models import Offer, PriceComponent, PriceList, UsageBounds
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, PPM
 
 # A count above this is not usage but a mistake: two thousand times what a picture with sixteen references can use.
@@ -106,6 +106,7 @@ def price_ceiling(
         input_text_tokens=min(prompt_bytes, context_window_tokens),
         input_image_tokens=len(input_images) * bounds.input_image_tokens_max,
         output_image_tokens=bounds.output_image_tokens_max,
+        output_text_tokens=bounds.output_text_tokens_max,
         images=1,
         cutouts=cutouts,
     )
@@ -120,14 +121,15 @@ def estimate_usage(request: ImageRequest, bounds: UsageBounds, offer: Offer, pic
     Text is the gateway's own count, a reference one token for each 32 x 32 pixels within the bounds. The output is the same
     for `picture` as the provider made it or, when none arrived, for the size that it was asked to paint.
     """
-    native = offer.sizes[request.size] if picture is None else picture.info
+    native = offer.sizes[request.size]
     references = (_tiles(image.info) for image in request.input_images)
     return Usage(
         input_text_tokens=request.prompt_tokens,
         input_image_tokens=sum(
             min(max(tokens, bounds.input_image_tokens_min), bounds.input_image_tokens_max) for tokens in references
         ),
-        output_image_tokens=_tiles(native),
+        # A count that goes by the size that was asked for is the same whatever arrived.
+        output_image_tokens=_tiles(picture.info) if picture and native.tokens is None else native.output_tokens,
         images=1,
         estimated=True,
     )
@@ -142,8 +144,8 @@ def usage_of_refusal(estimate: Usage, offer: Offer) -> Usage:
     return replace(estimate, estimated=False)
 
 
-def _tiles(picture: ImageInfo | NativeSize) -> int:
-    return picture.width * picture.height // PIXELS_PER_TOKEN
+def _tiles(picture: ImageInfo) -> int:
+    return picture.pixels // PIXELS_PER_TOKEN
 
 
 def _line_item(component: PriceComponent, usages: Sequence[Usage]) -> LineItem:

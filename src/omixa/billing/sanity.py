@@ -17,6 +17,7 @@ def impossible(usage: Usage, model: Model, request: ImageRequest) -> str | None:
         "input_text_tokens": (0, model.context_window_tokens),
         "input_image_tokens": (0, len(request.input_images) * model.bounds.input_image_tokens_max),
         "output_image_tokens": (1, model.bounds.output_image_tokens_max),
+        "output_text_tokens": (0, model.bounds.output_text_tokens_max),
     }
     for name, (least, most) in bounds.items():
         count: object = getattr(usage, name)

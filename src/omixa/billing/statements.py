@@ -1,7 +1,7 @@
 """A provider's usage file: CSV with one line for each call, or for each part of a call, that the provider bills.
 
     provider_request_id,time,model,deployment,resource,
-        input_text_tokens,input_image_tokens,output_image_tokens,images,currency,amount
+        input_text_tokens,input_image_tokens,output_image_tokens,output_text_tokens,images,currency,amount
 
 The header names the columns, in any order. `time`, `model` and `amount` must be there, the others may be missing or empty. Times
 are ISO 8601 with a zone, amounts US dollars with up to twelve digits after the point, below zero for what the provider gives
@@ -30,7 +30,7 @@ from omixa.storage.statements import insert_into
 from omixa.storage.tables import provider_file, provider_statement
 
 REQUIRED = ("time", "model", "amount")
-QUANTITIES = ("input_text_tokens", "input_image_tokens", "output_image_tokens", "images")
+QUANTITIES = ("input_text_tokens", "input_image_tokens", "output_image_tokens", "output_text_tokens", "images")
 OPTIONAL = ("provider_request_id", "deployment", "resource", *QUANTITIES, "currency")
 # Larger files are split; what is remembered of each line takes about a hundred bytes.
 MAX_LINES = 500_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from omixa.domain.images import PIXELS_PER_TOKEN
-from omixa.domain.models import Model, NativeSize, Offer, Parameter, ParameterType, PriceList
+from omixa.domain.models import Model, Offer, Parameter, ParameterType, PriceList
 
 # No model may take more reference pictures than this, whatever its file says.
 MAX_INPUT_IMAGES = 16
@@ -150,12 +150,12 @@ def check_offer(offer: Offer, model: Model | None) -> None:
 
 
 def _check_pixels(offer: Offer, model: Model) -> None:
-    largest = max(offer.sizes.values(), key=_pixels)
-    if _pixels(largest) > offer.max_output_pixels:
+    sizes, most = offer.sizes.values(), model.bounds.output_image_tokens_max
+    largest = max(sizes, key=lambda size: size.pixels)
+    if largest.pixels > offer.max_output_pixels:
         raise ValueError(f"sizes: {largest.width}x{largest.height} is over max_output_pixels")
-    if max(offer.max_output_pixels, offer.max_edited_pixels) > model.bounds.output_image_tokens_max * PIXELS_PER_TOKEN:
+    if max(size.output_tokens for size in sizes) > most:
+        raise ValueError("sizes: a picture would use more than the model's output_image_tokens_max")
+    tiled = any(size.tokens is None for size in sizes)
+    if tiled and max(offer.max_output_pixels, offer.max_edited_pixels) > most * PIXELS_PER_TOKEN:
         raise ValueError("a picture at the pixel limits would use more than the model's output_image_tokens_max")
-
-
-def _pixels(size: NativeSize) -> int:
-    return size.width * size.height

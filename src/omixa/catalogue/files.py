@@ -13,6 +13,7 @@ Text = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+Pixels = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]
 
 
 class Strict(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -71,6 +72,7 @@ class BoundsTable(Strict):
     output_image_tokens_max: Positive
     input_image_tokens_min: Count
     input_image_tokens_max: Count
+    output_text_tokens_max: Count = 0
 
 
 class ModelFile(Strict):
@@ -92,8 +94,17 @@ class ModelFile(Strict):
     prices: tuple[PriceTable, ...] = ()
 
 
+class SizeTable(Strict):
+    """One of `[offers.sizes]`, see `domain.models.NativeSize`."""
+
+    pixels: Pixels
+    aspect_ratio: str = ""
+    resolution: str = ""
+    tokens: Positive | None = None
+
+
 class OfferTable(Strict):
-    """`[[offers]]` of a provider, see `domain.models.Offer`. Sizes are written 832x1248."""
+    """`[[offers]]` of a provider, see `domain.models.Offer`. Sizes are written 832x1248, or as tables."""
 
     model: Text
     ignored: tuple[Text, ...]
@@ -104,7 +115,7 @@ class OfferTable(Strict):
     total_timeout_s: Seconds
     on_disconnect: Literal["finish", "cancel"]
     charges_on_refusal: Refusal
-    sizes: dict[Text, Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]]
+    sizes: dict[Text, Pixels | SizeTable]
     costs: Annotated[tuple[PriceTable, ...], Meta(min_length=1)]
 
 

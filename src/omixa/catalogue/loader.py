@@ -15,7 +15,15 @@ from typing import TypeVar
 import msgspec
 
 from omixa.catalogue import checks
-from omixa.catalogue.files import ComponentTable, ModelFile, OfferTable, ParameterTable, PriceTable, ProviderFile
+from omixa.catalogue.files import (
+    ComponentTable,
+    ModelFile,
+    OfferTable,
+    ParameterTable,
+    PriceTable,
+    ProviderFile,
+    SizeTable,
+)
 from omixa.domain.models import (
     Model,
     NativeSize,
@@ -240,9 +248,10 @@ def _offer(provider: str, table: OfferTable) -> Offer:
     )
 
 
-def _native_size(text: str) -> NativeSize:
-    width, height = map(int, text.split("x"))
-    return NativeSize(width, height)
+def _native_size(size: str | SizeTable) -> NativeSize:
+    table = SizeTable(pixels=size) if isinstance(size, str) else size
+    width, height = map(int, table.pixels.split("x"))
+    return NativeSize(width, height, table.aspect_ratio, table.resolution, table.tokens)
 
 
 def _unwrap(text: str) -> str:

@@ -62,8 +62,9 @@ class Image:
 class Usage:
     """What one or several provider calls used. Counts are tokens of the model.
 
-    `images` counts pictures that arrived, `cutouts` those whose background the gateway took away. `estimated` says that the
-    provider reported nothing usable and the counts come from the model's formulas.
+    `images` counts pictures that arrived, `cutouts` those whose background the gateway took away. `output_text_tokens` are words
+    that a model wrote besides, or only thought. `estimated` says that the provider reported nothing usable and the counts come
+    from the model's formulas.
     """
 
     input_text_tokens: int = 0
@@ -72,6 +73,7 @@ class Usage:
     images: int = 0
     estimated: bool = False
     cutouts: int = 0
+    output_text_tokens: int = 0
 
     @property
     def input_tokens(self) -> int:
@@ -79,9 +81,14 @@ class Usage:
         return self.input_text_tokens + self.input_image_tokens
 
     @property
+    def output_tokens(self) -> int:
+        """Return all output tokens."""
+        return self.output_image_tokens + self.output_text_tokens
+
+    @property
     def total_tokens(self) -> int:
         """Return input and output tokens together."""
-        return self.input_tokens + self.output_image_tokens
+        return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -91,6 +98,7 @@ class Usage:
             self.images + other.images,
             self.estimated or other.estimated,
             self.cutouts + other.cutouts,
+            self.output_text_tokens + other.output_text_tokens,
         )
 
 

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from omixa.domain.access import NO_LIMITS, Mode, RateLimits, Secret
+from omixa.domain.images import PIXELS_PER_TOKEN
 from omixa.domain.money import Rounding
 
 ParameterType = Literal["string", "integer", "boolean", "image", "images"]
 Refusal = Literal["nothing", "input", "picture"]
 MaskPolicy = Literal["native", "composite", "none"]
 TransparencyPolicy = Literal["native", "cutout", "none"]
-UsageField = Literal["input_text_tokens", "input_image_tokens", "output_image_tokens", "images", "cutouts"]
+UsageField = Literal[
+    "input_text_tokens", "input_image_tokens", "output_image_tokens", "output_text_tokens", "images", "cutouts"
+]
 
 
 SIMULATOR_SCHEME = "simulator:"
@@ -103,12 +106,14 @@ class UsageBounds:
 
     A text token is at least one byte, and no more than the context window fits. A reference picture costs one token for each
     tile of 32 x 32 pixels after the provider has scaled it, so between `input_image_tokens_min` and
-    `input_image_tokens_max`, whatever its own size is.
+    `input_image_tokens_max`, whatever its own size is. A model that writes or thinks besides may do so up to
+    `output_text_tokens_max`.
     """
 
     output_image_tokens_max: int
     input_image_tokens_min: int
     input_image_tokens_max: int
+    output_text_tokens_max: int = 0
 
 
 DigitalSource = Literal["trainedAlgorithmicMedia", "algorithmicMedia", "algorithmicallyEnhanced"]
@@ -162,10 +167,27 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class NativeSize:
-    """What the provider is asked to paint for a size of the API; where they differ, the gateway resamples."""
+    """What the provider is asked to paint for a size of the API; where they differ, the gateway resamples.
+
+    `aspect_ratio` and `resolution` are the provider's own words for it, such as 2:3 and 1K, where it is not told pixels.
+    `tokens` is what such a picture counts, where that is not one for each tile of 32 x 32 pixels.
+    """
 
     width: int
     height: int
+    aspect_ratio: str = ""
+    resolution: str = ""
+    tokens: int | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Return how many pixels the picture has."""
+        return self.width * self.height
+
+    @property
+    def output_tokens(self) -> int:
+        """Return how many tokens the picture counts."""
+        return self.pixels // PIXELS_PER_TOKEN if self.tokens is None else self.tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,8 +117,8 @@ def usage_json(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input_tokens,
         "input_tokens_details": {"text_tokens": usage.input_text_tokens, "image_tokens": usage.input_image_tokens},
-        "output_tokens": usage.output_image_tokens,
-        "output_tokens_details": {"text_tokens": 0, "image_tokens": usage.output_image_tokens},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"text_tokens": usage.output_text_tokens, "image_tokens": usage.output_image_tokens},
         "total_tokens": usage.total_tokens,
         "images": usage.images,
         "usage_estimated": usage.estimated,

@@ -27,8 +27,8 @@ _SLACK_MS = 86_400_000
 
 USAGE_COLUMNS = (
     *("request_id", "at", "key_id", "model", "operation", "images", "input_text_tokens", "input_image_tokens"),
-    *("output_image_tokens", "billed_amount", "refunded_amount", "adjustment", "adjusted_amount", "price_version"),
-    "markup_ppm",
+    *("output_image_tokens", "output_text_tokens", "billed_amount", "refunded_amount", "adjustment", "adjusted_amount"),
+    *("price_version", "markup_ppm"),
 )
 TRANSFER_COLUMNS = (
     *("transfer_id", "at", "kind", "direction", "amount", "request_id", "reverses_id", "external_ref", "reason"),
@@ -121,6 +121,7 @@ def _usage_row(row: Row) -> tuple[str | int, ...]:
         usage.input_text_tokens,
         usage.input_image_tokens,
         usage.output_image_tokens,
+        usage.output_text_tokens,
         format_usd(row["amount"]),
         format_usd(row["refunded_amount"]),
         "" if not adjusted else "dearer" if adjusted > 0 else "cheaper",

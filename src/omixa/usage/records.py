@@ -222,7 +222,7 @@ def _sums_by_day(
             requests=1,
             images=usage.images,
             input_tokens=usage.input_tokens,
-            output_tokens=usage.output_image_tokens,
+            output_tokens=usage.output_tokens,
             amount=record.amount_micro_usd,
         )
     return dict(sorted(sums.items()))

@@ -349,8 +349,7 @@ def _per(component: PriceComponent) -> str:
 def _cards(seller: Seller, prices: PriceList, day: datetime.date, tokens: int) -> Iterator[Card]:
     yield _token_card("Input", prices, "input_", "The words of the prompt, and pictures to rework.")
     size = plain_request(seller.model, tokens).size
-    native = seller.offer.sizes[size]
-    count = native.width * native.height // 1024
+    count = seller.offer.sizes[size].output_tokens
     yield _token_card("Output", prices, "output_", f"A picture of {_shown_size(size)} has {count:,} tokens.")
     flat = next((one for one in prices.components if one.counts == "images"), None)
     if flat is not None:
@@ -382,7 +381,7 @@ def _sizes(seller: Seller, prices: PriceList, day: datetime.date, tokens: int) -
         yield SizePrice(
             size=_shown_size(name),
             native="" if painted == name else _shown_size(painted),
-            tokens=native.width * native.height // 1024,
+            tokens=native.output_tokens,
             amount=short_usd(charge.amount_micro_usd),
         )
 
