@@ -30,7 +30,7 @@ DRAIN_S = 30.0
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to send and for how long. Times as in `works.Work`."""
+    """What to send and for how long. Times as in `works.Work`. With `requests`, no more than so many are sent."""
 
     port: int
     path: str
@@ -42,6 +42,7 @@ class Order(msgspec.Struct, frozen=True):
     ramp_s: float
     warm_s: float
     measure_s: float
+    requests: int | None = None
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class Load:
         self.buffer = bytearray(BUFFER_BYTES)
         self.marker = order.expected_in_tail.encode()
         self.answered = self.failed = self.sampled = 0
+        self.unsent = order.requests
         self.failures: list[str] = []
         self.latencies_s: list[float] = []
         self.started = time.perf_counter()
@@ -85,7 +87,14 @@ class Load:
         self.answered += 1
         if self.measured_from <= now < self.until:
             self.latencies_s.append(now - sent)
-        return now < self.until
+        return now < self.until and self.may_send()
+
+    def may_send(self) -> bool:
+        """Tell whether one more request may be sent, and count it."""
+        if self.unsent is None:
+            return True
+        self.unsent -= 1
+        return self.unsent >= 0
 
     def fail(self, reason: str) -> None:
         """Count an answer that is not good, or none."""
@@ -136,7 +145,10 @@ class Connection(MessageProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         super().connection_made(transport)
-        self._send()
+        if self._load.may_send():
+            self._send()
+        else:
+            transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         """End; an answer that is still out will not come."""

@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
-from pathlib import Path
 
-import resvg_py
-
-import omixa
+from bench.drawing import FAINT, RULE, dot, line, picture, text
 from bench.summary import NGINX, OMIXA, Line, short
 from bench.works import TARGETS, Figure
 
@@ -21,9 +17,7 @@ _BOTTOM = 70
 _LABELS = 190
 _GAP = 60
 
-_INK, _FAINT, _RULE = "#1c2430", "#6b7685", "#e3e7ec"
 _OMIXA, _NGINX, _TARGET = "#5b4bdb", "#97a1ae", "#e08a1e"
-_FONTS = Path(omixa.__file__).parent / "engines" / "illustrator" / "data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,95 +54,65 @@ def draw(lines: Sequence[Line], started: str) -> bytes:
         Panel("Added to a direct call", "ms, p50 filled and p99 hollow", lefts[2], lefts[2] + width, 0.01, 10_000),
     )
     body = "".join((*_frame(works, panels, started), *_rows(works, lines, panels), *_legend(height - 26)))
-    svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" font-family="Inter" fill="{_INK}">'
-        f'<rect width="100%" height="100%" fill="white"/>{body}</svg>'
-    )
-    fonts = [str(path) for path in sorted(_FONTS.glob("inter-latin-?00.ttf"))]
-    return bytes(resvg_py.svg_to_bytes(svg_string=svg, font_files=fonts, font_family="Inter"))
+    return picture(_WIDTH, height, body)
 
 
 def _frame(works: Sequence[str], panels: Sequence[Panel], started: str) -> Iterator[str]:
-    yield _text(30, 46, "What Omixa costs beside a plain nginx", size=25, weight=700)
-    yield _text(30, 74, f"Billing on, every result on the disk before its charge. {started}", size=15, colour=_FAINT)
+    yield text(30, 46, "What Omixa costs beside a plain nginx", size=25, weight=700)
+    yield text(30, 74, f"Billing on, every result on the disk before its charge. {started}", size=15, colour=FAINT)
     bottom = _TOP + _ROW * len(works)
     for panel in panels:
-        yield _text(panel.left, _TOP - 36, panel.title, size=16, weight=700)
-        yield _text(panel.left, _TOP - 16, panel.note, size=13, colour=_FAINT)
+        yield text(panel.left, _TOP - 36, panel.title, size=16, weight=700)
+        yield text(panel.left, _TOP - 16, panel.note, size=13, colour=FAINT)
         for value in panel.ticks():
-            yield _line(panel.x(value), _TOP, panel.x(value), bottom, _RULE, 1)
-            yield _text(panel.x(value), bottom + 20, f"{value:,g}", size=13, colour=_FAINT, anchor="middle")
+            yield line(panel.x(value), _TOP, panel.x(value), bottom, RULE, 1)
+            yield text(panel.x(value), bottom + 20, f"{value:,g}", size=13, colour=FAINT, anchor="middle")
     for panel in panels[:2]:
-        yield _line(panel.x(1), _TOP, panel.x(1), bottom, _NGINX, 3)
+        yield line(panel.x(1), _TOP, panel.x(1), bottom, _NGINX, 3)
     for number in range(len(works) + 1):
         y = _TOP + _ROW * number
-        yield _line(30, y, _WIDTH - 30, y, _RULE, 1)
+        yield line(30, y, _WIDTH - 30, y, RULE, 1)
 
 
 def _rows(works: Sequence[str], lines: Sequence[Line], panels: Sequence[Panel]) -> Iterator[str]:
     rate, cpu, added = panels
-    for line in lines:
-        y = _TOP + _ROW * (works.index(line.work) + 0.5)
-        if line.server == OMIXA:
-            yield _text(30, y + 6, line.work, size=17, weight=700)
-            yield from _ratio(rate, y, line, "rate_x_nginx", line.rate_x_nginx, line.rate_x_nginx_range)
-            yield from _ratio(cpu, y, line, "cpu_x_nginx", line.cpu_x_nginx, line.cpu_x_nginx_range)
-            yield from _added(added, y - 9, line, _OMIXA)
-        elif line.server == NGINX:
-            yield from _added(added, y + 14, line, _NGINX)
+    for row in lines:
+        y = _TOP + _ROW * (works.index(row.work) + 0.5)
+        if row.server == OMIXA:
+            yield text(30, y + 6, row.work, size=17, weight=700)
+            yield from _ratio(rate, y, row, "rate_x_nginx", row.rate_x_nginx, row.rate_x_nginx_range)
+            yield from _ratio(cpu, y, row, "cpu_x_nginx", row.cpu_x_nginx, row.cpu_x_nginx_range)
+            yield from _added(added, y - 9, row, _OMIXA)
+        elif row.server == NGINX:
+            yield from _added(added, y + 14, row, _NGINX)
 
 
 def _ratio(
-    panel: Panel, y: float, line: Line, figure: Figure, value: float | None, span: tuple[float, float] | None
+    panel: Panel, y: float, row: Line, figure: Figure, value: float | None, span: tuple[float, float] | None
 ) -> Iterator[str]:
     for target in TARGETS:
-        if (target.work, target.figure) == (line.work, figure):
-            yield _line(panel.x(target.first_stage), y - 17, panel.x(target.first_stage), y + 17, _TARGET, 4)
-            yield _line(panel.x(target.goal), y - 12, panel.x(target.goal), y + 12, _TARGET, 1.5, dashes="3 3")
+        if (target.work, target.figure) == (row.work, figure):
+            yield line(panel.x(target.first_stage), y - 17, panel.x(target.first_stage), y + 17, _TARGET, 4)
+            yield line(panel.x(target.goal), y - 12, panel.x(target.goal), y + 12, _TARGET, 1.5, dashes="3 3")
     if value is not None and span is not None:
-        yield _line(panel.x(span[0]), y, panel.x(span[1]), y, _OMIXA, 4, opacity=0.4)
-        yield _dot(panel.x(value), y, _OMIXA, filled=True)
-        yield _text(panel.x(value), y - 12, short(value), size=13, anchor="middle", weight=700)
+        yield line(panel.x(span[0]), y, panel.x(span[1]), y, _OMIXA, 4, opacity=0.4)
+        yield dot(panel.x(value), y, _OMIXA, filled=True)
+        yield text(panel.x(value), y - 12, short(value), size=13, anchor="middle", weight=700)
 
 
-def _added(panel: Panel, y: float, line: Line, colour: str) -> Iterator[str]:
-    if line.added_p50_ms is not None and line.added_p99_ms is not None:
-        yield _line(panel.x(line.added_p50_ms), y, panel.x(line.added_p99_ms), y, colour, 2, opacity=0.5)
-        yield _dot(panel.x(line.added_p99_ms), y, colour, filled=False)
-        yield _dot(panel.x(line.added_p50_ms), y, colour, filled=True)
+def _added(panel: Panel, y: float, row: Line, colour: str) -> Iterator[str]:
+    if row.added_p50_ms is not None and row.added_p99_ms is not None:
+        yield line(panel.x(row.added_p50_ms), y, panel.x(row.added_p99_ms), y, colour, 2, opacity=0.5)
+        yield dot(panel.x(row.added_p99_ms), y, colour, filled=False)
+        yield dot(panel.x(row.added_p50_ms), y, colour, filled=True)
 
 
 def _legend(y: float) -> Iterator[str]:
-    yield _dot(36, y - 5, _OMIXA, filled=True)
-    yield _text(50, y, "Omixa, median and range of the rounds", size=14)
-    yield _dot(340, y - 5, _NGINX, filled=True)
-    yield _text(354, y, "nginx", size=14)
-    yield _line(430, y - 15, 430, y + 5, _TARGET, 4)
-    yield _text(442, y, "target of this stage", size=14)
-    yield _line(600, y - 13, 600, y + 3, _TARGET, 1.5, dashes="3 3")
-    yield _text(612, y, "goal", size=14)
-
-
-def _text(
-    x: float, y: float, text: str, *, size: int, weight: int = 500, colour: str = _INK, anchor: str = "start"
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" fill="{colour}" '
-        f'text-anchor="{anchor}">{escape(text)}</text>'
-    )
-
-
-def _line(
-    x1: float, y1: float, x2: float, y2: float, colour: str, width: float, *, opacity: float = 1, dashes: str = "none"
-) -> str:
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-width="{width}" '
-        f'stroke-opacity="{opacity}" stroke-dasharray="{dashes}" stroke-linecap="butt"/>'
-    )
-
-
-def _dot(x: float, y: float, colour: str, *, filled: bool) -> str:
-    return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour if filled else "white"}" stroke="{colour}" '
-        'stroke-width="2"/>'
-    )
+    yield dot(36, y - 5, _OMIXA, filled=True)
+    yield text(50, y, "Omixa, median and range of the rounds", size=14)
+    yield dot(340, y - 5, _NGINX, filled=True)
+    yield text(354, y, "nginx", size=14)
+    yield line(430, y - 15, 430, y + 5, _TARGET, 4)
+    yield text(442, y, "target of this stage", size=14)
+    yield line(600, y - 13, 600, y + 3, _TARGET, 1.5, dashes="3 3")
+    yield text(612, y, "goal", size=14)

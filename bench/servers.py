@@ -97,16 +97,21 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def upstream(directory: Path) -> Iterator[Server]:
+def upstream(directory: Path, name: str = "direct") -> Iterator[Server]:
     """Run the stand-in for the provider; as a server it is the direct way."""
     port = free_port()
-    with _running([sys.executable, "-m", "bench.upstream", str(port)], port, directory / "upstream.log") as pid:
-        yield Server("direct", pid, port, _PROVIDER_PATHS, {"api-key": PROVIDER_KEY}, '"num_output_tokens"')
+    with _running([sys.executable, "-m", "bench.upstream", str(port)], port, directory / f"{name}.log") as pid:
+        yield Server(name, pid, port, _PROVIDER_PATHS, {"api-key": PROVIDER_KEY}, '"num_output_tokens"')
 
 
 def prepare_upstream(server: Server, work: Work) -> None:
     """Choose what the provider answers from now on, and when."""
-    url = f"http://127.0.0.1:{server.port}/{work.answer}/{work.latency_s}"
+    choose_answer(server, work.answer, work.latency_s)
+
+
+def choose_answer(server: Server, answer: str, latency_s: float) -> None:
+    """Choose an answer of `upstream.py`, or a fault."""
+    url = f"http://127.0.0.1:{server.port}/{answer}/{latency_s}"
     with urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=10) as response:
         response.read()
 
@@ -162,10 +167,14 @@ class Gateway:
         return report
 
     def charges(self) -> int:
-        """Return how many charges the ledger has, read from its file."""
-        with contextlib.closing(sqlite3.connect(Path(self.environment["OMIXA_DATA_DIR"]) / "omixa.db")) as database:
-            (count,) = database.execute("SELECT count(*) FROM transfer WHERE kind = 'charge'").fetchone()
+        """Return how many charges the ledger has."""
+        ((count,),) = self.query("SELECT count(*) FROM transfer WHERE kind = 'charge'")
         return int(count)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, read from the ledger's file."""
+        with contextlib.closing(sqlite3.connect(Path(self.environment["OMIXA_DATA_DIR"]) / "omixa.db")) as database:
+            return list(database.execute(sql))
 
     @contextlib.contextmanager
     def serve(self, directory: Path) -> Iterator[Server]:
@@ -182,16 +191,24 @@ class Gateway:
 
 def gateway(directory: Path, provider: Server) -> Gateway:
     """Return a gateway that calls the provider and keeps its data under a directory."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMIXA_")}
-    return Gateway(
-        environment
-        | {
-            "OMIXA_DATA_DIR": str(directory / "data"),
-            "OMIXA_PORT": str(free_port()),
-            "OMIXA_FOUNDRY_ENDPOINT": f"http://127.0.0.1:{provider.port}",
-            "OMIXA_FOUNDRY_API_KEY": PROVIDER_KEY,
-        }
+    return _gateway(
+        directory,
+        OMIXA_FOUNDRY_ENDPOINT=f"http://127.0.0.1:{provider.port}",
+        OMIXA_FOUNDRY_API_KEY=PROVIDER_KEY,
     )
+
+
+def configured_gateway(directory: Path, configuration: str) -> Gateway:
+    """Return a gateway with a configuration, a TOML text, that keeps its data under a directory."""
+    file = directory / "omixa.toml"
+    file.write_text(configuration)
+    return _gateway(directory, OMIXA_CONFIG=str(file))
+
+
+def _gateway(directory: Path, **options: str) -> Gateway:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMIXA_")}
+    own = {"OMIXA_DATA_DIR": str(directory / "data"), "OMIXA_PORT": str(free_port())}
+    return Gateway(environment | own | options)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """A provider that costs next to nothing: every POST gets the same prepared answer, at once or after a fixed time.
 
-`PUT /<answer>/<seconds>` chooses the answer and how long the provider thinks, for all requests from then on.
+`PUT /<answer>/<seconds>` chooses the answer and how long the provider thinks, for all requests from then on. A fault can take an
+answer's place: `429`, `503`, `poison` for a page that is no picture, `silence` for none at all.
 """
 
 from __future__ import annotations
@@ -23,14 +24,20 @@ class Provider:
 
     def __init__(self) -> None:
         self.buffer = bytearray(BUFFER_BYTES)
-        self._answers = {name: _response(provider_answer(name)) for name in _ANSWERS}
+        self._answers: dict[str, bytes] = {name: _response(provider_answer(name)) for name in _ANSWERS}
+        self._answers |= {
+            "429": _response(b"{}", status="429 Too Many Requests", further="retry-after: 2\r\n"),
+            "503": _response(b"{}", status="503 Service Unavailable"),
+            "poison": _response(b"<h1>Sign in</h1>", media_type="text/html"),
+            "silence": b"",
+        }
         self.answer = self._answers["8k"]
         self.latency_s = 0.0
 
     def choose(self, head: bytes) -> None:
         """Follow a PUT."""
         _, name, seconds = head.split(b" ")[1].decode().split("/")
-        self.answer, self.latency_s = next(self._answers[known] for known in _ANSWERS if known == name), float(seconds)
+        self.answer, self.latency_s = self._answers[name], float(seconds)
 
 
 class ProviderConnection(MessageProtocol):
@@ -57,9 +64,9 @@ class ProviderConnection(MessageProtocol):
             self.transport.write(answer)
 
 
-def _response(body: bytes) -> bytes:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-ms-request-id: bench\r\ncontent-length: %d\r\n\r\n"
-    return head % len(body) + body
+def _response(body: bytes, *, status: str = "200 OK", media_type: str = "application/json", further: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\nx-ms-request-id: bench\r\n{further}"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def serve(port: int) -> None:
