@@ -69,8 +69,10 @@ fix: dev             ## format and repair what can be repaired
 	@$(BIN)/ruff format src tests bench scripts
 	@$(BIN)/ruff check --fix src tests bench scripts
 
-bench: dev           ## added latency, throughput and CPU, then the ledger and the codecs alone; writes bench/results/
+bench: dev           ## added latency, throughput and CPU, failover, then the ledger and the codecs alone; writes bench/results/
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.failover
+	@$(BIN)/python -m bench.saturation
 	@$(BIN)/python -m bench.ledger
 	@$(BIN)/python -m bench.codecs
 
