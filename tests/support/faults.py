@@ -51,7 +51,7 @@ class PlannedRouter(Router):
     def spend_retries(self) -> None:
         """Leave nothing of the retry budgets."""
         for budget in self._retries.values():
-            while budget.take(self._clock_ns()):
+            while budget.take(self.clock_ns()):
                 pass
 
     def use(self, *deployments: Deployment) -> None:

@@ -80,12 +80,12 @@ class Permit:
 
     def begin(self) -> None:
         """Say that from now on the provider may hear of the call."""
-        self._was_sent, self._sent_ns = True, self._router.now_ns()
+        self._was_sent, self._sent_ns = True, self._router.clock_ns()
 
     def succeeded(self) -> None:
         """Say that the provider gave what it should. Said again, it means nothing more."""
         if self._sent_ns is not None:
-            now_ns = self._router.now_ns()
+            now_ns = self._router.clock_ns()
             self._route.latency.learn(now_ns - self._sent_ns, now_ns)
             self._sent_ns = None
         self._note_health()
@@ -148,7 +148,7 @@ class Router:
         self._queue_length = queue_length
         self._queue_wait_s = queue_wait_s
         self._cost_of = cost_of
-        self._clock_ns = clock_ns
+        self.clock_ns = clock_ns
         self._draw = draw or random.Random()  # noqa: S311 - nothing secret depends on it
         self._routes: tuple[Route, ...] = ()
         self._pools: dict[tuple[str, Mode], _Pool] = {}
@@ -157,7 +157,7 @@ class Router:
 
     def configure(self, deployments: Sequence[Deployment]) -> None:
         """Serve from these deployments, all of them healthy."""
-        now_ns = self._clock_ns()
+        now_ns = self.clock_ns()
         self._routes = tuple(Route(one, Breaker(self._draw), Budget(one.limits), Latency()) for one in deployments)
         self._retries = {one.provider: RetryBudget(now_ns) for one in deployments}
         by_pool: dict[tuple[str, Mode], list[Route]] = {}
@@ -180,7 +180,7 @@ class Router:
 
     def plan(self, model: Model, mode: Mode, wanted: Wanted = ANYTHING) -> tuple[Deployment, ...]:
         """Return the deployments that would be tried now, in order. Raises what `acquire` would raise at once."""
-        pool, now_ns = self._pool(model, mode), self._clock_ns()
+        pool, now_ns = self._pool(model, mode), self.clock_ns()
         ready = [route for route in pool.routes if route.admits(now_ns)]
         if not ready:
             refusal = self._refusal(pool, (), now_ns)
@@ -190,10 +190,6 @@ class Router:
         return tuple(one.deployment for one in self._order(ready, wanted))
 
     # ----------------------------------------------------------------------------------------------------------- permits
-
-    def now_ns(self) -> int:
-        """Return the time of the clock by which health is kept."""
-        return self._clock_ns()
 
     def claim(self, model: Model, mode: Mode, wanted: Wanted = ANYTHING) -> Permit | None:
         """Return leave for a request's first call, or None when it has to wait. Raises NoHealthyRoute without any deployment."""
@@ -210,7 +206,7 @@ class Router:
         Overloaded when none has room in time.
         """
         pool = self._pool(model, mode)
-        if (refusal := self._refusal(pool, tried, self._clock_ns())) is not None:
+        if (refusal := self._refusal(pool, tried, self.clock_ns())) is not None:
             raise refusal
         if len(pool.waiting) >= self._queue_length:
             raise self._no_room(pool, tried)
@@ -229,10 +225,10 @@ class Router:
 
     def may_retry(self, permit: Permit) -> bool:
         """Tell whether a further attempt may be made, and count it."""
-        return self._retries[permit.deployment.provider].take(self._clock_ns())
+        return self._retries[permit.deployment.provider].take(self.clock_ns())
 
     def _claim(self, pool: _Pool, wanted: Wanted, tried: Collection[str]) -> Permit | None:
-        now_ns = self._clock_ns()
+        now_ns = self.clock_ns()
         ready = [route for route in pool.routes if route.deployment.id not in tried and route.admits(now_ns)]
         if not ready:
             return None
@@ -247,7 +243,7 @@ class Router:
         return Permit(route.deployment, self, pool, route, now_ns, is_probe)
 
     def _order(self, routes: Iterable[Route], wanted: Wanted) -> list[Candidate]:
-        now_ns = self._clock_ns()
+        now_ns = self.clock_ns()
         candidates = [
             Candidate(
                 route.deployment, route.budget.in_flight, self._cost_of(route.deployment), route.latency.p95_ns(now_ns)
@@ -267,7 +263,7 @@ class Router:
             elif (permit := self._claim(pool, waiter.wanted, waiter.tried)) is not None:
                 pool.waiting.remove(waiter)
                 waiter.permit.set_result(permit)
-            elif (refusal := self._refusal(pool, waiter.tried, self._clock_ns())) is not None:
+            elif (refusal := self._refusal(pool, waiter.tried, self.clock_ns())) is not None:
                 pool.waiting.remove(waiter)
                 waiter.permit.set_exception(refusal)
             elif not waiter.tried:
@@ -281,7 +277,7 @@ class Router:
             pool.timer.cancel()
             pool.timer = None
         if pool.waiting:
-            now_ns = self._clock_ns()
+            now_ns = self.clock_ns()
             waits = [wait for route in pool.routes if (wait := _wait_ns(route, now_ns)) is not None]
             if waits:
                 delay_s = max(min(waits), 0) / NS_PER_S + 0.001
@@ -321,7 +317,7 @@ class Router:
         return None
 
     def _no_room(self, pool: _Pool, tried: Collection[str]) -> OmixaError:
-        now_ns = self._clock_ns()
+        now_ns = self.clock_ns()
         waits = [_wait_ns(route, now_ns) for route in _usable(pool, tried, now_ns)]
         known = [wait for wait in waits if wait is not None]
         if known and len(known) == len(waits):
@@ -341,7 +337,7 @@ class Router:
 
     def note_failure(self, pool: _Pool, route: Route, error: UpstreamError, *, is_probe: bool) -> None:
         """Take a failed call into account, and tell the operator what that means."""
-        deployment, now_ns = route.deployment, self._clock_ns()
+        deployment, now_ns = route.deployment, self.clock_ns()
         if deployment.in_process:
             return
         others = [one for one in pool.routes if one is not route and one.breaker.state(now_ns) == "closed"]
@@ -376,7 +372,7 @@ class Router:
 
     def standings(self) -> list[Standing]:
         """Return how every deployment stands now."""
-        now_ns = self._clock_ns()
+        now_ns = self.clock_ns()
         return [
             Standing(
                 deployment=route.deployment,
