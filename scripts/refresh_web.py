@@ -58,8 +58,9 @@ GEIST_MONO: Final = Source(
 )
 AXE: Final = Source("axe-core", "4.14.1", "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745", "MPL-2.0")
 ICONS: Final = """
-    arrow-right book-open brush check code-xml copy download file-text flask-conical image images key layers moon
-    receipt-text repeat-2 scroll-text search server shield-check sun timer wallet zap
+    arrow-right book-open brush check code-xml copy download file-text flask-conical history image image-plus images
+    key layers link moon play receipt-text repeat-2 scroll-text search server shield-check sun timer trash-2 undo-2 wallet x
+    zap
     """
 
 

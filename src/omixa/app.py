@@ -15,7 +15,7 @@ from omixa.api.operations import API, OPERATIONS
 from omixa.domain.ids import new_id
 from omixa.errors import MethodNotAllowed, NotFound, OmixaError
 from omixa.services import Services
-from omixa.web.pages import PATHS, Pages
+from omixa.web.pages import CODE_PATH, PATHS, Pages
 from omixa.web.site import Site
 
 # Where many clients look by themselves. The API document names the canonical paths only.
@@ -36,7 +36,8 @@ def create_app(services: Services) -> ASGIApp:
                 for row in operations
                 for path in _paths(row.path)
             ]
-            + [Route(path, pages, methods=["GET"]) for path in PATHS],
+            + [Route(path, pages, methods=["GET"]) for path in PATHS]
+            + [Route(CODE_PATH, pages, methods=["POST"])],
             # A path has one spelling; a redirect would be an answer outside the document.
             redirect_slashes=False,
         ),

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import httpx2 as httpx
+from playwright.sync_api import Page, expect
 
 from tests.support.browser import PHONE, WIDE, Theme, executable, opened, running_browser
 from tests.support.servers import running_gateway
@@ -35,9 +36,27 @@ def main() -> None:
             for look, (theme, width) in LOOKS.items():
                 with opened(browser, theme, width) as (page, wrong):
                     page.goto(f"{gateway.url}/{path}", wait_until="networkidle")
-                    name = f"{path.replace('/', '-') or 'front'}-{look}.png"
-                    page.screenshot(path=arguments.out / name, full_page=True)
-                    sys.stdout.write(" ".join([name, *wrong]) + "\n")
+                    save(page, arguments.out / f"{path.replace('/', '-') or 'front'}-{look}.png")
+                    if path == "playground":
+                        play(page, gateway.key("test"))
+                        save(page, arguments.out / f"playground-played-{look}.png")
+                    sys.stdout.write(" ".join([path or "front", look, *wrong]) + "\n")
+
+
+def save(page: Page, file: Path) -> None:
+    """Write a picture of a whole page."""
+    page.screenshot(path=file, full_page=True)
+
+
+def play(page: Page, key: str) -> None:
+    """Compare two models in the playground."""
+    page.get_by_label("API key").fill(key)
+    page.get_by_label("Compare with").select_option("omixa-illustrator-1")
+    page.locator("fieldset:not([hidden]) [data-field=prompt]").fill("A red fox in a snowy forest at dusk")
+    expect(page.locator("#run-price")).to_contain_text("$")
+    page.locator("#run").click()
+    expect(page.locator(".timeline li")).to_have_count(2)
+    page.evaluate("scrollTo(0, 0)")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from omixa.catalogue.loader import load_catalogue
-from tests.support.browser import PHONE, Theme, executable, opened, running_browser
+from tests.support.browser import PHONE, Theme
 from tests.support.servers import Gateway
 
 THEMES: tuple[Theme, ...] = ("light", "dark")
@@ -21,6 +20,7 @@ PAGES = (
     "docs",
     "docs/models",
     *(f"docs/models/{model}" for model in load_catalogue().model_ids),
+    "playground",
     "docs/quickstart",
     "docs/authentication",
     "docs/test-mode",
@@ -37,23 +37,6 @@ PAGES = (
     "docs/errors/provider_unavailable",
     "docs/errors/max_cost_exceeded",
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium."""
-    if executable() is None:
-        pytest.skip("needs Chromium; Debian's package is called chromium")
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page of a fresh profile, on which nothing may go wrong."""
-    with opened(browser) as (page, wrong):
-        yield page
-        assert wrong == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path or "front")

@@ -25,8 +25,9 @@ from tree_sitter import Language as Grammar
 from tree_sitter import Parser
 
 from omixa.catalogue.loader import load_catalogue
+from omixa.imaging.inspect import InputFormat
 from omixa.web.guide import CHAPTERS
-from omixa.web.samples import LANGUAGES, Language, samples
+from omixa.web.samples import LANGUAGES, Language, sample, samples
 from omixa.webhooks import sign
 from tests.support.clients import NODE, ROOT, environment, missing
 from tests.support.servers import Gateway
@@ -141,7 +142,8 @@ def echo() -> Iterator[tuple[str, list[Any]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            sent = self.rfile.read(int(self.headers["content-length"]))
+            bodies.append(json.loads(sent) if self.headers["content-type"] == "application/json" else sent)
             body = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("content-type", "application/json")
@@ -179,9 +181,62 @@ def test_whatever_a_request_holds_arrives(echo: tuple[str, list[Any]], tmp_path:
     assert (tmp_path / "image.png").read_bytes() == b"pic"
 
 
+def test_words_of_a_form_never_name_a_file(echo: tuple[str, list[Any]], tmp_path: Path, photo: bytes) -> None:
+    address, bodies = echo
+    curl, *_ = LANGUAGES
+    (tmp_path / "photo.png").write_bytes(photo)
+    for prompt in ("@photo.png", "<photo.png", "a;type=text/html", HOSTILE):
+        bodies.clear()
+        body: dict[str, str | int | bool] = {"model": "m", "prompt": prompt}
+        run(
+            curl, sample(curl, body, base_url=address, timeout_s=60, pictures=("png",)).source, tmp_path, "omx_test_key"
+        )
+        assert b'name="prompt"\r\n\r\n' + prompt.encode() + b"\r\n--" in bodies[0]
+        assert photo in bodies[0]
+
+
+@pytest.mark.parametrize("language", RUNNING, ids=lambda language: language.id)
+def test_what_the_playground_copies_sends_pictures_and_a_mask(
+    gateway: Gateway, test_client: httpx.Client, tmp_path: Path, language: Language, photo: bytes
+) -> None:
+    needs(language)
+    (tmp_path / "photo.png").write_bytes(photo)
+    with Image.open(io.BytesIO(photo)) as picture:
+        picture.resize((64, 64)).save(tmp_path / "photo-2.jpg", "JPEG")
+        mask = Image.new("RGBA", picture.size, "black")
+    mask.paste((0, 0, 0, 0), (0, 0, 128, 128))
+    mask.save(tmp_path / "mask.png")
+    question = {
+        "language": language.id,
+        "body": {"model": "omixa-illustrator-1", "prompt": "paint it blue", "n": 1, "stream": True},
+        "pictures": ["png", "jpeg"],
+        "mask": True,
+    }
+    told = test_client.post("/playground/code", json=question).json()
+    assert told["left_out"] == ["stream"]
+    key = test_client.headers["authorization"].removeprefix("Bearer ")
+    run(language, "".join(text for _, text in told["pieces"]), tmp_path, key)
+    (made,) = test_client.get("/api/v1/usage/requests").json()["data"]
+    assert made["operation"] == "edit"
+    details = test_client.get(f"/api/v1/requests/{made['id']}/receipt").json()
+    assert [one["format"] for one in details["input_images"]] == ["png", "jpeg"]
+    with Image.open(io.BytesIO(photo)) as before, Image.open(tmp_path / "image.png") as after:
+        changed = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
+    assert changed.getbbox() is not None
+    changed.paste((0, 0, 0), (0, 0, 128, 128))
+    assert changed.getbbox() is None
+
+
+@pytest.mark.parametrize("pictures", [(), ("png",), ("png", "jpeg", "webp")], ids=len)
 @pytest.mark.parametrize("body", [BODY, *(load_catalogue().resolve(model).example for model in MODELS)], ids=str)
-def test_what_is_not_run_is_at_least_a_program_of_its_language(body: dict[str, str | int | bool]) -> None:
-    checked = [one for one in samples(body, timeout_s=590) if not one.language.is_run]
+def test_what_is_not_run_is_at_least_a_program_of_its_language(
+    body: dict[str, str | int | bool], pictures: tuple[InputFormat, ...]
+) -> None:
+    checked = [
+        sample(language, body, timeout_s=590, pictures=pictures, has_mask=bool(pictures))
+        for language in LANGUAGES
+        if not language.is_run
+    ]
     assert [one.language.id for one in checked] == ["csharp"]
     tree = Parser(Grammar(tree_sitter_c_sharp.language())).parse(checked[0].source.encode())
     assert not tree.root_node.has_error

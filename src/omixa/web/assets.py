@@ -23,6 +23,7 @@ _MEDIA_TYPES: Mapping[str, str] = {
 # Formats that are compressed already.
 _PACKED = frozenset({"webp", "woff2"})
 _STYLE_URL = re.compile(r'url\("([^"/]+)"\)')
+_IMPORT = re.compile(r'(?<= from "\./)([a-z-]+\.js)(?=";)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,9 @@ class Assets:
     def __init__(self) -> None:
         here = files("omixa.web")
         found = dict(_contents(here / "vendor")) | dict(_contents(here / FOLDER))
-        # Style sheets come last: they name other files, whose addresses they need.
         self._by_name: dict[str, Asset] = {}
-        for name, body in sorted(found.items(), key=lambda item: item[0].endswith(".css")):
-            self._by_name[name] = _asset(name, self._with_addresses(body) if name.endswith(".css") else body)
+        for name in found:
+            self._add(name, found)
         self._by_path = {asset.path: asset for asset in self._by_name.values()}
 
     def path(self, name: str) -> str:
@@ -59,11 +59,20 @@ class Assets:
         """Return the file at an address, if there is one."""
         return self._by_path.get(path)
 
-    def _with_addresses(self, style: bytes) -> bytes:
-        def address(match: re.Match[str]) -> str:
-            return f'url("{self.path(match[1]).removeprefix(FOLDER + "/")}")'
+    def _add(self, name: str, found: Mapping[str, bytes]) -> None:
+        """Add a file, and before it those that it names: their addresses stand in it. No two scripts import each other."""
+        if name in self._by_name:
+            return
+        names = {"css": _STYLE_URL, "js": _IMPORT}.get(name.rpartition(".")[2])
+        body = found[name]
+        if names is not None:
 
-        return _STYLE_URL.sub(address, style.decode()).encode()
+            def address(match: re.Match[str]) -> str:
+                self._add(match[1], found)
+                return match[0].replace(match[1], self.path(match[1]).removeprefix(FOLDER + "/"))
+
+            body = names.sub(address, body.decode()).encode()
+        self._by_name[name] = _asset(name, body)
 
 
 def _contents(folder: Traversable) -> Iterator[tuple[str, bytes]]:

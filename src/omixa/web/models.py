@@ -191,7 +191,7 @@ def model_facts(seller: Seller, services: Services, day: datetime.date) -> Model
         retention_hours=settings.result_retention_hours,
         chips=tuple(_chips(model)),
         fields=tuple(_field(parameter, model) for parameter in model.parameters),
-        samples=tuple(samples(model.example, timeout_s=timeout_s, sends_picture=model.needs_pictures)),
+        samples=tuple(samples(model.example, timeout_s=timeout_s, pictures=("png",) if model.needs_pictures else ())),
         prompt=None if prompt is None else str(prompt),
         prompt_tokens=tokens,
         payload=_pretty(example_request(model) if model.needs_pictures else dict(model.example)),

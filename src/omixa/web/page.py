@@ -18,7 +18,7 @@ class Page:
 
     `text` is the template of the Markdown, empty where there is no twin; `html` that of the HTML, empty where the HTML is made
     from the Markdown. `values` returns what they show on a UTC day. `group` is the heading under which the page is listed, empty
-    where it is not.
+    where it is not. `shows_own_pictures` says that its script shows pictures that are nowhere but in the browser's memory.
     """
 
     path: str
@@ -28,3 +28,4 @@ class Page:
     text: str
     html: str
     values: Callable[[datetime.date], Mapping[str, object]] = nothing
+    shows_own_pictures: bool = False

@@ -24,25 +24,41 @@ from omixa.services import Services
 from omixa.web.cost import cost
 from omixa.web.health import Board
 from omixa.web.page import Page
+from omixa.web.playground import Programs
 from omixa.web.site import Form, Site
 from omixa.web.writing import BASE
 
 log = logging.getLogger(__name__)
 
-PATHS: Final = ("/", "/docs", "/docs.md", "/docs/{rest:path}", "/static/{rest:path}", "/llms.txt", "/llms-full.txt")
+PATHS: Final = (
+    "/",
+    "/docs",
+    "/docs.md",
+    "/docs/{rest:path}",
+    "/playground",
+    "/playground.md",
+    "/static/{rest:path}",
+    "/llms.txt",
+    "/llms-full.txt",
+)
+CODE_PATH: Final = "/playground/code"
+"""Where the playground's script posts what is filled in."""
 
 # Everything that a page is made of comes from this server, and nothing of it stands in the page itself.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-_SECURITY: Final[Headers] = [
-    (b"content-security-policy", POLICY.encode()),
+PLAYGROUND_POLICY: Final = POLICY.replace("img-src 'self'", "img-src 'self' blob:")
+"""For pages that show pictures from the browser's own memory: what a reader dropped there, and what a stream brought."""
+_SAFETY: Final[Headers] = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
     (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 ]
+_SECURITY: Final[Headers] = [(b"content-security-policy", POLICY.encode()), *_SAFETY]
+_WITH_OWN_PICTURES: Final[Headers] = [(b"content-security-policy", PLAYGROUND_POLICY.encode()), *_SAFETY]
 _HTML: Final = b"text/html; charset=utf-8"
 _MARKDOWN: Final = b"text/markdown; charset=utf-8"
 _TEXT: Final = b"text/plain; charset=utf-8"
@@ -64,6 +80,7 @@ class Pages:
         self._site = site
         self._services = services
         self._board = Board(services)
+        self._programs = Programs(services)
         # The least recently used one comes first.
         self._packed_by_tag: dict[str, bytes] = {}
 
@@ -79,6 +96,8 @@ class Pages:
                 await self._send_kept(exchange, path, "list", _LISTS[path], headers)
             elif path.startswith("docs/models/") and path.endswith(("/cost", "/health")):
                 await self._send_answer(exchange, path)
+            elif path == CODE_PATH.removeprefix("/"):
+                await self._send_json(exchange, await self._programs.code(exchange))
             else:
                 await self._send_page(exchange, path)
         except HTTPException:
@@ -109,7 +128,8 @@ class Pages:
         if form == "html" and page.text:
             twin = f"{'../' * page.path.count('/') or './'}{page.path}{_TWIN}"
             headers.append((b"link", f'<{twin}>; rel="alternate"; type="text/markdown"'.encode()))
-        await self._send_kept(exchange, page.path, form, _HTML if form == "html" else _MARKDOWN, headers)
+        security = _WITH_OWN_PICTURES if page.shows_own_pictures else _SECURITY
+        await self._send_kept(exchange, page.path, form, _HTML if form == "html" else _MARKDOWN, headers, security)
 
     def _find(self, exchange: Exchange, path: str) -> tuple[Page | None, Form]:
         """Return the page, and in which form it is wanted: by the end of its name, or else by what the client accepts."""
@@ -137,6 +157,9 @@ class Pages:
         answer = (
             cost(exchange, seller, self._site.today) if question == "cost" else await self._board.health(seller.model)
         )
+        await self._send_json(exchange, answer)
+
+    async def _send_json(self, exchange: Exchange, answer: msgspec.Struct) -> None:
         await exchange.respond(200, _JSON, msgspec.json.encode(answer), [*_SECURITY, (b"cache-control", b"no-store")])
 
     async def _send_asset(self, exchange: Exchange, path: str) -> None:
@@ -152,14 +175,22 @@ class Pages:
                 headers.append((b"content-encoding", b"gzip"))
         await exchange.respond(200, asset.media_type.encode(), body, headers)
 
-    async def _send_kept(self, exchange: Exchange, path: str, form: Form, media_type: bytes, headers: Headers) -> None:
+    async def _send_kept(
+        self,
+        exchange: Exchange,
+        path: str,
+        form: Form,
+        media_type: bytes,
+        headers: Headers,
+        security: Headers = _SECURITY,
+    ) -> None:
         body = self._site.kept(path, form)
         if body is None:
             # It takes some milliseconds, in which others should be served.
             body = await asyncio.to_thread(self._site.render, path, form)
         body = self._with_base(exchange, body)
         tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
-        headers = [*_SECURITY, *headers, (b"etag", tag.encode())]
+        headers = [*security, *headers, (b"etag", tag.encode())]
         if exchange.header(b"if-none-match") == tag:
             await exchange.start(304, headers)
             await exchange.send(b"", more=False)

@@ -5,16 +5,26 @@ Every program takes the key from OMIXA_API_KEY, writes the picture to a file, pr
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from omixa.imaging.inspect import InputFormat
 from omixa.web.writing import API_BASE
 
 Value = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A picture that a program reads: its name beside the program, and its media type."""
+
+    name: str
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +63,50 @@ LANGUAGES: Final = (
 
 
 def samples(
-    body: Mapping[str, Value], *, base_url: str = API_BASE, timeout_s: int, sends_picture: bool = False
+    body: Mapping[str, Value], *, base_url: str = API_BASE, timeout_s: int, pictures: Sequence[InputFormat] = ()
 ) -> list[Sample]:
-    """Return a program in each language that sends a body of strings, integers and booleans.
+    """Return a program in each language that sends a body; see `sample`."""
+    return [sample(one, body, base_url=base_url, timeout_s=timeout_s, pictures=pictures) for one in LANGUAGES]
 
-    `timeout_s` is how long a client should wait: longer than the gateway itself does. With `sends_picture`, it reads a file that
-    stands for the reader's own picture and sends that too.
+
+def sample(
+    language: Language,
+    body: Mapping[str, Value],
+    *,
+    base_url: str = API_BASE,
+    timeout_s: int,
+    pictures: Sequence[InputFormat] = (),
+    has_mask: bool = False,
+) -> Sample:
+    """Return a program in a language that sends a body of strings, integers and booleans.
+
+    `timeout_s` is how long a client should wait: longer than the gateway itself does. For each of the `pictures`, and for the
+    mask, it reads a file that stands for the reader's own and sends that too.
     """
-    environment = _environment()
-    extension = {"jpeg": "jpg"}.get(str(body.get("output_format")), body.get("output_format", "png"))
+    extension = _EXTENSIONS.get(str(body.get("output_format")), body.get("output_format", "png"))
     values = {
         "base_url": base_url,
         "body": body,
         "file": f"image.{extension}",
-        "photo": "photo.png" if sends_picture else "",
+        "photos": [_photo(number, kind) for number, kind in enumerate(pictures, 1)],
+        "mask": File("mask.png", "image/png") if has_mask else None,
         "timeout_s": timeout_s,
         # What OpenAI's clients have no argument for goes where they let anything pass.
         "known": {name: value for name, value in body.items() if name in _OPENAI_ARGUMENTS},
     }
-    return [
-        Sample(language, environment.get_template(f"{language.template}.jinja").render(values))
-        for language in LANGUAGES
-    ]
+    return Sample(language, _environment().get_template(f"{language.template}.jinja").render(values))
 
 
+def _photo(number: int, format: InputFormat) -> File:
+    stem = "photo" if number == 1 else f"photo-{number}"
+    return File(f"{stem}.{_EXTENSIONS.get(format, format)}", f"image/{format}")
+
+
+_EXTENSIONS: Final[Mapping[str, str]] = {"jpeg": "jpg"}
 _OPENAI_ARGUMENTS: Final = frozenset({"model", "prompt", "n", "size", "output_format", "background", "quality"})
 
 
+@functools.cache
 def _environment() -> Environment:
     # Programs are text; each value is written by the rules of its language.
     environment = Environment(

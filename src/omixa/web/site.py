@@ -17,6 +17,7 @@ from omixa.web.assets import Assets
 from omixa.web.guide import guide_pages
 from omixa.web.models import ModelFacts, Seller, model_facts, sellers
 from omixa.web.page import Page
+from omixa.web.playground import model_form
 from omixa.web.problems import Problem, problems
 from omixa.web.writing import BASE, Writer, guide_html, headings, plain
 
@@ -168,9 +169,23 @@ class Site:
         )
         for seller in self.sellers.values():
             yield self._model_page(seller)
+        yield self._playground()
         yield from self._guide
         for problem in self._problems:
             yield _problem_page(problem)
+
+    def _playground(self) -> Page:
+        forms = [model_form(seller) for seller in self.sellers.values()]
+        return Page(
+            "playground",
+            "Playground",
+            "Try every model of this gateway with your own key: the price before, the picture, and the receipt after.",
+            "Playground",
+            "playground.md",
+            "playground.html",
+            lambda day: {"forms": forms},
+            shows_own_pictures=True,
+        )
 
     def _model_page(self, seller: Seller) -> Page:
         return Page(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
+from pygments.token import STANDARD_TYPES, Whitespace
 from pygments.util import ClassNotFound
 
 from omixa.web.assets import Assets
@@ -86,6 +87,21 @@ def highlighted(source: str, language: str) -> Markup:
         return escape(source)
     # The formatter escapes what it writes.
     return Markup(highlight(source, lexer, HtmlFormatter(nowrap=True)).rstrip("\n"))  # noqa: S704
+
+
+def colours(source: str, language: str) -> Iterator[tuple[str, str]]:
+    """Yield the pieces of a source text, each with its class or an empty one, for a script that makes the spans."""
+    shown, text = "", ""
+    for token, piece in get_lexer_by_name(language, stripnl=False, ensurenl=False).get_tokens(source):
+        # The nearest kind that has a class of its own; the root of all kinds has an empty one.
+        kind = next(kind for kind in reversed(token.split()) if kind in STANDARD_TYPES)
+        name = "" if kind is Whitespace else STANDARD_TYPES[kind]
+        if name != shown and text:
+            yield shown, text
+            text = ""
+        shown, text = name, text + piece
+    if text:
+        yield shown, text
 
 
 def guide_html(markdown: str, root: str) -> Markup:

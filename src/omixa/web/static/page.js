@@ -3,7 +3,7 @@
 const root = document.documentElement;
 const live = document.getElementById("live");
 
-function say(text) {
+export function say(text) {
   live.textContent = "";
   requestAnimationFrame(() => { live.textContent = text; });
 }
@@ -43,7 +43,7 @@ async function copy(text) {
   if (!done) throw new Error("copying is not allowed");
 }
 
-async function copyFor(button, text) {
+export async function copyFor(button, text) {
   try {
     await copy(await text());
   } catch {
@@ -106,6 +106,7 @@ for (const set of document.querySelectorAll("[data-tabs]")) {
       panels[place].hidden = place !== chosen;
     });
     remember("tab", panels[chosen].dataset.tab);
+    panels[chosen].dispatchEvent(new CustomEvent("pick", { bubbles: true }));
   };
   tabs.forEach((tab, place) => {
     tab.addEventListener("click", () => pick(place));
@@ -146,7 +147,7 @@ if (links.size) {
 const opener = document.querySelector("[data-search]");
 let finder = null;
 
-function element(name, properties, ...children) {
+export function element(name, properties, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
