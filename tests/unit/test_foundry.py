@@ -28,8 +28,9 @@ from omixa.domain.models import Deployment, Offer
 from omixa.engines.conversions import Conversions
 from omixa.errors import UpstreamError, UpstreamProtocol, UpstreamRejected
 from omixa.imaging.inspect import inspect
+from omixa.providers.answers import parse_answer
 from omixa.providers.base import ProviderCall, ProviderResult
-from omixa.providers.foundry import FoundryProvider, parse_answer
+from omixa.providers.foundry import FoundryProvider
 from omixa.providers.transport import AsgiReceive, AsgiSend, InProcessTransport, Transports
 from omixa.providers.wire import WireResponse
 from omixa.simulator.multipart import parse_multipart

@@ -7,11 +7,13 @@ import socket
 import struct
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omixa.errors import (
     UpstreamConnectTimeout,
@@ -21,8 +23,9 @@ from omixa.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from omixa.providers.events import EventCutter, follow
 from omixa.providers.transport import AsgiReceive, AsgiSend, HttpTransport, InProcessTransport
-from omixa.providers.wire import MAX_REQUEST_ID, Timeouts, WireRequest, WireResponse
+from omixa.providers.wire import MAX_REQUEST_ID, Timeouts, Transport, WireEvent, WireRequest, WireResponse
 
 SECRET = "the-operators-key"
 # Long enough never to matter; each test shortens the one it is about.
@@ -106,7 +109,7 @@ async def serving(script: Script) -> AsyncIterator[Served]:
 
 async def post(script: Script, *parts: bytes, timeouts: Timeouts = PATIENT, **options: Any) -> WireResponse:
     async with serving(script) as served, HttpTransport(**options) as transport:
-        return await transport.post(served.request(*parts), timeouts)
+        return await transport.send(served.request(*parts), timeouts)
 
 
 def answering(text: str | bytes) -> Script:
@@ -170,7 +173,7 @@ async def test_connections_are_kept_and_cookies_are_not() -> None:
 
     async with serving(script) as served, HttpTransport() as transport:
         for _ in range(3):
-            await transport.post(served.request(), PATIENT)
+            await transport.send(served.request(), PATIENT)
         assert len(served.peers) == 1
     assert cookies == [None] * 3
 
@@ -186,9 +189,9 @@ async def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
         closed.set()
 
     async with serving(script) as served, HttpTransport() as transport:
-        await transport.post(served.request(), PATIENT)
+        await transport.send(served.request(), PATIENT)
         await closed.wait()
-        assert (await transport.post(served.request(), PATIENT)).status == 200
+        assert (await transport.send(served.request(), PATIENT)).status == 200
         assert len(served.peers) == 2
 
 
@@ -213,7 +216,7 @@ async def test_a_configured_proxy_is_used() -> None:
         serving(answering("HTTP/1.1 203 Proxied\r\nContent-Length: 0\r\n\r\n")) as proxy,
         HttpTransport(proxy=f"http://127.0.0.1:{proxy.port}") as transport,
     ):
-        assert (await transport.post(request, PATIENT)).status == 203
+        assert (await transport.send(request, PATIENT)).status == 203
 
 
 async def test_an_early_answer_is_taken_while_the_request_is_still_being_sent() -> None:
@@ -235,7 +238,7 @@ async def fails(
     """Post and return the error, which must be of exactly this kind and must not show the credential anywhere."""
     async with HttpTransport(**options) as transport:
         with pytest.raises(UpstreamError) as caught:
-            await transport.post(request, timeouts)
+            await transport.send(request, timeouts)
     assert type(caught.value) is kind, caught.value.diagnostics
     assert SECRET not in "".join(traceback.format_exception(caught.value)) + caught.value.diagnostics
     return caught.value
@@ -401,9 +404,9 @@ async def test_a_kept_connection_that_breaks_after_sending_is_not_repeated() -> 
         requests += 1
 
     async with serving(script) as served, HttpTransport() as transport:
-        await transport.post(served.request(), PATIENT)
+        await transport.send(served.request(), PATIENT)
         with pytest.raises(UpstreamFailed):
-            await transport.post(served.request(), PATIENT)
+            await transport.send(served.request(), PATIENT)
         assert (requests, len(served.peers)) == (2, 1)
 
 
@@ -435,7 +438,7 @@ async def test_leaving_hangs_up(script: Script) -> None:
             left.set()
 
     async with serving(watched) as served, HttpTransport() as transport:
-        call = asyncio.create_task(transport.post(served.request(), PATIENT))
+        call = asyncio.create_task(transport.send(served.request(), PATIENT))
         await reached.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -475,7 +478,7 @@ def body(data: bytes, more: bool = False) -> dict[str, Any]:
 
 async def ask(application: Any, timeouts: Timeouts = PATIENT, **options: Any) -> WireResponse:
     request = WireRequest("simulator://foundry/a%20b?c=d", {"api-key": SECRET}, (b"head ", b"tail"))
-    return await InProcessTransport(application, **options).post(request, timeouts)
+    return await InProcessTransport(application, **options).send(request, timeouts)
 
 
 async def test_an_application_sees_an_ordinary_request() -> None:
@@ -507,7 +510,7 @@ async def test_an_address_needs_no_host() -> None:
         await send(body(scope["path"].encode()))
 
     transport = InProcessTransport(application)
-    assert (await transport.post(WireRequest("simulator:/mai/v1", {}, (b"",)), PATIENT)).body == b"/mai/v1"
+    assert (await transport.send(WireRequest("simulator:/mai/v1", {}, (b"",)), PATIENT)).body == b"/mai/v1"
 
 
 IMPATIENT = replace(PATIENT, first_byte_s=0.05, slow_step_s=0.05)
@@ -557,6 +560,157 @@ async def test_leaving_cancels_the_application() -> None:
     with pytest.raises(asyncio.CancelledError):
         await call
     assert left.is_set()
+
+
+# ----------------------------------------------------------------------------------------------------------- events
+
+EVENTS = b": hello\n\nevent: a\ndata: one\n\ndata:two\r\ndata: more\r\n\r\nid: 7\n\n: again\n\ndata: three\n\n"
+TOLD = [b"one", b"two\nmore", b"three"]
+STREAM = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nX-Request-Id: abc\r\n\r\n"
+CHUNKED = STREAM[:-2] + "Transfer-Encoding: chunked\r\n\r\n"
+
+
+@given(st.lists(st.integers(1, 9)), st.booleans())
+def test_events_are_told_wherever_the_body_is_cut(sizes: list[int], complete: bool) -> None:
+    body = EVENTS if complete else EVENTS[:-1]
+    told: list[bytes] = []
+    cutter, rest, ended = EventCutter(told.append), body, True
+    for size in sizes:
+        ended = cutter.take(rest[:size]) if rest else ended
+        rest = rest[size:]
+    if rest:
+        ended = cutter.take(rest)
+    assert told == (TOLD if complete else TOLD[:-1])
+    assert ended == complete
+
+
+async def followed(script: Script, timeouts: Timeouts = PATIENT, **options: Any) -> list[bytes | WireResponse]:
+    told: list[bytes | WireResponse] = []
+    async with serving(script) as served, HttpTransport(**options) as transport:
+        await collect(told, transport, served.request(), timeouts)
+    return told
+
+
+async def collect(
+    told: list[bytes | WireResponse], transport: Transport, request: WireRequest, timeouts: Timeouts
+) -> None:
+    """Add what comes, and keep it when an error follows."""
+    async for each in follow(transport, request, timeouts):
+        told.append(each.body if isinstance(each, WireEvent) else each)  # noqa: PERF401 - what came before an error is wanted
+
+
+async def test_events_come_before_the_answer_which_keeps_none_of_them() -> None:
+    *told, response = await followed(answering(STREAM.encode() + EVENTS))
+    assert told == TOLD
+    assert isinstance(response, WireResponse)
+    assert (response.status, response.body, response.provider_request_id) == (200, b"", "abc")
+
+
+async def test_an_event_is_told_before_the_next_one_is_sent() -> None:
+    heard = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(STREAM + "data: one\n\n")
+        await heard.wait()
+        await peer.say("data: two\n\n")
+
+    async with serving(script) as served, HttpTransport() as transport:
+        bodies = []
+        async for each in follow(transport, served.request(), PATIENT):
+            heard.set()
+            assert each.provider_request_id == "abc"
+            bodies.append(each.body)
+    assert bodies == [b"one", b"two", b""]
+
+
+@pytest.mark.parametrize("status", ["200 OK", "429 Too Many"])
+async def test_an_answer_that_is_no_stream_is_whole(status: str) -> None:
+    text = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\ndata: one\n\n{{}}"
+    (response,) = await followed(answering(text))
+    assert isinstance(response, WireResponse)
+    assert response.body == b"data: one\n\n{}"
+
+
+async def test_a_provider_may_paint_in_silence_between_events() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(STREAM)
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            await peer.say("data: one\n\n")
+
+    *told, _ = await followed(script, replace(PATIENT, slow_step_s=0.05))
+    assert told == [b"one"] * 3
+
+
+def streaming(*pieces: str | float) -> Script:
+    """Read the request, begin a stream, say or wait, and stay."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(STREAM)
+        for piece in pieces:
+            await (asyncio.sleep(piece) if isinstance(piece, float) else peer.say(piece))
+        await peer.gone()
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("script", "timeouts", "kind"),
+    [
+        (streaming("data: one\n\n"), replace(PATIENT, first_byte_s=0.1), UpstreamTimeout),
+        (streaming("data: one\n\ndata: tw"), replace(PATIENT, slow_step_s=0.1), UpstreamTimeout),
+        (streaming("data: one\n\n", *("drop", 0.01) * 100), replace(PATIENT, slow_step_s=0.1), UpstreamTimeout),
+        (streaming("data: one\n\n", *("data: x\n\n", 0.01) * 100), replace(PATIENT, total_s=0.2), UpstreamTimeout),
+        (streaming("data: one\n\n" + "data: " + "x" * SMALL_LIMIT), PATIENT, UpstreamProtocol),
+        (resetting(CHUNKED + "b\r\ndata: one\n\n\r\n9\r\ndata"), PATIENT, UpstreamFailed),
+        (
+            answering(CHUNKED + "b\r\ndata: one\n\n\r\n"),
+            PATIENT,
+            UpstreamFailed,
+        ),
+    ],
+    ids=["silence", "silence in an event", "slow drip", "deadline", "too much", "reset", "end between chunks"],
+)
+async def test_a_stream_that_breaks_fails_like_any_answer(
+    script: Script, timeouts: Timeouts, kind: type[UpstreamError]
+) -> None:
+    told: list[bytes | WireResponse] = []
+    async with serving(script) as served, HttpTransport(max_response_bytes=SMALL_LIMIT) as transport:
+        with pytest.raises(UpstreamError) as caught:
+            await collect(told, transport, served.request(), timeouts)
+    assert type(caught.value) is kind, caught.value.diagnostics
+    assert caught.value.ambiguous
+    # What comes at once with too much is not told.
+    assert told[:1] == ([] if kind is UpstreamProtocol else [b"one"])
+
+
+async def test_whoever_stops_following_hangs_up() -> None:
+    left = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(STREAM + "data: one\n\n")
+        await peer.gone()
+        left.set()
+
+    async with serving(script) as served, HttpTransport() as transport:
+        async with aclosing(follow(transport, served.request(), PATIENT)) as told:
+            assert (await anext(told)).body == b"one"
+        await asyncio.wait_for(left.wait(), 10)
+
+
+async def test_an_application_streams_too() -> None:
+    application = app(
+        start(Content_Type="text/event-stream"), *(body(EVENTS[at : at + 7], True) for at in range(0, 99, 7))
+    )
+    transport = InProcessTransport(application)
+    told: list[bytes | WireResponse] = []
+    with pytest.raises(UpstreamFailed):
+        await collect(told, transport, WireRequest("simulator://openai/", {}, (b"",)), PATIENT)
+    assert told == TOLD
 
 
 # ------------------------------------------------------------------------------------------------------- the answer

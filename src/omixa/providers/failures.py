@@ -29,7 +29,7 @@ from omixa.errors import (
     UpstreamRefused,
     UpstreamRejected,
 )
-from omixa.providers.wire import MAX_DIAGNOSTICS, WireResponse
+from omixa.providers.wire import MAX_DIAGNOSTICS, WireEvent, WireResponse
 
 # Larger error bodies are not looked into.
 MAX_ERROR_BODY_BYTES = 64 * 1024
@@ -80,6 +80,7 @@ _REMOVED = "[removed]"
 _REFUSED = "The provider's safety filter refused this request"
 _REJECTED = "The provider rejected this request"
 _UNAVAILABLE = "The provider cannot serve this model now"
+_FAILED = "The provider failed to make the picture"
 _UNUSABLE = "The provider's answer held no usable picture"
 
 
@@ -118,9 +119,18 @@ def unusable_answer(response: WireResponse, problem: str, *, secret: str | None 
     if complaint.refuses:
         return _error(UpstreamRefused, _REFUSED, response, complaint)
     error = _error(UpstreamProtocol, _UNUSABLE, response, Complaint(message=problem))
-    if not response.media_type.endswith("json"):
+    if not response.media_type.endswith(("json", "event-stream")):
         error.strikes = _FOREIGN_STRIKES
     return error
+
+
+def failed_event(event: WireEvent, *, secret: str | None = None) -> UpstreamError:
+    """Return the error that an event of a stream tells, whose status was 200."""
+    response = event.as_answer()
+    complaint = read_complaint(response.body, secret=secret)
+    if complaint.refuses:
+        return _error(UpstreamRefused, _REFUSED, response, complaint)
+    return _error(UpstreamFailed, _FAILED, response, complaint)
 
 
 def read_complaint(body: bytes, *, secret: str | None = None) -> Complaint:
@@ -181,7 +191,7 @@ def _verdict(status: int, complaint: Complaint) -> tuple[type[UpstreamError], st
     if 300 <= status < 400:
         return UpstreamRedirected, "The provider's address has moved"
     if status >= 500 or status in _UNCERTAIN:
-        return UpstreamFailed, "The provider failed to make the picture"
+        return UpstreamFailed, _FAILED
     if status < 300:
         return UpstreamProtocol, _UNUSABLE
     if status in _CREDENTIALS:

@@ -15,7 +15,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from omixa.domain.models import SIMULATOR_SCHEME
 from omixa.errors import UpstreamError
-from omixa.providers.wire import MAX_RESPONSE_BYTES, Exchange, Timeouts, Transport, WireRequest, WireResponse
+from omixa.providers.wire import (
+    MAX_RESPONSE_BYTES,
+    Exchange,
+    Timeouts,
+    Transport,
+    WireEvent,
+    WireRequest,
+    WireResponse,
+)
 
 # Of one process, to all providers; the gateway's limit on requests in flight is far below.
 MAX_CONNECTIONS = 4096
@@ -59,10 +67,12 @@ class HttpTransport:
         assert self._session is not None
         await self._session.close()
 
-    async def post(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
+    async def send(
+        self, request: WireRequest, timeouts: Timeouts, on_event: Callable[[WireEvent], None] | None = None
+    ) -> WireResponse:
         """Send a request and return the answer. Raises an UpstreamError, see `Transport`."""
         assert self._session is not None, "enter the transport first"
-        exchange = Exchange(timeouts, self._max_response_bytes)
+        exchange = Exchange(timeouts, self._max_response_bytes, on_event)
         try:
             async with (
                 exchange.deadline,
@@ -83,7 +93,7 @@ class HttpTransport:
 
 async def _read(response: aiohttp.ClientResponse, exchange: Exchange) -> WireResponse:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    exchange.answered(headers.get("content-length"))
+    exchange.answered(response.status, headers)
     content = response.content
     # readchunk gives the pieces as they came from the socket; read and readany would copy them together.
     while not content.at_eof():
@@ -133,11 +143,13 @@ class Transports:
         self._http = http
         self._simulators = simulators
 
-    async def post(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
+    async def send(
+        self, request: WireRequest, timeouts: Timeouts, on_event: Callable[[WireEvent], None] | None = None
+    ) -> WireResponse:
         """Send a request and return the answer. Raises an UpstreamError, see `Transport`."""
         if not request.url.startswith(SIMULATOR_SCHEME):
-            return await self._http.post(request, timeouts)
-        return await self._simulators[urlsplit(request.url).netloc].post(request, timeouts)
+            return await self._http.send(request, timeouts, on_event)
+        return await self._simulators[urlsplit(request.url).netloc].send(request, timeouts, on_event)
 
 
 class InProcessTransport:
@@ -150,9 +162,11 @@ class InProcessTransport:
         self._app = app
         self._max_response_bytes = max_response_bytes
 
-    async def post(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
+    async def send(
+        self, request: WireRequest, timeouts: Timeouts, on_event: Callable[[WireEvent], None] | None = None
+    ) -> WireResponse:
         """Send a request and return the answer. Raises an UpstreamError, see `Transport`."""
-        exchange = Exchange(timeouts, self._max_response_bytes)
+        exchange = Exchange(timeouts, self._max_response_bytes, on_event)
         conversation = _Conversation(request, exchange)
         try:
             async with exchange.deadline:
@@ -199,7 +213,7 @@ class _Conversation:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._headers = dict(_decoded(message.get("headers", ())))
-            self._exchange.answered(self._headers.get("content-length"))
+            self._exchange.answered(self._status, self._headers)
         elif message["type"] == "http.response.body":
             self._exchange.received(bytes(message.get("body", b"")))
             if not message.get("more_body", False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -15,6 +15,7 @@ from omixa.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from omixa.providers import events
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 MAX_DIAGNOSTICS = 500
@@ -46,7 +47,7 @@ class WireRequest:
 
 @dataclass(frozen=True, slots=True)
 class WireResponse:
-    """A complete answer, whatever its status. Header names are in lower case.
+    """A complete answer, whatever its status. Header names are in lower case. Events that were told are not kept in `body`.
 
     `first_byte_s` is the time from the end of sending to the head of the answer; 0 when the answer came earlier.
     """
@@ -59,13 +60,39 @@ class WireResponse:
     @property
     def media_type(self) -> str:
         """Return the media type without parameters, in lower case."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return media_type(self.headers)
 
     @property
     def provider_request_id(self) -> str | None:
         """Return the provider's own name for this request, if it gave one that is fit to be stored."""
-        given = next((self.headers[name] for name in REQUEST_ID_HEADERS if name in self.headers), "")
-        return given if given.isascii() and given.isprintable() and 0 < len(given) <= MAX_REQUEST_ID else None
+        return _request_id(self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class WireEvent:
+    """One event of an answer, as soon as it is complete: the answer's headers and the event's data."""
+
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    @property
+    def provider_request_id(self) -> str | None:
+        """Return the provider's own name for the request, if it gave one that is fit to be stored."""
+        return _request_id(self.headers)
+
+    def as_answer(self) -> WireResponse:
+        """Return the event as if it had been the whole answer."""
+        return WireResponse(200, {**self.headers, "content-type": "application/json"}, self.body, 0.0)
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    given = next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")
+    return given if given.isascii() and given.isprintable() and 0 < len(given) <= MAX_REQUEST_ID else None
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """Return the media type that an answer declares, without parameters, in lower case."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +100,7 @@ class Timeouts:
     """How long the phases of one call may take, in seconds.
 
     `first_byte_s` runs from the end of sending, `total_s` from the start to the last byte. While the answer arrives, each
-    further `slow_step_bytes` must come within `slow_step_s`.
+    further `slow_step_bytes` must come within `slow_step_s`; between two events, `first_byte_s` for the next one to begin.
     """
 
     first_byte_s: float
@@ -86,9 +113,12 @@ class Timeouts:
 class Transport(Protocol):
     """Carries one request to a provider and brings the answer."""
 
-    async def post(self, request: WireRequest, timeouts: Timeouts) -> WireResponse:
+    async def send(
+        self, request: WireRequest, timeouts: Timeouts, on_event: Callable[[WireEvent], None] | None = None
+    ) -> WireResponse:
         """Return the answer, also one with an error status; a redirect is an answer like any other.
 
+        Where it is a stream of events and well, `on_event` is called with each as it comes.
         Raises an UpstreamError when there is none: UpstreamUnreachable and UpstreamConnectTimeout mean that not one byte
         was sent, the others that the provider may have worked.
         """
@@ -101,9 +131,14 @@ class Exchange:
     The transport enters `deadline`, tells what happens as it happens, and asks `failure` for the right error.
     """
 
-    def __init__(self, timeouts: Timeouts, max_response_bytes: int) -> None:
+    def __init__(
+        self, timeouts: Timeouts, max_response_bytes: int, on_event: Callable[[WireEvent], None] | None = None
+    ) -> None:
         self._timeouts = timeouts
         self._max_response_bytes = max_response_bytes
+        self._on_event = on_event
+        self._events: events.EventCutter | None = None
+        self._between_events = False
         self._loop = asyncio.get_running_loop()
         now = self._loop.time()
         self._end = now + timeouts.total_s
@@ -128,12 +163,18 @@ class Exchange:
             self._sent_at = self._loop.time()
             self._allow(self._timeouts.first_byte_s)
 
-    def answered(self, content_length: str | None) -> None:
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """Note the head of the answer. Raises UpstreamProtocol when it announces too large a body."""
         self.phase = "receiving"
         if self._sent_at is not None:
             self._first_byte_s = self._loop.time() - self._sent_at
-        self._allow(self._timeouts.slow_step_s)
+        tell = self._on_event
+        if tell is not None and status == 200 and media_type(headers) == events.MEDIA_TYPE:
+            self._events = events.EventCutter(lambda data: tell(WireEvent(headers, data)))
+            self._wait_for_event()
+        else:
+            self._allow(self._timeouts.slow_step_s)
+        content_length = headers.get("content-length")
         if content_length is not None and content_length.isdecimal():
             self._declared_bytes = int(content_length)
             self._check_size(self._declared_bytes)
@@ -142,9 +183,14 @@ class Exchange:
         """Take a piece of the body. Raises UpstreamProtocol when it is too much."""
         self._received_bytes += len(piece)
         self._check_size(self._received_bytes)
-        self._pieces.append(piece)
         self._step_bytes += len(piece)
-        if self._step_bytes >= self._timeouts.slow_step_bytes:
+        if self._events is None:
+            self._pieces.append(piece)
+        elif self._events.take(piece):
+            self._wait_for_event()
+            return
+        if self._between_events or self._step_bytes >= self._timeouts.slow_step_bytes:
+            self._between_events = False
             self._step_bytes = 0
             self._allow(self._timeouts.slow_step_s)
 
@@ -177,6 +223,12 @@ class Exchange:
         if self.phase == "receiving":
             return "The provider's answer arrived too slowly."
         return "The provider did not answer in time."
+
+    def _wait_for_event(self) -> None:
+        """Allow the provider to paint in silence, as before its first byte."""
+        self._between_events = True
+        self._step_bytes = 0
+        self._allow(self._timeouts.first_byte_s)
 
     def _allow(self, seconds: float) -> None:
         self.deadline.reschedule(min(self._end, self._loop.time() + seconds))
