@@ -258,7 +258,7 @@ class NotFound(CallerError):
 
 
 class ModelNotFound(NotFound):
-    """The catalogue has no such model; the message names those that it has."""
+    """The catalogue has no such model, or it was retired; the message names those that there are, or its successor."""
 
     default_code = "model_not_found"
     further_codes: ClassVar[Mapping[str, str]] = {}

@@ -10,6 +10,7 @@ from omixa.api import shapes
 from omixa.api.account import balance_shape
 from omixa.api.exchange import Exchange
 from omixa.api.intake import Asked, read_request
+from omixa.api.lifecycle import lifecycle_headers
 from omixa.billing.budgets import Budget, require_within
 from omixa.billing.ledger import Balance, require_available, suspended
 from omixa.billing.pricing import Charge, Terms
@@ -25,6 +26,7 @@ async def estimate_image(exchange: Exchange, services: Services) -> None:
     """Check the request as if it were to be made, and send its price and the balance that it would be held from."""
     with services.body_bytes.lease() as lease:
         asked = await read_request(exchange, services, lease)
+    exchange.further_headers = lambda: lifecycle_headers(asked.model)
     principal = exchange.principal
     balance = await services.workspaces.balance(principal)
     limits = await services.allowances.of(principal)

@@ -85,7 +85,7 @@ def _json(answer: Answer) -> dict[str, Any]:
 
 
 def _edit_of_first(catalogue: Catalogue) -> Answer:
-    model = next(model for _, model in sorted(catalogue.models.items()) if model.price_lists)
+    model = min((model for model in catalogue.models.values() if model.price_lists), key=lambda model: model.id)
     offer = next(offer for offer in catalogue.offers.values() if offer.model == model.id)
     reference = _reference()
     request = _request(model, (reference,), PROMPT_TOKENS, frozenset(example_request(model)))

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from omixa.api.errors import Headers, error_body
 from omixa.api.exchange import Exchange
 from omixa.api.intake import Intake, read_edit, read_request
+from omixa.api.lifecycle import lifecycle_headers
 from omixa.api.links import picture_links
 from omixa.api.rate_headers import rate_headers
 from omixa.api.rendering import INLINE, Shown, completed_event, error_event, preview_event, render_answer
@@ -84,6 +85,7 @@ async def _started_run(exchange: Exchange, services: Services, read: Intake, cal
     idempotency_key(exchange)
     with services.body_bytes.lease() as lease:
         asked = await read(exchange, services, lease)
+        exchange.further_headers = lambda: [*rate_headers(caller.standings()), *lifecycle_headers(asked.model)]
         terms = services.pipeline.terms(exchange.principal, asked.model)
         services.fail_stop.check()
         services.blobs.check()

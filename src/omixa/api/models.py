@@ -6,6 +6,7 @@ import datetime
 
 from omixa.api import shapes
 from omixa.api.exchange import Exchange
+from omixa.api.lifecycle import lifecycle_headers, require_in_service
 from omixa.catalogue.loader import Catalogue
 from omixa.catalogue.schema import json_schema
 from omixa.domain.models import Model, Parameter, PriceComponent, PriceList
@@ -17,14 +18,19 @@ from omixa.services import Services
 
 async def list_models(exchange: Exchange, services: Services) -> None:
     """Send the models that the key may call, in the order of the alphabet."""
-    catalogue = services.catalogue
-    allowed = [model for _, model in sorted(catalogue.models.items()) if exchange.principal.may_call(model.id)]
+    catalogue, today = services.catalogue, services.pipeline.today()
+    allowed = [
+        model
+        for _, model in sorted(catalogue.models.items())
+        if exchange.principal.may_call(model.id) and not model.is_retired(today)
+    ]
     await exchange.respond_json(shapes.ModelList(data=[_summary(model, catalogue) for model in allowed]))
 
 
 async def get_model(exchange: Exchange, services: Services) -> None:
     """Send all about one model. Raises NotFound, or Forbidden when it is not for this key."""
     model = allowed_model(exchange, services, exchange.path_parameters["model"])
+    exchange.further_headers = lambda: lifecycle_headers(model)
     summary = _summary(model, services.catalogue)
     prices = model.prices_on(services.pipeline.today())
     await exchange.respond_json(
@@ -55,6 +61,7 @@ def allowed_model(exchange: Exchange, services: Services, name: str) -> Model:
     model = services.catalogue.resolve(name)
     if not exchange.principal.may_call(model.id):
         raise Forbidden(f"This key may not use {model.id}.", param="model")
+    require_in_service(model, services.pipeline.today())
     return model
 
 
@@ -66,8 +73,15 @@ def _summary(model: Model, catalogue: Catalogue) -> shapes.ModelSummary:
         name=model.name,
         summary=model.summary,
         context_window_tokens=model.context_window_tokens,
+        deprecated=_day(model.deprecated),
+        retires=_day(model.retires),
+        successor=model.successor,
         capabilities=capabilities(model),
     )
+
+
+def _day(day: datetime.date | None) -> str | None:
+    return None if day is None else day.isoformat()
 
 
 def capabilities(model: Model) -> shapes.Capabilities:

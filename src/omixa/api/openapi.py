@@ -137,6 +137,16 @@ _HEADERS: Mapping[str, Json] = {
         "schema": {"type": "string"},
         "example": '"key-requests";r=0;t=1, "workspace-images";r=180;t=1',
     },
+    "Deprecation": {
+        "description": "Since when the model is deprecated, as RFC 9745 writes it: @ and Unix seconds.",
+        "schema": {"type": "string", "pattern": r"^@\d+$"},
+        "example": "@1793491200",
+    },
+    "Sunset": {
+        "description": "When the model retires, as RFC 8594 writes it; from then on it answers 404.",
+        "schema": {"type": "string"},
+        "example": "Tue, 01 Dec 2026 00:00:00 GMT",
+    },
     "x-should-retry": {
         "description": "Whether the same request may succeed later. OpenAI's clients obey it.",
         "schema": {"enum": ["true", "false"]},
@@ -168,6 +178,7 @@ _SPENDING_HEADERS: Mapping[str, Json] = {
 }
 _ANSWER_HEADERS = ("Omixa-Cost", "Omixa-Mode", "Omixa-Route", "Omixa-Attempts", "Omixa-Ignored-Parameters")
 _RATE_HEADERS = tuple(name for name in _HEADERS if name.lower().startswith(("x-ratelimit", "ratelimit")))
+_LIFECYCLE_HEADERS = ("Deprecation", "Sunset")
 _TIMING_HEADERS = ("Server-Timing", "openai-processing-ms")
 _SAFETY_HEADERS = (
     "X-Content-Type-Options",
@@ -340,11 +351,19 @@ def _success_description(operation: Operation) -> str:
     return "A JSON document." if operation.response is None else _sentence(operation.response)
 
 
+def _tells_lifecycle(operation: Operation) -> bool:
+    return operation.takes_images is not None or operation.response is shapes.Model
+
+
 def _success_headers(operation: Operation) -> tuple[str, ...]:
     if operation.response is shapes.ImageAnswer:
         return _ANSWER_HEADERS + (
-            (*_TIMING_HEADERS, *_RATE_HEADERS, *_REPEAT_HEADERS) if _makes_images(operation) else ()
+            (*_TIMING_HEADERS, *_RATE_HEADERS, *_REPEAT_HEADERS, *_LIFECYCLE_HEADERS)
+            if _makes_images(operation)
+            else ()
         )
+    if _tells_lifecycle(operation):
+        return _LIFECYCLE_HEADERS
     if operation.further_types:
         return ("Content-Disposition",)
     return ("Link",) if operation.response is shapes.RequestList else ()
@@ -370,6 +389,7 @@ def _failures(operation: Operation) -> dict[str, Json]:
     for error in _errors(operation):
         by_status.setdefault(error.status, []).append(error)
     further = _RATE_HEADERS if _makes_images(operation) else _SAFETY_HEADERS if operation.serves_pictures else ()
+    further += _LIFECYCLE_HEADERS if _tells_lifecycle(operation) else ()
     return {str(status): _failure(errors, further) for status, errors in sorted(by_status.items())}
 
 

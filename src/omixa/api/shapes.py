@@ -357,6 +357,11 @@ class ModelSummary(Shape, tag_field="object", tag="model"):
     name: str
     summary: str
     context_window_tokens: Positive
+    deprecated: Annotated[
+        str | None, Meta(description="The day since which nothing new should be built on it, if there is one.")
+    ]
+    retires: Annotated[str | None, Meta(description="The UTC day from which it answers 404, where that is known.")]
+    successor: Annotated[str | None, Meta(description="The model to use instead.")]
     capabilities: Capabilities
 
 

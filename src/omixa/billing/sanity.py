@@ -13,11 +13,12 @@ def impossible(usage: Usage, model: Model, request: ImageRequest) -> str | None:
     a provider may add words of its own; the hold bounds what that may cost the caller. Input may be zero; a picture that
     arrived was never made of nothing.
     """
+    most_of = model.bounds.at(request.quality)
     bounds = {
         "input_text_tokens": (0, model.context_window_tokens),
-        "input_image_tokens": (0, len(request.input_images) * model.bounds.input_image_tokens_max),
-        "output_image_tokens": (1, model.bounds.output_image_tokens_max),
-        "output_text_tokens": (0, model.bounds.output_text_tokens_max),
+        "input_image_tokens": (0, len(request.input_images) * most_of.input_image_tokens_max),
+        "output_image_tokens": (1, most_of.output_image_tokens_max),
+        "output_text_tokens": (0, most_of.output_text_tokens_max),
     }
     for name, (least, most) in bounds.items():
         count: object = getattr(usage, name)

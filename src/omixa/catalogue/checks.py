@@ -27,9 +27,16 @@ CARRIED: Mapping[str, ParameterType] = {
     "response_format": "string",
 }
 # What only some models describe, and a request carries for them.
-CARRIED_BY_SOME: Mapping[str, ParameterType] = {"scale": "integer"}
+CARRIED_BY_SOME: Mapping[str, ParameterType] = {
+    "scale": "integer",
+    "moderation": "string",
+    "input_fidelity": "string",
+    "user": "string",
+}
 _MAY_BE_REQUIRED = frozenset({"model", "prompt", "input_images"})
-_WITHOUT_DEFAULT = frozenset({"model", "prompt", "output_compression", "input_images", "mask", "response_format"})
+_WITHOUT_DEFAULT = frozenset(
+    {"model", "prompt", "output_compression", "input_images", "mask", "response_format", "input_fidelity", "user"}
+)
 
 
 def positive(number: int) -> int:
@@ -73,10 +80,23 @@ def check_model(model: Model) -> None:
     _check_carried(parameters)
     _check_mask(parameters["mask"], model)
     _check_transparency(parameters["background"], model)
+    _check_lifecycle(model)
     if unknown := model.example.keys() - parameters:
         raise ValueError(f"example: unknown parameters {', '.join(sorted(unknown))}")
     if model.bounds.input_image_tokens_min > model.bounds.input_image_tokens_max:
         raise ValueError("bounds: the minimum is above the maximum")
+    qualities = model.bounds.output_image_tokens_by_quality
+    if unknown := qualities.keys() - set(parameters["quality"].accepted):
+        raise ValueError(f"bounds: unknown qualities {', '.join(sorted(unknown))}")
+    if max(qualities.values(), default=0) > model.bounds.output_image_tokens_max:
+        raise ValueError("bounds: a quality has more output tokens than output_image_tokens_max")
+
+
+def _check_lifecycle(model: Model) -> None:
+    if model.retires is not None and (model.deprecated is None or model.deprecated > model.retires):
+        raise ValueError("retires: needs a day in deprecated, and not a later one")
+    if model.successor is not None and model.deprecated is None:
+        raise ValueError("successor: only a deprecated model has one")
 
 
 def _check_mask(mask: Parameter, model: Model) -> None:

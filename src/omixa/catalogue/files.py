@@ -73,6 +73,7 @@ class BoundsTable(Strict):
     input_image_tokens_min: Count
     input_image_tokens_max: Count
     output_text_tokens_max: Count = 0
+    output_image_tokens_by_quality: dict[Text, Positive] = {}
 
 
 class ModelFile(Strict):
@@ -91,6 +92,10 @@ class ModelFile(Strict):
     mask_policy: MaskPolicy = "none"
     digital_source: DigitalSource = "trainedAlgorithmicMedia"
     transparency_policy: TransparencyPolicy = "none"
+    deprecated: datetime.date | None = None
+    retires: datetime.date | None = None
+    successor: Text | None = None
+    counts_by_size: bool = True
     prices: tuple[PriceTable, ...] = ()
 
 
@@ -101,6 +106,13 @@ class SizeTable(Strict):
     aspect_ratio: str = ""
     resolution: str = ""
     tokens: Positive | None = None
+
+
+class RetiredTable(Strict):
+    """One model of `retired.toml`: the UTC day from which it could not be called any more, and what to use instead."""
+
+    on: datetime.date
+    successor: Text
 
 
 class OfferTable(Strict):

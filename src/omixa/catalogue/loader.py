@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from omixa.catalogue.files import (
     ParameterTable,
     PriceTable,
     ProviderFile,
+    RetiredTable,
     SizeTable,
 )
 from omixa.domain.models import (
@@ -39,8 +41,10 @@ from omixa.errors import ModelNotFound
 
 # Enough hex digits to tell the few versions of one price list apart.
 VERSION_DIGITS = 8
-# An unknown name is shown up to this many characters.
+# An unknown name is shown up to this many characters, beside this many that there are.
 MAX_SHOWN_CHARS = 80
+MAX_NAMED = 5
+RETIRED_FILE = "retired.toml"
 
 # Parameters that several models have in the same words.
 COMMON_FILE = "parameters.toml"
@@ -55,27 +59,47 @@ class CatalogueError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All models, offers and who sells them. Names of models are in lower case as keys. `aliases` are further names of models."""
+    """All models, offers and who sells them. Names of models are in lower case as keys. `aliases` are further names of models.
+
+    `retired` are models that are described no more, and what to use instead.
+    """
 
     models: Mapping[str, Model]
     offers: Mapping[tuple[str, str], Offer]
     providers: Mapping[str, ProviderProfile]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    retired: Mapping[str, RetiredTable] = field(default_factory=dict)
 
     @property
     def model_ids(self) -> tuple[str, ...]:
         """Return the ids of all models, as they are written, in the order of the alphabet."""
         return tuple(model.id for _, model in sorted(self.models.items()))
 
+    def names_near(self, name: str = "") -> list[str]:
+        """Return some ids of models for an error message, those most like a name first, and how many more there are."""
+        lower = {model.id.lower(): model.id for model in sorted(self.models.values(), key=lambda model: model.id)}
+        near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, MAX_NAMED)]
+        named = [*near, *(one for one in lower.values() if one not in near)][:MAX_NAMED]
+        left = len(lower) - len(named)
+        return [*named, f"and {left} more, which GET /api/v1/models lists"] if left else named
+
     def resolve(self, name: str) -> Model:
-        """Return the model of that name, compared without case. Raises ModelNotFound with the names that exist."""
+        """Return the model of that name, compared without case.
+
+        Raises ModelNotFound with the names that exist, or with the successor of one that is described no more.
+        """
         key = name.lower()
         model = self.models.get(self.aliases.get(key, key))
+        if model is None and key in self.retired:
+            past = self.retired[key]
+            raise ModelNotFound(
+                f'the model "{key}" does not exist any more: it was retired on {past.on}. Use {past.successor} instead.',
+                param="model",
+            )
         if model is None:
             shown = name if len(name) <= MAX_SHOWN_CHARS else name[:MAX_SHOWN_CHARS] + "…"
-            raise ModelNotFound(
-                f'the model "{shown}" does not exist; models here: {", ".join(self.model_ids)}', param="model"
-            )
+            near = ", ".join(self.names_near(shown))
+            raise ModelNotFound(f'the model "{shown}" does not exist; models here: {near}', param="model")
         return model
 
     def offer(self, provider: str, model: str) -> Offer:
@@ -88,7 +112,7 @@ class Catalogue:
 
 
 def load_catalogue(directory: Traversable | None = None) -> Catalogue:
-    """Read `models/*.toml` and `providers/*.toml` of a directory, by default of the catalogue that comes with Omixa.
+    """Read the files of a directory, by default of the catalogue that comes with Omixa.
 
     Models may take parameters from the directory's `parameters.toml`. Raises CatalogueError for a key that is unknown, missing or
     of the wrong type, and for values that contradict each other.
@@ -110,11 +134,35 @@ def load_catalogue(directory: Traversable | None = None) -> Catalogue:
             if providers.setdefault(profile.id, profile) is not profile:
                 raise CatalogueError(f'the provider "{file.id}" is described twice')
             _add_offers(file, models, offers)
+    retired = _retired(directory / RETIRED_FILE, models)
+    _check_successors(models)
     if not models:
         raise CatalogueError("the catalogue has no models: put at least one TOML file into models/")
     if not any(model.price_lists for model in models.values()):
         raise CatalogueError("no model has a price, so none could be called: give at least one [[prices]]")
-    return Catalogue(models, offers, providers)
+    # Who makes a model comes before those who resell it, wherever only one can be named.
+    ordered = dict(sorted(offers.items(), key=lambda offer: providers[offer[0][0]].resells))
+    return Catalogue(models, ordered, providers, retired=retired)
+
+
+def _retired(file: Traversable, models: Mapping[str, Model]) -> Mapping[str, RetiredTable]:
+    if not file.is_file():
+        return {}
+    with _at(RETIRED_FILE):
+        retired = _read(file.read_bytes(), dict[str, RetiredTable])
+        for name, table in retired.items():
+            if name != name.lower() or name in models or table.successor.lower() not in models:
+                raise CatalogueError(
+                    f"{name}: must be a name in lower case of no model here, and its successor one of these"
+                )
+    return retired
+
+
+def _check_successors(models: Mapping[str, Model]) -> None:
+    for model in models.values():
+        following = None if model.successor is None else models.get(model.successor.lower())
+        if model.successor is not None and (following is None or following is model):
+            raise CatalogueError(f'{model.id}: the successor "{model.successor}" is no other model of the catalogue')
 
 
 def read_model_file(path: Path) -> Model:
@@ -177,6 +225,10 @@ def _model(file: ModelFile, common: CommonParameters) -> Model:
         mask_policy=file.mask_policy,
         digital_source=file.digital_source,
         transparency_policy=file.transparency_policy,
+        deprecated=file.deprecated,
+        retires=file.retires,
+        successor=file.successor,
+        counts_by_size=file.counts_by_size,
     )
     checks.check_model(model)
     return model

@@ -78,6 +78,9 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
         mask=read_mask(mask, body, model, input_images) if mask else None,
         response_format=values["response_format"],
         scale=values.get("scale"),
+        moderation=values.get("moderation"),
+        input_fidelity=values.get("input_fidelity"),
+        user=values.get("user"),
     )
 
 

@@ -127,6 +127,7 @@ class ImageRequest:
     quality from 0 to 100, None for the default. `partial_images` is how many previews a stream should carry. `mask` is a PNG
     as large as the first of `input_images`; only where it is fully transparent may an edit change anything. `response_format`
     is how the pictures come back, None as the workspace has it.
+    `moderation`, `input_fidelity` and `user` are passed on to providers that have them, None where nothing is said.
     `scale` is how many times as wide and as high the picture is to become, where the model makes pictures larger.
     """
 
@@ -146,6 +147,9 @@ class ImageRequest:
     mask: Image | None = None
     response_format: Literal["b64_json", "url"] | None = None
     scale: int | None = None
+    moderation: str | None = None
+    input_fidelity: str | None = None
+    user: str | None = None
 
     @property
     def operation(self) -> Literal["generation", "edit"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from omixa.domain.access import NO_LIMITS, Mode, RateLimits, Secret
@@ -114,6 +114,12 @@ class UsageBounds:
     input_image_tokens_min: int
     input_image_tokens_max: int
     output_text_tokens_max: int = 0
+    output_image_tokens_by_quality: Mapping[str, int] = field(default_factory=dict)
+
+    def at(self, quality: str) -> UsageBounds:
+        """Return the bounds of pictures of one quality; without a bound of their own, that of the dearest."""
+        most = self.output_image_tokens_by_quality.get(quality, self.output_image_tokens_max)
+        return replace(self, output_image_tokens_max=most)
 
 
 DigitalSource = Literal["trainedAlgorithmicMedia", "algorithmicMedia", "algorithmicallyEnhanced"]
@@ -126,10 +132,12 @@ class Model:
 
     `price_lists` are its selling prices, oldest first; without one in force it cannot be called. `released` is the day the
     model came out. `example` is a complete request body. `edits_follow_reference` says that an edit has the shape of its
-    reference picture and no other. `mask_policy` says who honours a mask: the model itself (native), the gateway, which lays the
-    original over the edit outside the mask (composite), or nobody. `transparency_policy` says who makes a background transparent:
-    the model (native), the gateway through the cutout model (cutout), or nobody. `digital_source` is what signed pictures say of
-    themselves. Descriptions are Markdown.
+    reference picture and no other. Nothing new should be built on a model since it is `deprecated`, and from the day on which it
+    `retires` it cannot be called; `successor` is what to use then. `mask_policy` says who honours a mask: the model itself
+    (native), the gateway, which lays the original over the edit outside the mask (composite), or nobody. `transparency_policy`
+    says who makes a background transparent: the model (native), the gateway through the cutout model (cutout), or nobody.
+    `digital_source` is what signed pictures say of themselves. `counts_by_size` says that a picture's tokens follow from its size
+    alone, so that its price is known before it is made. Descriptions are Markdown.
     """
 
     id: str
@@ -146,6 +154,14 @@ class Model:
     mask_policy: MaskPolicy = "none"
     digital_source: DigitalSource = "trainedAlgorithmicMedia"
     transparency_policy: TransparencyPolicy = "none"
+    deprecated: datetime.date | None = None
+    retires: datetime.date | None = None
+    successor: str | None = None
+    counts_by_size: bool = True
+
+    def is_retired(self, day: datetime.date) -> bool:
+        """Tell whether the model cannot be called any more on a UTC day."""
+        return self.retires is not None and self.retires <= day
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, if the model has it."""

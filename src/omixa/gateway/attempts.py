@@ -141,7 +141,9 @@ class Attempts:
                 tried[deployment.id] = error
                 exhausted = len(tried) == MAX_ATTEMPTS or asyncio.get_running_loop().time() >= deadline
                 _shorten_wait(error, tried.values())
-                if exhausted or last_chance or not error.fails_over:
+                # Whoever has seen a picture in the making would see another one begin.
+                shown = image_index in run.previewed
+                if exhausted or last_chance or shown or not error.fails_over:
                     raise
                 last_chance = error.ambiguous
                 following = await self._next_call(run, calls, call, tried, deadline)
@@ -203,7 +205,8 @@ class Attempts:
     async def _delivered(self, run: Run, calls: AttemptLog, making: Call, deadline: float) -> Delivery:
         deployment, started = making.permit.deployment, making.started
         offer = self.catalogue.offer(deployment.provider, run.request.model)
-        call = ProviderCall(run.request, offer, deployment, run.id, started.image_index)
+        asked = _left_to_provider(run.request, self._model(run))
+        call = ProviderCall(asked, offer, deployment, run.id, started.image_index)
         result = await self._unless_departed(run, call, deadline)
         usage, remark = self._usage(run, call, result)
         cost = rate([usage], offer.cost_on(run.terms.day))
@@ -285,7 +288,7 @@ class Attempts:
             async with asyncio.timeout_at(deadline), aclosing(provider.generate(call)) as events:
                 async for event in events:
                     if isinstance(event, PartialImage):
-                        run.emit(event)
+                        run.emit(event, call.index)
                     else:
                         return event
         except TimeoutError as error:
@@ -331,6 +334,13 @@ class Attempts:
             cost_pico_usd=cost,
             cost_basis="estimated" if error.ambiguous or cost else "none",
         )
+
+
+def _left_to_provider(request: ImageRequest, model: Model) -> ImageRequest:
+    """Return what a provider is asked for: without what the gateway does itself."""
+    if model.cuts_out(request.background):
+        request = replace(request, background="opaque")
+    return replace(request, mask=None) if request.mask and model.mask_policy == "composite" else request
 
 
 def _shorten_wait(last: UpstreamError, failures: Iterable[UpstreamError]) -> None:

@@ -318,6 +318,8 @@ def _parameters_json(run: Run) -> str:
             "scale": request.scale,
             "quality": request.quality,
             "background": request.background,
+            "moderation": request.moderation,
+            "input_fidelity": request.input_fidelity,
             "output_format": request.output_format,
             "output_compression": request.output_compression,
             "stream": request.stream,

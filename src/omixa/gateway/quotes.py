@@ -27,7 +27,7 @@ def ceiling(request: ImageRequest, model: Model, terms: Terms) -> Charge:
     """Return the highest charge that a request can reach: what is held for it."""
     return price_ceiling(
         terms.prices,
-        model.bounds,
+        model.bounds.at(request.quality),
         prompt_bytes=len(request.prompt.encode()),
         context_window_tokens=model.context_window_tokens,
         input_images=[image.info for image in request.input_images],
@@ -45,11 +45,11 @@ def cutouts(request: ImageRequest, model: Model) -> int:
 def expected(request: ImageRequest, model: Model, offer: Offer, terms: Terms) -> Charge | None:
     """Return the charge when all pictures arrive and the provider counts as the gateway does; None where that is not known.
 
-    A new picture has the size that is asked for. An edit has its reference's shape, which the provider chooses, so where
-    tokens have a price, nothing but its ceiling can be told before.
+    A new picture has the size that is asked for. An edit has its reference's shape, which the provider chooses, and some models
+    use as many tokens as they need; so where tokens have a price, nothing but a ceiling can be told before.
     """
     counts_tokens = any(component.counts != "images" for component in terms.prices.components)
-    if request.operation == "edit" and counts_tokens:
+    if counts_tokens and (request.operation == "edit" or not model.counts_by_size):
         return None
     estimate = estimate_usage(request, model.bounds, offer)
     usage = dataclasses.replace(estimate, estimated=False, cutouts=cutouts(request, model))

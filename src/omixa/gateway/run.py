@@ -47,7 +47,7 @@ class Run:
     """One request on its way. `cap_micro_usd` is the most its caller allows, `timings_ms` becomes the header Server-Timing.
 
     `terms` are final once the money is held. `identity` is by what a repeat is recognised, `earlier` the request that answers
-    this one. `stored` is the answer as soon as it is durable in a file.
+    this one. `stored` is the answer as soon as it is durable in a file. `previewed` are the pictures of which a preview came.
     """
 
     id: str
@@ -60,6 +60,7 @@ class Run:
     earlier: Earlier | None = None
     stored: StoredResult | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    previewed: set[int] = field(default_factory=set)
     _departed: asyncio.Event = field(default_factory=asyncio.Event)
     _admitted: asyncio.Event = field(default_factory=asyncio.Event)
     _previews: asyncio.Queue[PartialImage] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING_PREVIEWS))
@@ -114,8 +115,9 @@ class Run:
         if not self._admitted.is_set():
             await self.answer()
 
-    def emit(self, preview: PartialImage) -> None:
-        """Offer a preview to whoever watches."""
+    def emit(self, preview: PartialImage, image_index: int) -> None:
+        """Offer a preview of one of the pictures to whoever watches."""
+        self.previewed.add(image_index)
         if not self._previews.full():
             self._previews.put_nowait(preview)
 

@@ -48,6 +48,8 @@ def cost(exchange: Exchange, seller: Seller, day: datetime.date) -> Cost:
     if prices is None:
         raise NoPrice(f"{seller.model.id} has no price in force.")
     charge = expected_charge(seller, prices, day, size=query.size, prompt_tokens=query.prompt_tokens)
+    if charge is None:
+        raise InvalidRequest(f"What a picture of {seller.model.id} costs is not known before it is made.", param="size")
     # Each picture is a request, and each request is rounded by itself.
     amount = charge.amount_micro_usd * query.pictures
     return Cost(

@@ -90,8 +90,17 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
+class Successor:
+    """The model to use instead of one that is deprecated."""
+
+    id: str
+    slug: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """A model as its page shows it. Without a price list in force there are no cards, no sizes and no answer to show.
+    """A model as its page shows it. Without a price list in force there are no cards, no sizes and no answer to show; where
+    nobody knows before how many tokens a picture uses, there are no sizes and no answer either.
 
     A model that works without words has no prompt in its example, and 0 tokens of it.
     """
@@ -103,6 +112,9 @@ class ModelFacts:
     description: str
     provider: str
     released: datetime.date
+    deprecated: datetime.date | None
+    retires: datetime.date | None
+    successor: Successor | None
     context_window_tokens: int
     modes: tuple[Mode, ...]
     routes: tuple[str, ...]
@@ -157,12 +169,12 @@ def sellers(catalogue: Catalogue) -> list[Seller]:
     return found
 
 
-def expected_charge(seller: Seller, prices: PriceList, day: datetime.date, *, size: str, prompt_tokens: int) -> Charge:
-    """Return what a request for one picture costs at list price, by the rule of the estimate."""
+def expected_charge(
+    seller: Seller, prices: PriceList, day: datetime.date, *, size: str, prompt_tokens: int
+) -> Charge | None:
+    """Return what a request for one picture costs at list price, by the rule of the estimate; None where that is not known."""
     request = dataclasses.replace(plain_request(seller.model, prompt_tokens), size=size, n=1)
-    charge = quotes.expected(request, seller.model, seller.offer, Terms(day, prices, markup_ppm=0))
-    assert charge is not None, "only an edit by tokens has no expected price, and none of those needs a picture"
-    return charge
+    return quotes.expected(request, seller.model, seller.offer, Terms(day, prices, markup_ppm=0))
 
 
 def model_facts(seller: Seller, services: Services, day: datetime.date) -> ModelFacts:
@@ -182,6 +194,9 @@ def model_facts(seller: Seller, services: Services, day: datetime.date) -> Model
         description=model.description,
         provider=offer.provider,
         released=model.released,
+        deprecated=model.deprecated,
+        retires=model.retires,
+        successor=None if model.successor is None else Successor(model.successor, quote(model.successor, safe="")),
         context_window_tokens=model.context_window_tokens,
         modes=tuple(mode for mode in ("live", "test") if any(mode in keys for keys in routes)),
         routes=tuple(_told(keys, len(names)) for keys, names in routes.items()),
@@ -198,7 +213,7 @@ def model_facts(seller: Seller, services: Services, day: datetime.date) -> Model
         prices=tuple(_price_list(one, prices, day) for one in reversed(model.price_lists)),
         cards=() if prices is None else tuple(_cards(seller, prices, day, tokens)),
         sizes=() if prices is None else tuple(_sizes(seller, prices, day, tokens)),
-        answer=None if prices is None else _answer(example_generation(model, offer, prices, tokens)),
+        answer=None if prices is None or charge is None else _answer(example_generation(model, offer, prices, tokens)),
         receipt=() if charge is None else tuple(_receipt(charge)),
         total=None if charge is None else format_usd(charge.amount_micro_usd),
     )
@@ -224,7 +239,7 @@ def short_usd(micro_usd: int) -> str:
     return text[:-4] + text[-4:].rstrip("0")
 
 
-def _example_charge(seller: Seller, prices: PriceList, day: datetime.date, tokens: int) -> Charge:
+def _example_charge(seller: Seller, prices: PriceList, day: datetime.date, tokens: int) -> Charge | None:
     size = plain_request(seller.model, tokens).size
     return expected_charge(seller, prices, day, size=size, prompt_tokens=tokens)
 
@@ -350,12 +365,23 @@ def _cards(seller: Seller, prices: PriceList, day: datetime.date, tokens: int) -
     yield _token_card("Input", prices, "input_", "The words of the prompt, and pictures to rework.")
     size = plain_request(seller.model, tokens).size
     count = seller.offer.sizes[size].output_tokens
-    yield _token_card("Output", prices, "output_", f"A picture of {_shown_size(size)} has {count:,} tokens.")
+    charge = expected_charge(seller, prices, day, size=size, prompt_tokens=tokens)
+    note = f"A picture of {_shown_size(size)} has {count:,} tokens."
+    yield _token_card(
+        "Output",
+        prices,
+        "output_",
+        note if charge is not None else "As many as the picture needs; quality counts most.",
+    )
     flat = next((one for one in prices.components if one.counts == "images"), None)
     if flat is not None:
         yield Card("Image", flat.usd, _per(flat), "Whatever its size. A request that fails is free.")
         return
-    charge = expected_charge(seller, prices, day, size=size, prompt_tokens=tokens)
+    if charge is None:
+        ceiling = quotes.ceiling(plain_request(seller.model, tokens), seller.model, Terms(day, prices, markup_ppm=0))
+        note = "What it costs is known when it is made; this much is held. A request that fails is free."
+        yield Card("Image", short_usd(ceiling.amount_micro_usd), "at most, per image", note)
+        return
     yield Card(
         "Image",
         short_usd(charge.amount_micro_usd),
@@ -378,6 +404,8 @@ def _sizes(seller: Seller, prices: PriceList, day: datetime.date, tokens: int) -
         native = seller.offer.sizes[name]
         painted = f"{native.width}x{native.height}"
         charge = expected_charge(seller, prices, day, size=name, prompt_tokens=tokens)
+        if charge is None:
+            return
         yield SizePrice(
             size=_shown_size(name),
             native="" if painted == name else _shown_size(painted),
