@@ -285,10 +285,11 @@ def test_a_broken_ledger_is_told_with_an_exit_code(omixa: Omixa, server: Server,
 
 
 def test_models_and_their_prices_are_listed(omixa: Omixa) -> None:
-    model, _, illustrator, upscale = omixa.json("models", "list")
-    assert (upscale["id"], upscale["prices"]) == ("omixa-upscale-1", {"image": "0.004 / 1"})
-    assert (illustrator["id"], illustrator["prices"]) == ("omixa-illustrator-1", {"image": "0.002 / 1"})
-    assert (model["id"], model["context_window_tokens"]) == (MODEL, 32_000)
+    listed = {model["id"]: model for model in omixa.json("models", "list")}
+    model = listed[MODEL]
+    assert listed["omixa-upscale-1"]["prices"] == {"image": "0.004 / 1"}
+    assert listed["omixa-illustrator-1"]["prices"] == {"image": "0.002 / 1"}
+    assert model["context_window_tokens"] == 32_000
     assert model["prices"] == {
         "input_text": "5.00 / 1,000,000",
         "input_image": "5.00 / 1,000,000",
@@ -359,6 +360,22 @@ def test_help_names_every_command(omixa: Omixa) -> None:
     commands = ("serve", "keys", "credits", "usage", "ledger", "models", "prices", "workspaces", "config", "simulate")
     for command in (*commands, "completion"):
         assert re.search(rf"^  {command} ", text, re.MULTILINE)
+
+
+def test_openai_can_be_simulated_too(omixa: Omixa) -> None:
+    options = ("--port", "0", "--api-key", SIMULATOR_API_KEY, "--deployment", "mine=gpt-image-2")
+    with omixa.serving("simulate", "openai", *options) as running:
+        answer = httpx.post(
+            f"http://127.0.0.1:{running.port}/v1/images/generations",
+            json={"model": "mine", "prompt": "A red kite", "quality": "low"},
+            headers={"authorization": f"Bearer {SIMULATOR_API_KEY}"},
+            timeout=60,
+        )
+        assert (answer.status_code, answer.json()["quality"]) == (200, "low")
+        assert running.stop() == 0
+    refused = omixa.run("simulate", "openai", "--port", "0", "--api-key", "k", "--deployment", "mine=dall-e-3")
+    assert refused.returncode == EXIT_USAGE
+    assert "unknown: dall-e-3" in refused.stderr
 
 
 def test_a_scenario_that_does_not_exist_is_explained(omixa: Omixa) -> None:

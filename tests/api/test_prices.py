@@ -71,8 +71,9 @@ def _add_model_without_a_price(catalogue: Path) -> None:
     priced = text[: text.index("[[prices]]")] + text[text.index("[parameters.model]") :]
     (catalogue / "models/free.toml").write_text(priced.replace(MODEL, "MAI-Image-9"))
     offers = catalogue / "providers/foundry.toml"
-    head, mark, offer = offers.read_text().partition("[[offers]]")
-    offers.write_text(head + mark + offer + "\n" + mark + offer.replace(MODEL, "MAI-Image-9"))
+    text = offers.read_text()
+    offer = text.split("[[offers]]")[1]
+    offers.write_text(f"{text}\n[[offers]]{offer.replace(MODEL, 'MAI-Image-9')}")
 
 
 @pytest.fixture

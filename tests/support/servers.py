@@ -159,6 +159,19 @@ def running_simulator(**options: Any) -> Iterator[Simulator]:
         yield simulator
 
 
+@contextlib.contextmanager
+def running_app(app: ASGIApp) -> Iterator[str]:
+    """Serve an application and give its address."""
+    port = 0
+
+    def listening(on: int) -> None:
+        nonlocal port
+        port = on
+
+    with LoopThread(lambda thread: _serve_until_stopped(thread, app, listening)):
+        yield f"http://127.0.0.1:{port}"
+
+
 @dataclass
 class Gateway:
     """A gateway that listens. `services` may only be touched through `call`."""

@@ -17,7 +17,9 @@ from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue, re
 from omixa.catalogue.schema import json_schema
 from omixa.domain.images import ImageRequest
 from omixa.domain.models import Model, NativeSize, PriceList
+from omixa.domain.times import utc_today
 from omixa.errors import NotFound
+from tests.support.catalogues import remove_prices
 
 MODEL_FILE = "models/mai-image-2.5.toml"
 PROVIDER_FILE = "providers/foundry.toml"
@@ -55,7 +57,8 @@ def _replace(path: Path, old: str, new: str) -> None:
 
 def test_names_compare_without_case(catalogue: Catalogue) -> None:
     assert catalogue.resolve("mai-IMAGE-2.5") is catalogue.resolve("MAI-Image-2.5")
-    assert catalogue.model_ids == ("MAI-Image-2.5", "omixa-cutout-1", "omixa-illustrator-1", "omixa-upscale-1")
+    assert {"MAI-Image-2.5", "omixa-cutout-1", "omixa-illustrator-1", "omixa-upscale-1"} <= set(catalogue.model_ids)
+    assert list(catalogue.model_ids) == sorted(catalogue.model_ids, key=str.lower)
 
 
 def test_an_unknown_model_is_not_found_and_the_message_says_what_exists(catalogue: Catalogue) -> None:
@@ -116,6 +119,40 @@ def test_a_model_describes_all_that_a_request_carries() -> None:
     }
 
 
+def test_an_error_names_the_models_that_are_most_like_the_name_first(catalogue: Catalogue) -> None:
+    assert catalogue.names_near("gpt-image-2.6-flair")[0] == "gpt-image-2.6-flare"
+    assert catalogue.names_near("MAI-IMAGE-2.8")[0].startswith("MAI-Image-2.")
+    *named, rest = catalogue.names_near()
+    assert set(named) < set(catalogue.model_ids)
+    assert rest == f"and {len(catalogue.models) - len(named)} more, which GET /api/v1/models lists"
+
+
+def test_a_quality_has_bounds_of_its_own_where_its_model_says_so(catalogue: Catalogue) -> None:
+    bounds = catalogue.resolve("gpt-image-2").bounds
+    assert bounds.at("low").output_image_tokens_max == 2048
+    assert bounds.at("auto") == bounds
+    other = catalogue.resolve("MAI-Image-2.5").bounds
+    assert other.at("low") == other
+
+
+def test_who_makes_a_model_comes_before_those_who_resell_it(catalogue: Catalogue) -> None:
+    sellers = [provider for provider, name in catalogue.offers if name == "gpt-image-2"]
+    assert sellers == ["openai", "azure-openai"]
+
+
+def test_nothing_that_ships_is_retired(catalogue: Catalogue) -> None:
+    today = utc_today()
+    assert [model.id for model in catalogue.models.values() if model.is_retired(today)] == []
+    assert [name for name, past in catalogue.retired.items() if past.on > today] == []
+
+
+@pytest.mark.parametrize("name", ["dall-e-3", "DALL-E-3", "gpt-image-1"])
+def test_a_model_that_is_described_no_more_names_its_successor(catalogue: Catalogue, name: str) -> None:
+    with pytest.raises(NotFound, match=r"it was retired on 2026-[0-9-]{5}\. Use gpt-image-2 instead\.") as caught:
+        catalogue.resolve(name)
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+
+
 def test_price_versions_follow_the_content(copy: Path) -> None:
     shipped = prices_in().version
     assert prices_in(copy).version == shipped
@@ -147,6 +184,24 @@ FAULTS = [
     (MODEL_FILE, "released = 2026-06-02", "released = ", "line 12"),
     (MODEL_FILE, "released = 2026-06-02", 'released = "soon"', "released"),
     (MODEL_FILE, "released = 2026-06-02", "", "released"),
+    (MODEL_FILE, "released = 2026-06-02", "released = 2026-06-02\nretires = 2026-12-01", "retires: needs a day"),
+    (
+        MODEL_FILE,
+        "released = 2026-06-02",
+        "released = 2026-06-02\ndeprecated = 2026-12-02\nretires = 2026-12-01",
+        "and not a later one",
+    ),
+    (MODEL_FILE, "released = 2026-06-02", 'released = 2026-06-02\nsuccessor = "gpt-image-2"', "successor: only"),
+    (
+        MODEL_FILE,
+        "released = 2026-06-02",
+        'released = 2026-06-02\ndeprecated = 2026-10-01\nsuccessor = "nothing"',
+        'the successor "nothing" is no other model',
+    ),
+    (MODEL_FILE, "[bounds]", "[bounds]\noutput_image_tokens_by_quality = { finest = 1 }", "unknown qualities finest"),
+    (MODEL_FILE, "[bounds]", "[bounds]\noutput_image_tokens_by_quality = { high = 9999 }", "a quality has more"),
+    ("retired.toml", "dall-e-2 =", '"mai-image-2.5" =', "mai-image-2.5: must be a name"),
+    ("retired.toml", 'successor = "gpt-image-2"', 'successor = "nothing"', "dall-e-2: must be a name"),
     (MODEL_FILE, "edits_follow_reference = true", "edits_follow_reference = 1", "edits_follow_reference"),
     (MODEL_FILE, "[bounds]", "[bounds]\ntypo = 1", "typo"),
     (MODEL_FILE, "output_image_tokens_max = 1056", "output_image_tokens_max = -1", "output_image_tokens_max"),
@@ -242,18 +297,21 @@ def test_models_take_parameters_from_a_common_page(copy: Path) -> None:
     """What a model says itself holds."""
     own = read_model_file(copy / MODEL_FILE).parameter("style")
     assert own is not None
-    (copy / "parameters.toml").write_text(
-        '[style]\ntype = "string"\ndescription = "Common words."\naccepted = ["bold", "quiet"]\ndefault = "quiet"\n'
-    )
+    with (copy / "parameters.toml").open("a") as page:
+        page.write(
+            '\n[bold]\ntype = "string"\ndescription = "Common words."\naccepted = ["bold", "quiet"]\ndefault = "quiet"\n'
+        )
     file = copy / MODEL_FILE
     before, after = file.read_text().split("[parameters.style]", 1)
     rest = after[after.index("[parameters.") :]
-    file.write_text(f'{before}[parameters.style]\nlike = "style"\ndefault = "bold"\n\n{rest}')
+    file.write_text(f'{before}[parameters.style]\nlike = "bold"\ndefault = "bold"\n\n{rest}')
     style = load_catalogue(copy).resolve("MAI-Image-2.5").parameter("style")
     assert style == dataclasses.replace(own, description="Common words.", accepted=("bold", "quiet"), default="bold")
     assert read_model_file(file).parameter("style") == style
-    file.write_text(f'{before}[parameters.style]\nlike = "size"\n\n{rest}')
-    with pytest.raises(CatalogueError, match=r'parameters\.style: parameters\.toml has no "size"; it has: style'):
+    file.write_text(f'{before}[parameters.style]\nlike = "nothing"\n\n{rest}')
+    with pytest.raises(
+        CatalogueError, match=r'parameters\.style: parameters\.toml has no "nothing"; it has: .*, bold$'
+    ):
         load_catalogue(copy)
 
 
@@ -336,11 +394,6 @@ def test_a_cost_is_known_before_its_first_list_begins(catalogue: Catalogue) -> N
 
 
 def test_a_catalogue_without_any_price_is_refused(copy: Path) -> None:
-    for name in ("cutout", "illustrator", "upscale"):
-        (copy / f"models/omixa-{name}-1.toml").unlink()
-    (copy / "providers/embedded.toml").unlink()
-    text = (copy / MODEL_FILE).read_text(encoding="utf-8")
-    head, tail = text.index("[[prices]]"), text.index("[parameters.model]")
-    (copy / MODEL_FILE).write_text(text[:head] + text[tail:], encoding="utf-8")
+    remove_prices(copy)
     with pytest.raises(CatalogueError, match="no model has a price"):
         load_catalogue(copy)

@@ -475,10 +475,10 @@ def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
         FoundrySimulatorOptions(**({"api_key": KEY} | options))
 
 
-def test_options_hide_the_key_and_have_one_deployment() -> None:
+def test_options_hide_the_key_and_deploy_every_model() -> None:
     options = FoundrySimulatorOptions(api_key=KEY)
     assert KEY not in repr(options)
-    assert options.deployments == {"MAI-Image-2.5": "MAI-Image-2.5"}
+    assert options.deployments == {name: name for name in MODELS}
 
 
 # ------------------------------------------------------------------------------------------------------------- the moods

@@ -143,6 +143,8 @@ def test_the_least_request_is_complete() -> None:
         stream=False,
         partial_images=0,
         given=frozenset({"model", "prompt"}),
+        moderation="auto",
+        input_fidelity="auto",
     )
 
 

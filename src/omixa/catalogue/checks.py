@@ -26,7 +26,7 @@ CARRIED: Mapping[str, ParameterType] = {
     "partial_images": "integer",
     "response_format": "string",
 }
-# What only some models describe, and a request carries for them.
+# What only some models describe, and a request carries for them; the offer says where the wire does too.
 CARRIED_BY_SOME: Mapping[str, ParameterType] = {
     "scale": "integer",
     "moderation": "string",
@@ -162,7 +162,9 @@ def check_offer(offer: Offer, model: Model | None) -> None:
         raise ValueError("sizes: must name exactly the sizes that the model accepts")
     if unknown := offer.ignored - {parameter.name for parameter in model.parameters}:
         raise ValueError(f"ignored: unknown parameters {', '.join(sorted(unknown))}")
-    carried = CARRIED.keys() | CARRIED_BY_SOME.keys()
+    carried = CARRIED.keys() | {"scale"} | offer.carries
+    if unknown := offer.carries - CARRIED_BY_SOME.keys():
+        raise ValueError(f"carries: cannot be {', '.join(sorted(unknown))}")
     for parameter in model.parameters:
         if not (parameter.name in carried | offer.ignored or parameter.refusal or len(parameter.accepted) == 1):
             raise ValueError(f"{parameter.name}: accepted from callers, but neither carried nor named in ignored")

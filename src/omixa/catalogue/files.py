@@ -129,6 +129,7 @@ class OfferTable(Strict):
     charges_on_refusal: Refusal
     sizes: dict[Text, Pixels | SizeTable]
     costs: Annotated[tuple[PriceTable, ...], Meta(min_length=1)]
+    carries: tuple[Text, ...] = ()
 
 
 class ProviderFile(Strict):

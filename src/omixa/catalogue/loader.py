@@ -162,7 +162,9 @@ def _check_successors(models: Mapping[str, Model]) -> None:
     for model in models.values():
         following = None if model.successor is None else models.get(model.successor.lower())
         if model.successor is not None and (following is None or following is model):
-            raise CatalogueError(f'{model.id}: the successor "{model.successor}" is no other model of the catalogue')
+            raise CatalogueError(
+                f'models/{model.id.lower()}.toml: the successor "{model.successor}" is no other model of the catalogue'
+            )
 
 
 def read_model_file(path: Path) -> Model:
@@ -297,6 +299,7 @@ def _offer(provider: str, table: OfferTable) -> Offer:
         on_disconnect=table.on_disconnect,
         charges_on_refusal=table.charges_on_refusal,
         costs=costs,
+        carries=frozenset(table.carries),
     )
 
 

@@ -1,13 +1,33 @@
-"""omixa simulate: foundry."""
+"""omixa simulate: foundry, openai."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from omixa.cli.context import run
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from omixa.engines.workers import Workers
+
+_HOST = click.option("--host", default="127.0.0.1", show_default=True)
+_API_KEY = click.option("--api-key", required=True, help="The key that callers must send.")
+_DEPLOYMENTS = click.option("--deployment", "deployments", multiple=True, metavar="NAME=MODEL", help="May be repeated.")
+_LATENCY = click.option(
+    "--latency", "latency_s", type=click.FloatRange(0), default=0.0, help="Seconds before each answer."
+)
+_REQUESTS_PER_MINUTE = click.option(
+    "--requests-per-minute", type=click.IntRange(0), help="Over it: 429. Default: no limit."
+)
+_SCENARIO = click.option(
+    "--scenario", default="", help='Scripted faults, for example "429x2, 500, ok". See docs/simulator.md.'
+)
 
 
 @click.group()
@@ -16,13 +36,13 @@ def simulate() -> None:
 
 
 @simulate.command("foundry")
-@click.option("--host", default="127.0.0.1", show_default=True)
+@_HOST
 @click.option("--port", type=int, default=8790, show_default=True)
-@click.option("--api-key", required=True, help="The key that callers must send.")
-@click.option("--deployment", "deployments", multiple=True, metavar="NAME=MODEL", help="May be repeated.")
-@click.option("--latency", "latency_s", type=click.FloatRange(0), default=0.0, help="Seconds before each answer.")
-@click.option("--requests-per-minute", type=click.IntRange(0), help="Over it: 429. Default: no limit.")
-@click.option("--scenario", default="", help='Scripted faults, for example "429x2, 500, ok". See docs/simulator.md.')
+@_API_KEY
+@_DEPLOYMENTS
+@_LATENCY
+@_REQUESTS_PER_MINUTE
+@_SCENARIO
 @click.option(
     "--usage-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -39,10 +59,7 @@ def simulate_foundry(
     usage_file: Path | None,
 ) -> None:
     """Speak Microsoft Foundry's wire format and paint pictures from prompts."""
-    from omixa.engines.workers import Workers
-    from omixa.server import listen, make_server
     from omixa.simulator.foundry import FoundrySimulatorOptions, create_app
-    from omixa.telemetry import configure_logging
 
     simulator = FoundrySimulatorOptions(api_key)
     try:
@@ -56,16 +73,59 @@ def simulate_foundry(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    _serve("Foundry", host, port, lambda workers: create_app(simulator, workers))
+
+
+@simulate.command("openai")
+@_HOST
+@click.option("--port", type=int, default=8791, show_default=True)
+@_API_KEY
+@_DEPLOYMENTS
+@_LATENCY
+@_REQUESTS_PER_MINUTE
+@_SCENARIO
+def simulate_openai(
+    host: str,
+    port: int,
+    api_key: str,
+    deployments: tuple[str, ...],
+    latency_s: float,
+    requests_per_minute: int | None,
+    scenario: str,
+) -> None:
+    """Speak OpenAI's Images API, below /v1, and Azure OpenAI's, below /openai/v1, and paint pictures from prompts."""
+    from omixa.simulator.openai import OpenAISimulatorOptions, create_app
+
+    simulator = OpenAISimulatorOptions(api_key)
+    try:
+        simulator = dataclasses.replace(
+            simulator,
+            scenario=scenario,
+            latency_s=latency_s,
+            requests_per_minute=requests_per_minute,
+            models=dict(map(_named, deployments)) or simulator.models,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    _serve("OpenAI", host, port, lambda workers: create_app(simulator, workers))
+
+
+def _serve(name: str, host: str, port: int, make_app: Callable[[Workers], ASGIApp]) -> None:
+    """Serve a simulator until told to stop."""
+    from omixa.engines.workers import Workers
+    from omixa.server import listen, make_server
+    from omixa.telemetry import configure_logging
+
     configure_logging("info")
 
     async def main() -> None:
         with listen(host, port) as listener, Workers() as workers:
             server = make_server(
-                create_app(simulator, workers),
+                make_app(workers),
                 header_timeout_s=10,
                 grace_s=5,
                 on_ready=lambda: click.echo(
-                    f"Simulated Foundry listens on http://{host}:{listener.getsockname()[1]}", err=True
+                    f"Simulated {name} listens on http://{host}:{listener.getsockname()[1]}", err=True
                 ),
             )
             await server.serve(sockets=[listener])

@@ -210,8 +210,9 @@ class NativeSize:
 class Offer:
     """A model as one provider sells it: what the wire can carry and what it costs the operator.
 
-    `ignored` names parameters for which the provider has no knob. `sizes` maps the API's sizes to native ones. Timeouts are
-    in seconds: `first_byte_timeout_s` from the end of sending to the first byte of the answer, `total_timeout_s` for the call.
+    `ignored` names parameters for which the provider has no knob, `carries` those which only some wires carry and this one does.
+    `sizes` maps the API's sizes to native ones. Timeouts are in seconds: `first_byte_timeout_s` from the end of sending to the
+    first byte of the answer, `total_timeout_s` for the call.
     `max_output_pixels` is the largest picture that may be asked for, `max_edited_pixels` the largest that an edit may bring.
     `charges_on_refusal` says what the provider bills when its content filter refuses. `costs` are the provider's price lists,
     oldest first and at least one.
@@ -229,6 +230,7 @@ class Offer:
     on_disconnect: Literal["finish", "cancel"]
     charges_on_refusal: Refusal
     costs: tuple[PriceList, ...]
+    carries: frozenset[str] = frozenset()
 
     def cost_on(self, day: datetime.date) -> PriceList:
         """Return what the provider charges on a UTC day; before the first price list begins, that one."""

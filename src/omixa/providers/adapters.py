@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from omixa.engines.conversions import Conversions
 from omixa.providers.base import Provider
 from omixa.providers.foundry import FoundryProvider
+from omixa.providers.openai import AZURE, COMPATIBLE, LOCALAI, OPENAI, OpenAIProvider
 from omixa.providers.wire import Transport
 
 
@@ -14,4 +15,8 @@ def adapters(transport: Transport, conversions: Conversions) -> Mapping[str, Pro
     """Return one adapter for each wire format. They share the transport and what converts pictures."""
     return {
         "foundry": FoundryProvider(transport, conversions),
+        "openai": OpenAIProvider(transport, conversions, OPENAI),
+        "azure-openai": OpenAIProvider(transport, conversions, AZURE),
+        "openai-compatible": OpenAIProvider(transport, conversions, COMPATIBLE),
+        "localai": OpenAIProvider(transport, conversions, LOCALAI),
     }

@@ -40,7 +40,7 @@ class FoundryProvider:
         references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
         request = _edit(call, references) if references else _generation(call)
         timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
-        response = await self._transport.post(request, timeouts)
+        response = await self._transport.send(request, timeouts)
         if response.status != 200:
             raise failed_answer(response, secret=call.credential)
         try:

@@ -65,7 +65,7 @@ class FoundrySimulatorOptions:
     """
 
     api_key: str = field(repr=False)
-    deployments: Mapping[str, str] = field(default_factory=lambda: {"MAI-Image-2.5": "MAI-Image-2.5"})
+    deployments: Mapping[str, str] = field(default_factory=lambda: {name: name for name in MODELS})
     requests_per_minute: int | None = None
     latency_s: float = 0.0
     scenario: str = ""
@@ -181,7 +181,7 @@ class FoundrySimulator:
         # In a thread, because the vocabulary is read on first use and a long prompt takes its time.
         order = await asyncio.to_thread(take_order, form, spec, self._tokenizer)
         check_content(order.prompt)
-        variant = _variant(request.headers)
+        variant = variant_of(request.headers)
         step = self._moods.step_for(order.prompt)
         entry.step = step.name
         refuse(step, entry.path)
@@ -250,7 +250,8 @@ def _check_custom_headers(headers: Headers) -> None:
         raise too_many_headers(CUSTOM_HEADERS_MAX)
 
 
-def _variant(headers: Headers) -> int:
+def variant_of(headers: Headers) -> int:
+    """Return which picture of a prompt is wanted. Raises ServiceError 400."""
     given = headers.get("x-omixa-variant", "0")
     if not re.fullmatch(r"[0-9]{1,9}", given):
         raise invalid("'x-omixa-variant' must be an integer.")

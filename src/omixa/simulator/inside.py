@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp
 
 from omixa.engines.workers import Workers
-from omixa.simulator import foundry
+from omixa.simulator import foundry, openai
 from omixa.tokens import Tokenizer
 
 
@@ -18,5 +18,8 @@ def simulators(
     return {
         "foundry": foundry.create_app(
             foundry.FoundrySimulatorOptions(api_key, latency_s=latency_s), workers, tokenizer=tokenizer
+        ),
+        "openai": openai.create_app(
+            openai.OpenAISimulatorOptions(api_key, latency_s=latency_s), workers, tokenizer=tokenizer
         ),
     }

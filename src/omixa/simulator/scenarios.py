@@ -68,6 +68,8 @@ STEPS: Mapping[str, StepKind] = MappingProxyType(
         "bigusage": StepKind("a hundred times the usage"),
         "topusage": StepKind("num_output_tokens at the top level, no usage object"),
         "huge": StepKind("a body of more than 64 MiB"),
+        "streamerror": StepKind("an error event in place of the picture, where events are asked for"),
+        "streamfilter": StepKind("an event that says that the content filter refuses, where events are asked for"),
     }
 )
 
