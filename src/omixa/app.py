@@ -15,6 +15,8 @@ from omixa.api.operations import API, OPERATIONS
 from omixa.domain.ids import new_id
 from omixa.errors import MethodNotAllowed, NotFound, OmixaError
 from omixa.services import Services
+from omixa.web.console.endpoint import ConsoleEndpoint
+from omixa.web.console.routes import ROUTES
 from omixa.web.pages import CODE_PATH, PATHS, Pages
 from omixa.web.site import Site
 
@@ -28,7 +30,8 @@ def create_app(services: Services) -> ASGIApp:
     """Return the application that serves every operation and every page."""
     offered = tuple(row for row in OPERATIONS if row.is_offered(services))
     operations = (*offered, document_operation(offered, services.catalogue))
-    pages = Pages(Site(services, operations), services)
+    site = Site(services, operations)
+    pages = Pages(site, services)
     return Application(
         Router(
             [
@@ -37,7 +40,12 @@ def create_app(services: Services) -> ASGIApp:
                 for path in _paths(row.path)
             ]
             + [Route(path, pages, methods=["GET"]) for path in PATHS]
-            + [Route(CODE_PATH, pages, methods=["POST"])],
+            + [Route(CODE_PATH, pages, methods=["POST"])]
+            + [
+                Route(row.path, ConsoleEndpoint(row, site, services), methods=[row.method])
+                for row in ROUTES
+                if row.is_offered(services)
+            ],
             # A path has one spelling; a redirect would be an answer outside the document.
             redirect_slashes=False,
         ),

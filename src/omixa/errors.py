@@ -6,6 +6,7 @@ OmixaError
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402
 │  ├─ Forbidden 403 (WorkspaceSuspended · BadLink) · RateLimited 429 · RefusalLimit 429
+│  ├─ SignInFailed 403 · BadSignInLink 403 · FormRefused 403 · RoleForbidden 403: on the console's pages alone
 │  ├─ Conflict 409 (RequestInProgress · IdempotencyInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  ├─ IdempotencyMismatch 422
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound · StatementNotFound · RouteNotFound
@@ -244,6 +245,38 @@ class BadLink(Forbidden):
     further_codes: ClassVar[Mapping[str, str]] = {"link_expired": "The time of the link has passed; ask for a new one."}
 
 
+class SignInFailed(CallerError):
+    """Nobody has this name, or the password is another one; it is not told which."""
+
+    status = 403
+    type = "authentication_error"
+    default_code = "sign_in_failed"
+
+
+class BadSignInLink(CallerError):
+    """The link by which a password is set was used already, or its time has passed."""
+
+    status = 403
+    type = "authentication_error"
+    default_code = "sign_in_link_invalid"
+
+
+class FormRefused(CallerError):
+    """A form of the console was not sent from its own page, or from one that was loaded before the last sign-in."""
+
+    status = 403
+    type = "permission_error"
+    default_code = "form_refused"
+
+
+class RoleForbidden(CallerError):
+    """The role of a member is not enough for this."""
+
+    status = 403
+    type = "permission_error"
+    default_code = "role_forbidden"
+
+
 class NotFound(CallerError):
     """There is nothing of that name."""
 
@@ -254,6 +287,7 @@ class NotFound(CallerError):
         "key_not_found": "There is no such key.",
         "workspace_not_found": "There is no such workspace.",
         "finding_not_found": "There is no such finding.",
+        "person_not_found": "There is nobody of that name.",
     }
 
 

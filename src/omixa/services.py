@@ -37,6 +37,7 @@ from omixa.gateway.attempts import Attempts
 from omixa.gateway.cutouts import Cutouts
 from omixa.gateway.deletion import Deletion
 from omixa.gateway.finishing import Finisher
+from omixa.gateway.people import People
 from omixa.gateway.pipeline import Pipeline
 from omixa.gateway.provenance import Credentials, sample
 from omixa.gateway.replay import Replays
@@ -114,7 +115,7 @@ class FailStop:
 
 @dataclass(frozen=True, slots=True)
 class BackOffice:
-    """What the command line needs: the database, the results, the catalogue, and what operators do with workspaces."""
+    """What the command line needs: the database, the results, the catalogue, and what operators do with workspaces and people."""
 
     settings: Settings
     catalogue: Catalogue
@@ -122,6 +123,7 @@ class BackOffice:
     blobs: Blobs
     workspaces: Workspaces
     allowances: Allowances
+    people: People
     fail_stop: FailStop
 
 
@@ -173,7 +175,8 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
             await database.write(lambda tx: publish_prices(tx, catalogue.models.values()))
         except PublishedPriceChanged as error:
             raise ConfigError(f"catalogue: {error.message}") from error
-        yield BackOffice(settings, catalogue, database, blobs, workspaces, Allowances(database), fail_stop)
+        people = People(database, workspaces.session_keys())
+        yield BackOffice(settings, catalogue, database, blobs, workspaces, Allowances(database), people, fail_stop)
 
 
 @asynccontextmanager
@@ -243,6 +246,7 @@ async def open_services(
                 blobs=office.blobs,
                 workspaces=office.workspaces,
                 allowances=office.allowances,
+                people=office.people,
                 fail_stop=office.fail_stop,
                 tokenizer=tokenizer,
                 router=router,

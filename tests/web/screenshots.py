@@ -6,6 +6,7 @@ python -m tests.web.screenshots [--only PART_OF_ADDRESS]
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ import httpx2 as httpx
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import PHONE, WIDE, Theme, executable, opened, running_browser
+from tests.support.console import invited, lived_in, signed_in
 from tests.support.servers import running_gateway
 
 ROOT = Path(__file__).parent.parent.parent
@@ -31,12 +33,20 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as data, running_gateway(Path(data)) as gateway, running_browser() as browser:
         index = httpx.get(f"{gateway.url}/docs/search.json", trust_env=False, verify=False).json()
-        paths = ["", *(entry["path"] for entry in index)]
+        way = (invited(gateway, "waits@example.org", "viewer") or "").removeprefix("/")
+        owner = signed_in(gateway, "ada@example.org", "owner")
+        paths = ["", *(entry["path"] for entry in index), "sign-in", way, *lived_in(gateway, "default")]
         for path in [path for path in paths if arguments.only in path]:
             for look, (theme, width) in LOOKS.items():
                 with opened(browser, theme, width) as (page, wrong):
+                    if path.startswith("console"):
+                        cookies = [
+                            {"name": name, "value": value, "url": gateway.url} for name, value in owner.cookies()
+                        ]
+                        page.context.add_cookies(cookies)  # type: ignore[arg-type]
                     page.goto(f"{gateway.url}/{path}", wait_until="networkidle")
-                    save(page, arguments.out / f"{path.replace('/', '-') or 'front'}-{look}.png")
+                    name = re.sub("[^a-z0-9.-]+", "-", path.lower()) or "front"
+                    save(page, arguments.out / f"{name}-{look}.png")
                     if path == "playground":
                         play(page, gateway.key("test"))
                         save(page, arguments.out / f"playground-played-{look}.png")

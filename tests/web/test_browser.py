@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from omixa.catalogue.loader import load_catalogue
-from tests.support.browser import PHONE, Theme
+from tests.support.browser import PHONE, WIDE, Theme
+from tests.support.console import PASSWORD, invited, lived_in
 from tests.support.servers import Gateway
 
 THEMES: tuple[Theme, ...] = ("light", "dark")
@@ -31,6 +32,7 @@ PAGES = (
     "docs/billing",
     "docs/receipts",
     "docs/usage",
+    "docs/console",
     "docs/events",
     "docs/limits",
     "docs/errors",
@@ -41,7 +43,12 @@ PAGES = (
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path or "front")
 def test_nothing_goes_wrong_and_everybody_can_read_it(page: Page, gateway: Gateway, path: str) -> None:
-    answer = page.goto(f"{gateway.url}/{path}", wait_until="networkidle")
+    require_readable(page, f"{gateway.url}/{path}")
+
+
+def require_readable(page: Page, address: str) -> None:
+    """Open a page and hold it against the rules, in both themes and on a telephone."""
+    answer = page.goto(address, wait_until="networkidle")
     assert answer is not None
     assert answer.status == 200
     # The rules run from outside: the page's own policy lets no script in.
@@ -49,10 +56,11 @@ def test_nothing_goes_wrong_and_everybody_can_read_it(page: Page, gateway: Gatew
     for theme in THEMES:
         page.emulate_media(color_scheme=theme)
         found = page.evaluate("axe.run({resultTypes: ['violations']})")
-        assert [(theme, one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+        assert [(address, theme, one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
     # A telephone scrolls in one direction.
     page.set_viewport_size({"width": PHONE, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") == PHONE
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE, address
+    page.set_viewport_size({"width": WIDE, "height": 900})
 
 
 def await_clipboard(page: Page, text: str) -> None:
@@ -151,3 +159,90 @@ def test_an_address_with_a_place_shows_that_place(page: Page, gateway: Gateway) 
     page.goto(f"{gateway.url}/{MODEL}")
     page.get_by_text("Get the code").click()
     expect(page.locator("#code")).to_be_in_viewport()
+
+
+# ---------------------------------------------------------------------------------------------------------------- console
+
+
+def sign_in(page: Page, gateway: Gateway, workspace: str) -> None:
+    """Let an owner of a workspace set a password on the page of a link."""
+    way = invited(gateway, f"owner@{workspace}", "owner", workspace)
+    assert way is not None
+    page.goto(f"{gateway.url}{way}")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("The same again").fill(PASSWORD)
+    page.get_by_role("button", name="Set it and sign in").click()
+    page.wait_for_url(f"{gateway.url}/console/{workspace}/live")
+
+
+def test_everybody_can_read_the_console(page: Page, gateway: Gateway, workspace: str) -> None:
+    pages = lived_in(gateway, workspace)
+    require_readable(page, f"{gateway.url}/sign-in")
+    way = invited(gateway, f"waits@{workspace}", "viewer", workspace)
+    require_readable(page, f"{gateway.url}{way}")
+    sign_in(page, gateway, workspace)
+    for path in pages:
+        require_readable(page, f"{gateway.url}/{path}")
+        details = page.locator("details.twins summary")
+        if details.count():
+            details.click()
+            page.evaluate(AXE)
+            assert page.evaluate("axe.run('details')")["violations"] == []
+
+
+def test_a_key_is_made_used_found_in_the_log_and_revoked_in_a_browser(
+    page: Page, gateway: Gateway, workspace: str
+) -> None:
+    gateway.key("test", workspace)
+    sign_in(page, gateway, workspace)
+    page.get_by_role("link", name="Test", exact=True).click()
+    page.get_by_role("navigation", name="Console").get_by_role("link", name="Keys").click()
+    page.get_by_label("Name").fill("From a browser")
+    page.get_by_label("Budget a day, USD").fill("1.00")
+    page.get_by_label("omixa-illustrator-1").check()
+    page.get_by_role("button", name="Create a test key").click()
+    key = page.locator("#new-key").text_content() or ""
+    page.get_by_role("button", name="Copy").first.click()
+    await_clipboard(page, key)
+    require_no_violations(page)
+    with gateway.client(key) as client:
+        body = {"model": "omixa-illustrator-1", "prompt": "a lamp"}
+        made = client.post("/api/v1/images/generations", json=body).json()["omixa"]
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_text("From a browser").first).to_be_visible()
+    page.locator(f'a[href$="{made["request_id"]}"]').click()
+    picture = page.get_by_role("img", name="Picture 1 of this request")
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+    expect(page.get_by_text(f"${made['billed_amount']}").first).to_be_visible()
+    page.get_by_role("link", name="From a browser").click()
+    page.get_by_role("button", name="Revoke it for good").click()
+    page.wait_for_url(f"{gateway.url}/console/{workspace}/test/keys")
+    with gateway.client(key) as client:
+        assert client.get("/api/v1/balance").status_code == 401
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(f"{gateway.url}/sign-in")
+    page.go_back()
+    # What was kept of a page is not shown again to whoever comes next.
+    page.reload()
+    page.wait_for_url(f"{gateway.url}/sign-in?**")
+
+
+def test_the_console_is_whole_without_a_script(browser: Browser, gateway: Gateway, workspace: str) -> None:
+    pages = lived_in(gateway, workspace)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, gateway, workspace)
+    for path in pages:
+        page.goto(f"{gateway.url}/{path}")
+        assert page.locator("h1:visible").count() == 1
+        assert page.locator("[data-copy]:visible").count() == 0
+    page.goto(f"{gateway.url}/{pages[1]}")
+    page.get_by_label("State").select_option("released")
+    page.get_by_role("button", name="Show").click()
+    assert "state=released" in page.url
+    context.close()
+
+
+def require_no_violations(page: Page) -> None:
+    page.evaluate(AXE)
+    assert page.evaluate("axe.run({resultTypes: ['violations']})")["violations"] == []

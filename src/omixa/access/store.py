@@ -31,6 +31,7 @@ class KeyRow:
     limits: RateLimits
     created_at_ms: int
     revoked_at_ms: int | None
+    expires_at_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ def set_response_format(tx: Transaction, workspace_id: str, response_format: Res
 _insert_key = insert_into(
     api_key,
     *("id", "workspace_id", "mode", "name", "digest", "last4", "models_json", "requires_signature", "created_at_ms"),
+    "expires_at_ms",
 )
 _LIMITS = tuple(field.name for field in fields(RateLimits))
 _key_columns = (
@@ -179,9 +181,15 @@ _key_columns = (
     *(api_key.c[name] for name in _LIMITS),
     api_key.c.created_at_ms,
     api_key.c.revoked_at_ms,
+    api_key.c.expires_at_ms,
 )
 _keys = select(*_key_columns).join(workspace, workspace.c.id == api_key.c.workspace_id).order_by(api_key.c.id)
 _keys_of_workspace = _keys.where(workspace.c.name == bindparam("workspace"))
+_key_of_workspace = _keys.where(
+    api_key.c.workspace_id == bindparam("workspace_id"),
+    api_key.c.mode == bindparam("mode"),
+    api_key.c.id == bindparam("key_id"),
+)
 _revoke = (
     update(api_key)
     .where(api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None))
@@ -196,6 +204,7 @@ _principal = (
         api_key.c.mode,
         api_key.c.models_json,
         api_key.c.requires_signature,
+        api_key.c.expires_at_ms,
         workspace.c.markup_ppm,
         workspace.c.result_retention_ms,
         workspace.c.response_format,
@@ -218,6 +227,7 @@ def insert_key(
     last4: str,
     models: Sequence[str] | None,
     requires_signature: bool = False,
+    expires_at_ms: int | None = None,
 ) -> str:
     """Store a new key's digest and return the key's id."""
     identifier = new_id("key")
@@ -232,14 +242,15 @@ def insert_key(
         models_json=None if models is None else msgspec.json.encode(models).decode(),
         requires_signature=int(requires_signature),
         created_at_ms=tx.now_ms(),
+        expires_at_ms=expires_at_ms,
     )
     return identifier
 
 
 def find_principal(tx: Transaction, digest: str) -> Principal | None:
-    """Return who a key belongs to, or None when it is unknown or revoked."""
+    """Return who a key belongs to, or None when it is unknown, revoked or past its time."""
     row = tx.first(_principal, digest=digest)
-    if row is None:
+    if row is None or (row["expires_at_ms"] is not None and row["expires_at_ms"] <= tx.now_ms()):
         return None
     models = _models(row)
     return Principal(
@@ -261,21 +272,39 @@ def find_principal(tx: Transaction, digest: str) -> Principal | None:
 def list_keys(tx: Transaction, workspace_name: str | None) -> list[KeyRow]:
     """Return the keys of one workspace, or of all, oldest first."""
     rows = tx.all(_keys) if workspace_name is None else tx.all(_keys_of_workspace, workspace=workspace_name)
-    return [
-        KeyRow(
-            id=row["id"],
-            workspace=row["workspace"],
-            mode=row["mode"],
-            name=row["name"],
-            last4=row["last4"],
-            models=_models(row),
-            requires_signature=bool(row["requires_signature"]),
-            limits=_limits(row),
-            created_at_ms=row["created_at_ms"],
-            revoked_at_ms=row["revoked_at_ms"],
-        )
-        for row in rows
-    ]
+    return [_key_row(row) for row in rows]
+
+
+def find_key(tx: Transaction, workspace_id: str, mode: Mode, key_id: str) -> KeyRow | None:
+    """Return a key, or None when the workspace has no such key in this mode."""
+    row = tx.first(_key_of_workspace, workspace_id=workspace_id, mode=mode, key_id=key_id)
+    return None if row is None else _key_row(row)
+
+
+def _key_row(row: Row) -> KeyRow:
+    return KeyRow(
+        id=row["id"],
+        workspace=row["workspace"],
+        mode=row["mode"],
+        name=row["name"],
+        last4=row["last4"],
+        models=_models(row),
+        requires_signature=bool(row["requires_signature"]),
+        limits=_limits(row),
+        created_at_ms=row["created_at_ms"],
+        revoked_at_ms=row["revoked_at_ms"],
+        expires_at_ms=row["expires_at_ms"],
+    )
+
+
+_set_key_expiry = (
+    update(api_key).where(api_key.c.id == bindparam("of_key")).values(expires_at_ms=bindparam("expires_at"))
+)
+
+
+def set_key_expiry(tx: Transaction, key_id: str, expires_at_ms: int | None) -> None:
+    """Set when a key, which exists, is as good as revoked; None for never."""
+    tx.execute(_set_key_expiry, of_key=key_id, expires_at=expires_at_ms)
 
 
 _key_owner = select(api_key.c.workspace_id, api_key.c.mode).where(

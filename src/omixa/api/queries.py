@@ -87,10 +87,15 @@ class ExportQuery(Query):
     until: Annotated[datetime.date | UnsetType, Meta(description="The last UTC day; by default today.")] = UNSET
 
 
-def parse_query(exchange: Exchange, kind: type[Q]) -> Q:
-    """Return a request's query. Raises InvalidRequest for unknown names, repeated ones and values that are not accepted."""
+def parse_query(exchange: Exchange, kind: type[Q], *, blank_is_missing: bool = False) -> Q:
+    """Return a request's query. Raises InvalidRequest for unknown names, repeated ones and values that are not accepted.
+
+    With `blank_is_missing`, a parameter without a value is none: that is how forms send fields that were left alone.
+    """
     given: dict[str, str] = {}
     for name, value in _pairs(exchange):
+        if blank_is_missing and not value:
+            continue
         if name not in kind.__struct_fields__:
             raise InvalidRequest(
                 f"Unknown query parameter {_shown(name)}; accepted are: {', '.join(kind.__struct_fields__)}.",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from sqlalchemy import bindparam, exists, select, update
+from sqlalchemy import bindparam, exists, or_, select, update
 
 from omixa.billing import alerts, budgets, lots, refusals
 from omixa.billing.budgets import EndedHold
@@ -220,6 +220,7 @@ def balance(tx: Transaction, account_id: str) -> Balance:
 
 # ------------------------------------------------------------------------------------------------------------------ holds
 
+_key_lives = or_(api_key.c.expires_at_ms.is_(None), api_key.c.expires_at_ms > bindparam("now"))
 # The key may spend, at the markup that the amount was computed with.
 _terms_hold = exists().where(
     api_key.c.id == bindparam("key_id"),
@@ -227,6 +228,7 @@ _terms_hold = exists().where(
     workspace.c.id == api_key.c.workspace_id,
     workspace.c.markup_ppm == bindparam("markup_ppm"),
     workspace.c.suspended_at_ms.is_(None),
+    _key_lives,
 )
 _take = (
     update(account)
@@ -245,7 +247,11 @@ _take_back = (
 _active_key = (
     select(workspace.c.markup_ppm, workspace.c.suspended_at_ms)
     .join(api_key, api_key.c.workspace_id == workspace.c.id)
-    .where(api_key.c.id == bindparam("key_id"), api_key.c.revoked_at_ms.is_(None))
+    .where(
+        api_key.c.id == bindparam("key_id"),
+        api_key.c.revoked_at_ms.is_(None),
+        _key_lives,
+    )
 )
 _insert_request = insert_into(
     request,
@@ -325,6 +331,7 @@ def _taken(tx: Transaction, together: Sequence[Hold]) -> bool:
         key_id=first.key_id,
         markup_ppm=first.markup_ppm,
         amount=amount,
+        now=tx.now_ms(),
         today=refusals.day_of(tx.now_ms()),
         refusal_limit=first.refusal_limit_pico_usd,
     )
@@ -373,9 +380,9 @@ def _held_row(wanted: Hold, pinned: Sequence[Share], now_ms: int) -> dict[str, o
 
 
 def _not_held(tx: Transaction, wanted: Hold) -> OmixaError:
-    key = tx.first(_active_key, key_id=wanted.key_id)
+    key = tx.first(_active_key, key_id=wanted.key_id, now=tx.now_ms())
     if key is None:
-        return Unauthenticated("The API key is unknown or revoked.")
+        return Unauthenticated("The API key is unknown, revoked or past its time.")
     if key["suspended_at_ms"] is not None:
         return suspended()
     if key["markup_ppm"] != wanted.markup_ppm:

@@ -47,7 +47,7 @@ class Taken:
     owed_micro_usd: int
 
 
-_insert_topup = insert_into(topup, "id", "workspace_id", "account_id", "key_id", "amount", "created_at_ms")
+_insert_topup = insert_into(topup, "id", "workspace_id", "account_id", "key_id", "person_id", "amount", "created_at_ms")
 _topup_by_id = select(topup).where(topup.c.id == bindparam("topup_id"))
 _topup_by_payment = select(topup).where(topup.c.payment_id == bindparam("payment_id"))
 _set_paid = (
@@ -75,8 +75,16 @@ _suspend = (
 )
 
 
-def order(tx: Transaction, *, workspace_id: str, account_id: str, key_id: str, amount_micro_usd: int) -> str:
-    """Record what somebody is about to pay, and return the order's id."""
+def order(
+    tx: Transaction,
+    *,
+    workspace_id: str,
+    account_id: str,
+    amount_micro_usd: int,
+    key_id: str | None = None,
+    person_id: str | None = None,
+) -> str:
+    """Record what somebody is about to pay, by a key or in person, and return the order's id."""
     identifier = new_id("top")
     tx.execute(
         _insert_topup,
@@ -84,6 +92,7 @@ def order(tx: Transaction, *, workspace_id: str, account_id: str, key_id: str, a
         workspace_id=workspace_id,
         account_id=account_id,
         key_id=key_id,
+        person_id=person_id,
         amount=amount_micro_usd,
         created_at_ms=tx.now_ms(),
     )

@@ -28,6 +28,7 @@ from omixa.cli import (
     simulate,
     statements,
     usage,
+    users,
     workspaces,
 )
 from omixa.cli.context import Context
@@ -52,6 +53,7 @@ def main(context: click.Context, data: str | None, file: Path | None) -> None:
 for _command in (
     serve.serve,
     keys.keys,
+    users.users,
     credits.credits,
     usage.usage,
     workspaces.workspaces,

@@ -1,7 +1,8 @@
-"""omixa keys: create, list, revoke, set-budget, set-limits."""
+"""omixa keys: create, list, roll, revoke, set-budget, set-limits."""
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -17,13 +18,13 @@ from omixa.cli.budgets import (
 from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
 from omixa.cli.limits import given_changes, limit_options, print_limits, require_some_change, told
 from omixa.domain.access import Mode
-from omixa.domain.times import iso_time
+from omixa.domain.times import end_of, iso_time
 
 if TYPE_CHECKING:
     from omixa.access.store import KeyRow
     from omixa.services import BackOffice
 
-KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "signed", "limits", "created", "revoked")
+KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "signed", "limits", "created", "revoked", "expires")
 
 
 @click.group()
@@ -41,6 +42,7 @@ def keys() -> None:
 @click.option("--require-signature", is_flag=True, help="Refuse requests that are not signed; see docs/signing.md.")
 @click.option("--budget-day", type=BudgetAmount(), help="USD that it may spend in a UTC day, for example 5.00")
 @click.option("--budget-month", type=BudgetAmount(), help="USD that it may spend in a UTC month.")
+@click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="The last day (UTC) on which it works.")
 @limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the key with its id as JSON.")
 @click.pass_obj
@@ -54,6 +56,7 @@ def create_key(
     require_signature: bool,
     budget_day: int | str | None,
     budget_month: int | str | None,
+    expires: datetime.datetime | None,
     as_json: bool,
     **limits: int | str | None,
 ) -> None:
@@ -73,6 +76,7 @@ def create_key(
             requires_signature=require_signature,
             budgets=given_limits(budget_day, budget_month),
             limits=given_changes(limits),
+            expires_at_ms=None if expires is None else end_of(expires.date()),
         )
         secrets = {"key": secret.reveal()}
         if require_signature:
@@ -104,7 +108,26 @@ def _key_cells(row: KeyRow) -> tuple[str, ...]:
     revoked = "" if row.revoked_at_ms is None else iso_time(row.revoked_at_ms)
     signed = "required" if row.requires_signature else ""
     created = iso_time(row.created_at_ms)
-    return row.id, row.workspace, row.mode, row.name, row.last4, models, signed, told(row.limits), created, revoked
+    expires = "" if row.expires_at_ms is None else iso_time(row.expires_at_ms)
+    limits = told(row.limits)
+    return row.id, row.workspace, row.mode, row.name, row.last4, models, signed, limits, created, revoked, expires
+
+
+@keys.command("roll")
+@click.argument("key_id")
+@click.option(
+    "--overlap-hours",
+    type=click.IntRange(0, 744),
+    default=24,
+    show_default=True,
+    help="How long the old key goes on; 0 revokes it now.",
+)
+@click.pass_obj
+def roll_key(context: Context, key_id: str, overlap_hours: int) -> None:
+    """Print a new key that may do what KEY_ID may, which ends after a while. Budgets begin anew."""
+    overlap_ms = overlap_hours * 3_600_000
+    _, secret = context.run(lambda office: office.workspaces.roll_key(key_id, overlap_ms=overlap_ms, actor=actor()))
+    click.echo(secret.reveal())
 
 
 @keys.command("revoke")

@@ -10,6 +10,8 @@ import click
 from omixa import __version__, config
 from omixa.cli.context import EXIT_IO_ERROR, Context, fail, run
 from omixa.cli.memory import keep_freed_memory, tune_garbage_collection
+from omixa.cli.users import browser_address, welcome_address
+from omixa.domain.access import Secret
 
 
 @click.command()
@@ -44,11 +46,13 @@ async def _serve(settings: config.Settings) -> str | None:
         tokenizer = Tokenizer()
         played = simulators(workers, tokenizer, api_key=SIMULATOR_KEY, latency_s=settings.simulator_latency_s)
         async with open_services(settings, played, tokenizer, workers) as services:
+            # Somebody has to be the first.
+            link = await services.people.first_link()
             server = make_server(
                 create_app(services),
                 header_timeout_s=settings.header_timeout_s,
                 grace_s=settings.shutdown_grace_s,
-                on_ready=lambda: _announce(settings, listener.getsockname()),
+                on_ready=lambda: _announce(settings, listener.getsockname(), link),
             )
 
             async def stop_on_failure() -> None:
@@ -63,7 +67,7 @@ async def _serve(settings: config.Settings) -> str | None:
             return services.fail_stop.reason
 
 
-def _announce(settings: config.Settings, address: tuple[Any, ...]) -> None:
+def _announce(settings: config.Settings, address: tuple[Any, ...], link: Secret | None) -> None:
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     accounts = " and ".join(
         f"{account.provider} at {account.endpoint}" if account.endpoint else account.provider
@@ -74,9 +78,15 @@ def _announce(settings: config.Settings, address: tuple[Any, ...]) -> None:
         if accounts
         else "the models inside this process; for others set OMIXA_FOUNDRY_ENDPOINT and OMIXA_FOUNDRY_API_KEY"
     )
+    base = browser_address(settings, address[1])
     click.echo(f"Omixa {__version__} listens on http://{host}:{address[1]}/api/v1", err=True)
-    click.echo(f"  pages       {settings.public_url or f'http://{host}:{address[1]}'}/docs", err=True)
+    click.echo(f"  pages       {base}/docs", err=True)
     click.echo("  test keys   the simulator inside this process, play money", err=True)
     click.echo(f"  live keys   {live}", err=True)
     click.echo(f"  data        {settings.data_path}", err=True)
     click.echo(f"  ledger      {settings.database}", err=True)
+    if link is not None:
+        click.echo("  console     the owner sets a password here, once, within a day:", err=True)
+        click.echo(f"              {welcome_address(base, link)}", err=True)
+    else:
+        click.echo(f"  console     {base}/console", err=True)

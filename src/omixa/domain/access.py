@@ -11,6 +11,9 @@ Mode = Literal["live", "test"]
 # How pictures come back where a request does not say: in base64 inside the answer, as links, or both.
 ResponseFormat = Literal["b64_json", "url", "both"]
 
+# What a person is in a workspace; access/roles.py says what each may do there.
+Role = Literal["owner", "admin", "billing", "developer", "viewer"]
+
 # What is taken for an e-mail address: enough to keep lines, lists and typing errors out. The mail server knows the rest.
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
@@ -92,3 +95,14 @@ class Principal:
     def may_call(self, model_id: str) -> bool:
         """Tell whether the key is allowed to call a model. Names compare without case."""
         return self.models is None or model_id.lower() in self.models
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person in a workspace: who acts there, and as what."""
+
+    person_id: str
+    person: str
+    workspace_id: str
+    workspace: str
+    role: Role

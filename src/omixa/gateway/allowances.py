@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from omixa.access import store
+from omixa.access.store import KeyOwner
 from omixa.billing import budgets, ledger, refusals
 from omixa.billing.budgets import PERIODS, Budget, Period, Subject
 from omixa.domain.access import Mode, Principal, RateLimits
@@ -67,15 +68,18 @@ class Allowances:
 
         return await self._database.read(operation)
 
-    async def set_key_budget(self, key_id: str, limits: Limits, *, actor: str) -> list[Budget]:
-        """Set budgets of a key and return all that it has now. Raises NotFound, or InvalidRequest for a limit out of range."""
+    async def set_key_budget(
+        self, key_id: str, limits: Limits, *, actor: str, owner: KeyOwner | None = None
+    ) -> list[Budget]:
+        """Set budgets of a key, with an `owner` of one of theirs, and return all that it has now.
+
+        Raises NotFound, or InvalidRequest for a limit out of range.
+        """
         require_limits(limits)
 
         def operation(tx: Transaction) -> list[Budget]:
-            owner = store.find_key_owner(tx, key_id)
-            if owner is None:
-                raise NotFound(f"There is no active key {key_id[:80]}.", code="key_not_found")
-            subject = Subject(ledger.workspace_account(tx, owner.workspace_id, owner.mode), key_id)
+            found = require_key(tx, key_id, owner)
+            subject = Subject(ledger.workspace_account(tx, found.workspace_id, found.mode), key_id)
             changes = set_limits(tx, subject, limits)
             store.audit(tx, actor=actor, action="key.budget_set", target=key_id, details={"budgets": changes})
             return _of_subject(tx, subject)
@@ -90,8 +94,7 @@ class Allowances:
         require_rates(changes)
 
         def operation(tx: Transaction) -> RateLimits:
-            if store.find_key_owner(tx, key_id) is None:
-                raise NotFound(f"There is no active key {key_id[:80]}.", code="key_not_found")
+            require_key(tx, key_id)
             limits = store.change_key_limits(tx, key_id, changes)
             store.audit(tx, actor=actor, action="key.limits_set", target=key_id, details=asdict(limits))
             return limits
@@ -128,6 +131,14 @@ class Allowances:
             return _of_subject(tx, subject)
 
         return await self._database.write(operation)
+
+
+def require_key(tx: Transaction, key_id: str, owner: KeyOwner | None = None) -> KeyOwner:
+    """Return whose an active key is. Raises NotFound when there is none, or not of this owner."""
+    found = store.find_key_owner(tx, key_id)
+    if found is None or owner not in (None, found):
+        raise NotFound(f"There is no active key {key_id[:80]}.", code="key_not_found")
+    return found
 
 
 def require_rates(changes: LimitChanges) -> None:

@@ -34,12 +34,20 @@ async def export(database: Database, what: What, period: Period, form: Form) -> 
 
 
 def _csv(columns: Sequence[str], page: Page, *, is_first: bool) -> bytes:
+    return csv_lines([columns, *page.rows] if is_first else page.rows)
+
+
+def csv_lines(rows: Sequence[Sequence[str | int]]) -> bytes:
+    """Return rows as CSV (RFC 4180) that no spreadsheet takes for formulas."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    if is_first:
-        writer.writerow(columns)
-    writer.writerows([harmless(cell) for cell in row] for row in page.rows)
+    writer.writerows([harmless(cell) for cell in row] for row in rows)
     return text.getvalue().encode()
+
+
+def direction(amount: int, above: str, below: str) -> str:
+    """Return the word for an amount that may be below zero; nothing for zero. A file has the amount without its sign."""
+    return above if amount > 0 else below if amount < 0 else ""
 
 
 def harmless(cell: str | int) -> str | int:

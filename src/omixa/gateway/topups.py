@@ -5,18 +5,18 @@ The page to which the browser returns plays no part in this: only events of the 
 
 from __future__ import annotations
 
-import functools
 import logging
 from dataclasses import dataclass
 
 from omixa.access import store
 from omixa.billing import topups
+from omixa.billing.ledger import workspace_account
 from omixa.billing.topups import Reversal, Taken
-from omixa.domain.access import Principal
+from omixa.domain.access import Member, Principal
 from omixa.domain.money import format_usd
 from omixa.errors import Forbidden, InvalidRequest
 from omixa.payments.stripe import CURRENCY, Dispute, News, Order, Payment, Stripe
-from omixa.storage.database import Database, Transaction
+from omixa.storage.database import Database, Operation, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -49,22 +49,41 @@ class TopUps:
         """Open a page on which a top-up is paid. Raises Forbidden for play money, InvalidRequest, PaymentUnavailable."""
         if principal.mode != "live":
             raise Forbidden("Play money is not for sale. Use a live key.", code="live_key_required")
+        return await self._order(
+            principal.workspace_id,
+            amount_micro_usd,
+            lambda tx: topups.order(
+                tx,
+                workspace_id=principal.workspace_id,
+                account_id=principal.account_id,
+                key_id=principal.key_id,
+                amount_micro_usd=amount_micro_usd,
+            ),
+        )
+
+    async def order_in_person(self, member: Member, amount_micro_usd: int) -> TopUpPage:
+        """Open a page on which a member pays a top-up of live credit. Raises InvalidRequest, PaymentUnavailable."""
+        return await self._order(
+            member.workspace_id,
+            amount_micro_usd,
+            lambda tx: topups.order(
+                tx,
+                workspace_id=member.workspace_id,
+                account_id=workspace_account(tx, member.workspace_id, "live"),
+                person_id=member.person_id,
+                amount_micro_usd=amount_micro_usd,
+            ),
+        )
+
+    async def _order(self, workspace_id: str, amount_micro_usd: int, record: Operation[str]) -> TopUpPage:
         cents, rest = divmod(amount_micro_usd, MICRO_PER_CENT)
         if rest or not self._least <= amount_micro_usd <= self._most:
             raise InvalidRequest(
                 f"A top-up is a whole number of cents from {format_usd(self._least)} to {format_usd(self._most)} USD.",
                 param="amount",
             )
-        order_id = await self._database.write(
-            functools.partial(
-                topups.order,
-                workspace_id=principal.workspace_id,
-                account_id=principal.account_id,
-                key_id=principal.key_id,
-                amount_micro_usd=amount_micro_usd,
-            )
-        )
-        page = await self._stripe.open_page(Order(order_id, self._gateway, principal.workspace_id, cents))
+        order_id = await self._database.write(record)
+        page = await self._stripe.open_page(Order(order_id, self._gateway, workspace_id, cents))
         return TopUpPage(order_id, amount_micro_usd, page.url)
 
     async def receive(self, body: bytes, signature: str | None) -> None:

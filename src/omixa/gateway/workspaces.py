@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import TypedDict
 
 from omixa.access import keys, signatures, store
 from omixa.access.links import LinkSigner
 from omixa.access.operators import OperatorTokens
-from omixa.access.store import KeyRow, ResultSettings, WorkspaceRow
-from omixa.billing import alerts, ledger, lots
+from omixa.access.sessions import SessionKeys
+from omixa.access.store import KeyOwner, KeyRow, ResultSettings, WorkspaceRow
+from omixa.billing import alerts, budgets, ledger, lots
 from omixa.billing.budgets import Subject
 from omixa.billing.ledger import Balance
 from omixa.billing.lots import MAX_PRIORITY, MIN_PRIORITY, PAID, Lot, LotTerms
@@ -20,7 +22,7 @@ from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM
 from omixa.domain.access import DEFAULT_WORKSPACE, EMAIL, Mode, Principal, ResponseFormat, Secret
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
 from omixa.errors import InvalidRequest, NotFound, Unauthenticated
-from omixa.gateway.allowances import LimitChanges, Limits, require_limits, require_rates, set_limits
+from omixa.gateway.allowances import LimitChanges, Limits, require_key, require_limits, require_rates, set_limits
 from omixa.storage import retention
 from omixa.storage.database import Database, Transaction
 
@@ -35,6 +37,10 @@ KNOWN_FOR_NS = 5_000_000_000
 # Ten years.
 MAX_RETENTION_HOURS = 87_600
 HOUR_MS = 3_600_000
+
+MAX_KEY_NAME = 200
+# How long an old key may work beside the one that takes its place: a month.
+MAX_OVERLAP_MS = 31 * 24 * HOUR_MS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MAX_REASON = 500
@@ -80,7 +86,7 @@ class Workspaces:
     async def authenticate(self, text: str, *, spends: bool = False) -> Principal:
         """Return who a key belongs to. Raises Unauthenticated; malformed keys are refused without asking the database.
 
-        Who `spends` may be remembered from an earlier request: nothing but `revoked` ever changes of a key and nothing but
+        Who `spends` may be remembered from an earlier request: of a key nothing but its end ever changes and nothing but
         the markup of its workspace, and the hold asks the database about both.
         """
         digest = keys.parse_key(text).digest(self._pepper)
@@ -89,7 +95,7 @@ class Workspaces:
             return known[0]
         principal = await self._database.read(lambda tx: store.find_principal(tx, digest))
         if principal is None:
-            raise Unauthenticated("The API key is unknown or revoked.")
+            raise Unauthenticated("The API key is unknown, revoked or past its time.")
         if len(self._known) >= MAX_KNOWN_KEYS:
             self._known.clear()
         self._known[digest] = principal, now + KNOWN_FOR_NS
@@ -111,17 +117,20 @@ class Workspaces:
         requires_signature: bool = False,
         budgets: Limits = MappingProxyType({}),
         limits: LimitChanges = MappingProxyType({}),
+        expires_at_ms: int | None = None,
     ) -> tuple[str, Secret]:
         """Create a key, and its workspace where that is missing. Returns the key's id and, this once, the key.
 
-        Raises InvalidRequest for a budget or a limit out of range.
+        Raises InvalidRequest for a name, a budget, a limit or an end out of range.
         """
         require_limits(budgets)
         require_rates(limits)
+        require_key_name(name)
         key = keys.generate_key(mode)
 
         def operation(tx: Transaction) -> str:
             workspace_id = _workspace(tx, workspace)
+            _require_future(tx, expires_at_ms)
             key_id = store.insert_key(
                 tx,
                 workspace_id=workspace_id,
@@ -131,6 +140,7 @@ class Workspaces:
                 last4=key.last4,
                 models=models,
                 requires_signature=requires_signature,
+                expires_at_ms=expires_at_ms,
             )
             details: dict[str, object] = {
                 "workspace": workspace,
@@ -138,6 +148,7 @@ class Workspaces:
                 "name": name,
                 "models": None if models is None else list(models),
                 "requires_signature": requires_signature,
+                "expires_at_ms": expires_at_ms,
             }
             if budgets:
                 subject = Subject(ledger.workspace_account(tx, workspace_id, mode), key_id)
@@ -158,6 +169,10 @@ class Workspaces:
         """Return what signs links to pictures."""
         return LinkSigner(self._pepper)
 
+    def session_keys(self) -> SessionKeys:
+        """Return what knows the tokens of people who sign in."""
+        return SessionKeys(self._pepper)
+
     def operator_tokens(self) -> OperatorTokens:
         """Return what knows the operator's command line."""
         return OperatorTokens(self._pepper)
@@ -166,15 +181,73 @@ class Workspaces:
         """Return the keys of a workspace, or all."""
         return await self._database.read(lambda tx: store.list_keys(tx, workspace))
 
-    async def revoke_key(self, key_id: str, *, actor: str) -> None:
-        """Revoke a key at once. Raises NotFound."""
+    async def revoke_key(self, key_id: str, *, actor: str, owner: KeyOwner | None = None) -> None:
+        """Revoke a key at once; with an `owner`, only one of theirs. Raises NotFound."""
 
         def operation(tx: Transaction) -> None:
-            if not store.revoke_key(tx, key_id):
-                raise NotFound(f"There is no active key {key_id}.", code="key_not_found")
+            require_key(tx, key_id, owner)
+            store.revoke_key(tx, key_id)
             store.audit(tx, actor=actor, action="key.revoked", target=key_id, details={})
 
         await self._database.write(operation)
+
+    async def set_key_expiry(
+        self, key_id: str, expires_at_ms: int | None, *, actor: str, owner: KeyOwner | None = None
+    ) -> None:
+        """Set from when a key is as good as revoked; None takes that away. Raises NotFound, InvalidRequest for the past."""
+
+        def operation(tx: Transaction) -> None:
+            require_key(tx, key_id, owner)
+            _require_future(tx, expires_at_ms)
+            store.set_key_expiry(tx, key_id, expires_at_ms)
+            details = {"expires_at_ms": expires_at_ms}
+            store.audit(tx, actor=actor, action="key.expiry_set", target=key_id, details=details)
+
+        await self._database.write(operation)
+
+    async def roll_key(
+        self, key_id: str, *, overlap_ms: int, actor: str, owner: KeyOwner | None = None
+    ) -> tuple[str, Secret]:
+        """Create a key that may do what another one may, which ends after a while. Returns as `create_key` does.
+
+        The new one has the name, models, limits, budgets and the length of life of the old one. Its budgets begin anew.
+        Raises NotFound, or InvalidRequest for an overlap out of range.
+        """
+        if not 0 <= overlap_ms <= MAX_OVERLAP_MS:
+            raise InvalidRequest(
+                f"Both keys work together from 0 to {MAX_OVERLAP_MS // HOUR_MS} hours.", param="overlap"
+            )
+
+        def operation(tx: Transaction) -> tuple[str, Secret]:
+            found = require_key(tx, key_id, owner)
+            old = store.find_key(tx, found.workspace_id, found.mode, key_id)
+            assert old is not None, "the key was found in this transaction"
+            now = tx.now_ms()
+            key = keys.generate_key(old.mode)
+            new_id = store.insert_key(
+                tx,
+                workspace_id=found.workspace_id,
+                mode=old.mode,
+                name=old.name,
+                digest=key.digest(self._pepper),
+                last4=key.last4,
+                models=old.models,
+                requires_signature=old.requires_signature,
+                expires_at_ms=None if old.expires_at_ms is None else now + old.expires_at_ms - old.created_at_ms,
+            )
+            store.change_key_limits(tx, new_id, asdict(old.limits))
+            account_id = ledger.workspace_account(tx, found.workspace_id, old.mode)
+            own = [one for one in budgets.list_budgets(tx, account_id, key_id) if one.subject.key_id == key_id]
+            set_limits(tx, Subject(account_id, new_id), {one.period: one.limit_micro_usd for one in own})
+            if overlap_ms:
+                store.set_key_expiry(tx, key_id, min(now + overlap_ms, old.expires_at_ms or now + overlap_ms))
+            else:
+                store.revoke_key(tx, key_id)
+            details = {"by": new_id, "overlap_ms": overlap_ms}
+            store.audit(tx, actor=actor, action="key.rolled", target=key_id, details=details)
+            return new_id, key.secret
+
+        return await self._database.write(operation)
 
     async def grant(
         self,
@@ -330,6 +403,17 @@ class Workspaces:
     async def balance(self, principal: Principal) -> Balance:
         """Return the balance that a key spends from."""
         return await self._database.read(lambda tx: ledger.balance(tx, principal.account_id))
+
+
+def require_key_name(name: str) -> None:
+    """Raise InvalidRequest unless a name of a key can be kept and shown."""
+    if len(name) > MAX_KEY_NAME or "\0" in name:
+        raise InvalidRequest(f"The name of a key has at most {MAX_KEY_NAME} characters.", param="name")
+
+
+def _require_future(tx: Transaction, expires_at_ms: int | None) -> None:
+    if expires_at_ms is not None and expires_at_ms <= tx.now_ms():
+        raise InvalidRequest("A key cannot have ended already when it is made. Choose a later day.", param="expires")
 
 
 def require_reason(reason: str) -> None:

@@ -94,8 +94,61 @@ api_key = Table(
     Column("requires_signature", Integer, nullable=False, server_default="0"),
     _time("created_at_ms"),
     _time("revoked_at_ms", nullable=True),
+    # From then on it is as good as revoked.
+    _time("expires_at_ms", nullable=True),
     *_rate_limits(),
     _one_of("mode", "live", "test"),
+    sqlite_with_rowid=False,
+)
+
+# Somebody who may sign in. Not called user: in PostgreSQL that word is whoever is connected.
+person = Table(
+    "person",
+    metadata,
+    _id(),
+    # By which they sign in, in lower case.
+    Column("name", Text, nullable=False, unique=True),
+    # Argon2id in its usual text form; NULL until it is set by a link, and again when they belong to no workspace any more.
+    Column("password_hash", Text),
+    _time("created_at_ms"),
+    sqlite_with_rowid=False,
+)
+
+membership = Table(
+    "membership",
+    metadata,
+    Column("person_id", Text, ForeignKey("person.id"), primary_key=True),
+    Column("workspace_id", Text, ForeignKey("workspace.id"), primary_key=True),
+    Column("role", Text, nullable=False),
+    _time("created_at_ms"),
+    _one_of("role", "owner", "admin", "billing", "developer", "viewer"),
+    Index("membership_by_workspace", "workspace_id"),
+    sqlite_with_rowid=False,
+)
+
+# A browser in which somebody is signed in. It ends when it was not used for a while, and in any case at a time.
+session = Table(
+    "session",
+    metadata,
+    # HMAC-SHA-256 of the cookie under a key that is derived from the server's pepper. The cookie itself is stored nowhere.
+    Column("digest", Text, primary_key=True),
+    Column("person_id", Text, ForeignKey("person.id"), nullable=False),
+    _time("created_at_ms"),
+    _time("idle_until_ms"),
+    _time("ends_at_ms"),
+    Index("session_by_person", "person_id"),
+    sqlite_with_rowid=False,
+)
+
+# A link by which somebody sets a password, once; using it deletes it.
+sign_in_link = Table(
+    "sign_in_link",
+    metadata,
+    # As with sessions.
+    Column("digest", Text, primary_key=True),
+    Column("person_id", Text, ForeignKey("person.id"), nullable=False),
+    _time("expires_at_ms"),
+    Index("link_by_person", "person_id"),
     sqlite_with_rowid=False,
 )
 
@@ -273,7 +326,9 @@ topup = Table(
     _id(),
     Column("workspace_id", Text, ForeignKey("workspace.id"), nullable=False),
     Column("account_id", Text, ForeignKey("account.id"), nullable=False),
-    Column("key_id", Text, ForeignKey("api_key.id"), nullable=False),
+    # Who ordered it: a program with a key, or a person on a page.
+    Column("key_id", Text, ForeignKey("api_key.id")),
+    Column("person_id", Text, ForeignKey("person.id")),
     _amount("amount"),
     # What was taken back of it, by refunds and disputes.
     Column("reversed_amount", BigInteger, nullable=False, server_default="0"),
@@ -283,6 +338,7 @@ topup = Table(
     _time("created_at_ms"),
     _time("paid_at_ms", nullable=True),
     CheckConstraint("amount > 0 AND 0 <= reversed_amount AND reversed_amount <= amount", name="reversed_within_amount"),
+    CheckConstraint("(key_id IS NULL) <> (person_id IS NULL)", name="somebody_ordered_it"),
     sqlite_with_rowid=False,
 )
 

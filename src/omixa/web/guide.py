@@ -5,12 +5,16 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
+from omixa.access.passwords import MIN_CHARS
+from omixa.access.roles import ROLES, Action, may
 from omixa.access.signatures import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from omixa.api.operation import Operation
 from omixa.gateway.idempotency import KEY_HEADER
+from omixa.gateway.people import LINK_LIFETIME_MS, SESSION_IDLE_MS, SESSION_LIFETIME_MS
 from omixa.gateway.quotes import CAP_HEADER
+from omixa.gateway.workspaces import HOUR_MS
 from omixa.services import Services
 from omixa.web.page import Page
 from omixa.web.problems import Problem
@@ -50,6 +54,11 @@ CHAPTERS: Final = (
         "receipts", "Receipts", "What a request did and cost, line by line, and how to check that nobody changed it."
     ),
     Chapter("usage", "Usage reports", "The request log, sums by day and month, closed statements, and exports."),
+    Chapter(
+        "console",
+        "Console",
+        "Pages for people: what was spent, every request with its receipt, keys, and who may do what.",
+    ),
     Chapter("events", "Events", "Low balances and refunds, posted to an endpoint of yours, signed and at least once."),
     Chapter(
         "limits", "Limits", "How often, how much at a time, how large: every limit, its number, and what happens there."
@@ -72,6 +81,11 @@ def guide_pages(services: Services, operations: Sequence[Operation], problems: S
         "cap_header": CAP_HEADER,
         "timestamp_header": TIMESTAMP_HEADER,
         "signature_header": SIGNATURE_HEADER,
+        "roles": {role: [action for action in get_args(Action) if may(role, action)] for role in ROLES},
+        "link_hours": LINK_LIFETIME_MS // HOUR_MS,
+        "idle_hours": SESSION_IDLE_MS // HOUR_MS,
+        "session_days": SESSION_LIFETIME_MS // HOUR_MS // 24,
+        "min_chars": MIN_CHARS,
         "example_model": min(model.id for model in services.catalogue.models.values() if model.price_lists),
     }
 

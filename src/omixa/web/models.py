@@ -21,7 +21,7 @@ from omixa.gateway import quotes
 from omixa.gateway.receipt import format_exact
 from omixa.services import Services
 from omixa.web.samples import Sample, samples
-from omixa.web.writing import code_span, plain
+from omixa.web.writing import brief, code_span, plain
 
 # Seconds that a client should wait longer than the gateway does, so that it hears how its request ended.
 PATIENCE_S: Final = 10
@@ -235,8 +235,7 @@ def _told(keys: Sequence[Mode], count: int) -> str:
 
 def short_usd(micro_usd: int) -> str:
     """Return an amount with as many digits as it needs, and at least two."""
-    text = format_usd(micro_usd)
-    return text[:-4] + text[-4:].rstrip("0")
+    return brief(format_usd(micro_usd))
 
 
 def _example_charge(seller: Seller, prices: PriceList, day: datetime.date, tokens: int) -> Charge | None:

@@ -57,7 +57,7 @@ _SAFETY: Final[Headers] = [
     (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 ]
-_SECURITY: Final[Headers] = [(b"content-security-policy", POLICY.encode()), *_SAFETY]
+SECURITY: Final[Headers] = [(b"content-security-policy", POLICY.encode()), *_SAFETY]
 _WITH_OWN_PICTURES: Final[Headers] = [(b"content-security-policy", PLAYGROUND_POLICY.encode()), *_SAFETY]
 _HTML: Final = b"text/html; charset=utf-8"
 _MARKDOWN: Final = b"text/markdown; charset=utf-8"
@@ -119,16 +119,16 @@ class Pages:
             other = self._elsewhere(path)
             if other is not None:
                 target = "../" * path.count("/") + other
-                await exchange.respond(308, _TEXT, b"", [*_SECURITY, (b"location", target.encode())])
+                await exchange.respond(308, _TEXT, b"", [*SECURITY, (b"location", target.encode())])
                 return
             missing = self._with_base(exchange, self._site.not_found(path))
-            await exchange.respond(404, _HTML, missing, list(_SECURITY))
+            await exchange.respond(404, _HTML, missing, list(SECURITY))
             return
         headers: Headers = [(b"vary", b"accept, accept-encoding"), (b"cache-control", b"no-cache")]
         if form == "html" and page.text:
             twin = f"{'../' * page.path.count('/') or './'}{page.path}{_TWIN}"
             headers.append((b"link", f'<{twin}>; rel="alternate"; type="text/markdown"'.encode()))
-        security = _WITH_OWN_PICTURES if page.shows_own_pictures else _SECURITY
+        security = _WITH_OWN_PICTURES if page.shows_own_pictures else SECURITY
         await self._send_kept(exchange, page.path, form, _HTML if form == "html" else _MARKDOWN, headers, security)
 
     def _find(self, exchange: Exchange, path: str) -> tuple[Page | None, Form]:
@@ -160,13 +160,13 @@ class Pages:
         await self._send_json(exchange, answer)
 
     async def _send_json(self, exchange: Exchange, answer: msgspec.Struct) -> None:
-        await exchange.respond(200, _JSON, msgspec.json.encode(answer), [*_SECURITY, (b"cache-control", b"no-store")])
+        await exchange.respond(200, _JSON, msgspec.json.encode(answer), [*SECURITY, (b"cache-control", b"no-store")])
 
     async def _send_asset(self, exchange: Exchange, path: str) -> None:
         asset = self._site.assets.at(path)
         if asset is None:
             raise HTTPException(404)
-        headers: Headers = [*_SECURITY, (b"cache-control", b"public, max-age=31536000, immutable")]
+        headers: Headers = [*SECURITY, (b"cache-control", b"public, max-age=31536000, immutable")]
         body = asset.body
         if asset.gzipped is not None:
             headers.append((b"vary", b"accept-encoding"))
@@ -182,7 +182,7 @@ class Pages:
         form: Form,
         media_type: bytes,
         headers: Headers,
-        security: Headers = _SECURITY,
+        security: Headers = SECURITY,
     ) -> None:
         body = self._site.kept(path, form)
         if body is None:

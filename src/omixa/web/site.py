@@ -79,6 +79,12 @@ class Site:
         page = Page(path, "Page not found", "There is no such page.", "", "", "missing.html")
         return self._html(page, self.today).encode()
 
+    def page_for(self, page: Page, values: Mapping[str, object]) -> bytes:
+        """Return a page that is made for one reader and not kept."""
+        root = "../" * page.path.count("/") or "./"
+        known = {"version": __version__, "page": page, "root": root}
+        return self._writer.html(page.html, {**known, **values}).encode()
+
     def _render(self, path: str, form: Form, day: datetime.date) -> str:
         if form == "list":
             return _LISTS[path](self, day)

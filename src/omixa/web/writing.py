@@ -22,6 +22,8 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import STANDARD_TYPES, Whitespace
 from pygments.util import ClassNotFound
 
+from omixa.domain.money import format_usd
+from omixa.domain.times import iso_time
 from omixa.web.assets import Assets
 
 # Stands in pages for the address of this gateway, which is put in when a page is sent: ".invalid" is nobody's domain.
@@ -39,6 +41,7 @@ class Writer:
         self._html = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         self._html.globals |= {"asset": _asset_of(assets), "has_asset": assets.has, "icon": _icon, "link": _link}
         self._html.filters |= {"markdown": _markdown, "inline": _inline, "code": highlighted}
+        self._html.filters |= {"usd": format_usd, "brief": brief, "when": _when}
         # Markdown is text: what it could do as HTML is taken from it where it becomes HTML.
         self._text = Environment(
             loader=PackageLoader("omixa.web", "texts"),
@@ -107,6 +110,17 @@ def colours(source: str, language: str) -> Iterator[tuple[str, str]]:
 def guide_html(markdown: str, root: str) -> Markup:
     """Return the HTML of a guide page, with an id on every heading."""
     return Markup(_guide_parser().render(markdown, {"root": root}))  # noqa: S704 - the parser escapes HTML
+
+
+def brief(usd: str) -> str:
+    """Return an amount of six digits behind the point with as many as it needs, and at least two."""
+    return usd[:-4] + usd[-4:].rstrip("0")
+
+
+def _when(at_ms: int) -> Markup:
+    """Return Unix milliseconds as UTC to the second."""
+    text = iso_time(at_ms)
+    return Markup('<time datetime="{}">{}</time>').format(text, f"{text[:10]} {text[11:19]}")
 
 
 def headings(markdown: str) -> list[tuple[str, str]]:

@@ -1,0 +1,282 @@
+"""People, their roles, sessions and one-time links in the database: functions of an open transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import and_, bindparam, delete, func, select, update
+
+from omixa.domain.access import Member, Role
+from omixa.domain.ids import new_id
+from omixa.storage.database import Transaction
+from omixa.storage.statements import insert_into
+from omixa.storage.tables import membership, person, session, sign_in_link, workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who may sign in. `password_hash` is None until they have set a password."""
+
+    id: str
+    name: str
+    password_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRow:
+    """A person in a workspace as operators see them. Times are Unix milliseconds."""
+
+    name: str
+    workspace: str
+    role: Role
+    has_password: bool
+    sessions: int
+    created_at_ms: int
+
+
+# ----------------------------------------------------------------------------------------------------------------- people
+
+_person = select(person.c.id, person.c.name, person.c.password_hash)
+_person_by_name = _person.where(person.c.name == bindparam("name"))
+_person_by_id = _person.where(person.c.id == bindparam("person_id"))
+_any_person = select(person.c.id).limit(1)
+_any_password = select(person.c.id).where(person.c.password_hash.is_not(None)).limit(1)
+_insert_person = insert_into(person, "id", "name", "created_at_ms")
+_set_hash = update(person).where(person.c.id == bindparam("of_person")).values(password_hash=bindparam("hash"))
+
+
+def find_person(tx: Transaction, name: str) -> Person | None:
+    """Return the person of a name."""
+    row = tx.first(_person_by_name, name=name)
+    return None if row is None else Person(row["id"], row["name"], row["password_hash"])
+
+
+def insert_person(tx: Transaction, name: str) -> Person:
+    """Create a person without a password."""
+    identifier = new_id("usr")
+    tx.execute(_insert_person, id=identifier, name=name, created_at_ms=tx.now_ms())
+    return Person(identifier, name, None)
+
+
+def is_nobody_there(tx: Transaction) -> bool:
+    """Tell whether there is no person yet."""
+    return tx.first(_any_person) is None
+
+
+def has_anybody_a_password(tx: Transaction) -> bool:
+    """Tell whether somebody can sign in already."""
+    return tx.first(_any_password) is not None
+
+
+def set_password_hash(tx: Transaction, person_id: str, password_hash: str | None) -> None:
+    """Set what a person's password is held against; None takes the password away."""
+    tx.execute(_set_hash, of_person=person_id, hash=password_hash)
+
+
+# ------------------------------------------------------------------------------------------------------------ memberships
+
+_member_columns = (
+    membership.c.person_id,
+    person.c.name.label("person"),
+    membership.c.workspace_id,
+    workspace.c.name.label("workspace"),
+    membership.c.role,
+)
+_memberships = (
+    select(*_member_columns)
+    .join(person, person.c.id == membership.c.person_id)
+    .join(workspace, workspace.c.id == membership.c.workspace_id)
+    .where(membership.c.person_id == bindparam("person_id"))
+    .order_by(workspace.c.name)
+)
+_this_membership = (
+    membership.c.person_id == bindparam("of_person"),
+    membership.c.workspace_id == bindparam("of_workspace"),
+)
+_role = select(membership.c.role).where(*_this_membership)
+_insert_membership = insert_into(membership)
+_set_role = update(membership).where(*_this_membership).values(role=bindparam("new_role"))
+_delete_membership = delete(membership).where(*_this_membership)
+_lock_workspace = select(workspace.c.id).where(workspace.c.id == bindparam("workspace_id")).with_for_update()
+_owners = select(func.count().label("owners")).where(
+    membership.c.workspace_id == bindparam("workspace_id"), membership.c.role == "owner"
+)
+_people = (
+    select(
+        person.c.name,
+        workspace.c.name.label("workspace"),
+        membership.c.role,
+        person.c.password_hash.is_not(None).label("has_password"),
+        func.count(session.c.digest).label("sessions"),
+        membership.c.created_at_ms,
+    )
+    .select_from(membership)
+    .join(person, person.c.id == membership.c.person_id)
+    .join(workspace, workspace.c.id == membership.c.workspace_id)
+    .outerjoin(
+        session,
+        and_(
+            session.c.person_id == person.c.id,
+            session.c.idle_until_ms > bindparam("now"),
+            session.c.ends_at_ms > bindparam("now"),
+        ),
+    )
+    .group_by(person.c.name, person.c.password_hash, workspace.c.name, membership.c.role, membership.c.created_at_ms)
+    .order_by(workspace.c.name, person.c.name)
+)
+_people_of_workspace = _people.where(workspace.c.name == bindparam("workspace"))
+
+
+def memberships(tx: Transaction, person_id: str) -> list[Member]:
+    """Return where a person belongs to, in the order of the alphabet."""
+    return [Member(**row) for row in tx.all(_memberships, person_id=person_id)]
+
+
+def lock_workspace(tx: Transaction, workspace_id: str) -> None:
+    """Let nobody else change a workspace's roles until this transaction ends."""
+    tx.first(_lock_workspace, workspace_id=workspace_id)
+
+
+def find_role(tx: Transaction, person_id: str, workspace_id: str) -> Role | None:
+    """Return what a person is in a workspace; None when they do not belong to it."""
+    row = tx.first(_role, of_person=person_id, of_workspace=workspace_id)
+    return None if row is None else row["role"]
+
+
+def set_role(tx: Transaction, person_id: str, workspace_id: str, role: Role) -> None:
+    """Make a person a member of a workspace, or give a member another role."""
+    if not tx.execute(_set_role, of_person=person_id, of_workspace=workspace_id, new_role=role):
+        tx.execute(
+            _insert_membership, person_id=person_id, workspace_id=workspace_id, role=role, created_at_ms=tx.now_ms()
+        )
+
+
+def delete_membership(tx: Transaction, person_id: str, workspace_id: str) -> None:
+    """Take a person out of a workspace."""
+    tx.execute(_delete_membership, of_person=person_id, of_workspace=workspace_id)
+
+
+def count_owners(tx: Transaction, workspace_id: str) -> int:
+    """Return how many owners a workspace has."""
+    row = tx.first(_owners, workspace_id=workspace_id)
+    assert row is not None, "a count is one row"
+    return int(row["owners"])
+
+
+def list_people(tx: Transaction, workspace_name: str | None) -> list[PersonRow]:
+    """Return the people of one workspace, or of all, in the order of the alphabet."""
+    now = tx.now_ms()
+    found = _people if workspace_name is None else _people_of_workspace
+    names = {} if workspace_name is None else {"workspace": workspace_name}
+    return [
+        PersonRow(
+            row["name"],
+            row["workspace"],
+            row["role"],
+            bool(row["has_password"]),
+            int(row["sessions"]),
+            row["created_at_ms"],
+        )
+        for row in tx.all(found, now=now, **names)
+    ]
+
+
+# --------------------------------------------------------------------------------------------------------------- sessions
+
+_insert_session = insert_into(session)
+_session = (
+    select(session.c.person_id, person.c.name, session.c.idle_until_ms, session.c.ends_at_ms)
+    .join(person, person.c.id == session.c.person_id)
+    .where(session.c.digest == bindparam("digest"))
+)
+_stay = update(session).where(session.c.digest == bindparam("of_digest")).values(idle_until_ms=bindparam("idle_until"))
+_delete_session = delete(session).where(session.c.digest == bindparam("digest"))
+_delete_sessions = delete(session).where(session.c.person_id == bindparam("person_id"))
+_delete_ended = delete(session).where(
+    (session.c.idle_until_ms <= bindparam("now")) | (session.c.ends_at_ms <= bindparam("now"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody who is signed in, until when in Unix milliseconds."""
+
+    person_id: str
+    person: str
+    idle_until_ms: int
+    ends_at_ms: int
+
+
+def open_session(tx: Transaction, person_id: str, digest: str, *, idle_ms: int, lifetime_ms: int) -> None:
+    """Begin a session, and forget those of anybody that have ended."""
+    now = tx.now_ms()
+    tx.execute(_delete_ended, now=now)
+    tx.execute(
+        _insert_session,
+        digest=digest,
+        person_id=person_id,
+        created_at_ms=now,
+        idle_until_ms=now + idle_ms,
+        ends_at_ms=now + lifetime_ms,
+    )
+
+
+def find_session(tx: Transaction, digest: str) -> Session | None:
+    """Return a session that has not ended."""
+    row = tx.first(_session, digest=digest)
+    if row is None or min(row["idle_until_ms"], row["ends_at_ms"]) <= tx.now_ms():
+        return None
+    return Session(row["person_id"], row["name"], row["idle_until_ms"], row["ends_at_ms"])
+
+
+def stay(tx: Transaction, digest: str, *, idle_ms: int) -> None:
+    """Note that a session is in use."""
+    tx.execute(_stay, of_digest=digest, idle_until=tx.now_ms() + idle_ms)
+
+
+def close_session(tx: Transaction, digest: str) -> None:
+    """End a session."""
+    tx.execute(_delete_session, digest=digest)
+
+
+def close_sessions(tx: Transaction, person_id: str) -> int:
+    """End all sessions of a person and return how many there were."""
+    return tx.execute(_delete_sessions, person_id=person_id)
+
+
+# ------------------------------------------------------------------------------------------------------------------ links
+
+_insert_link = insert_into(sign_in_link)
+_link = select(sign_in_link.c.person_id, sign_in_link.c.expires_at_ms).where(
+    sign_in_link.c.digest == bindparam("digest")
+)
+_delete_link = delete(sign_in_link).where(sign_in_link.c.digest == bindparam("digest"))
+_delete_links = delete(sign_in_link).where(sign_in_link.c.person_id == bindparam("person_id"))
+_delete_old_links = delete(sign_in_link).where(sign_in_link.c.expires_at_ms <= bindparam("now"))
+
+
+def insert_link(tx: Transaction, person_id: str, digest: str, *, lifetime_ms: int) -> None:
+    """Keep a one-time link, and forget those of anybody whose time has passed."""
+    now = tx.now_ms()
+    tx.execute(_delete_old_links, now=now)
+    tx.execute(_insert_link, digest=digest, person_id=person_id, expires_at_ms=now + lifetime_ms)
+
+
+def find_link(tx: Transaction, digest: str) -> Person | None:
+    """Return whose link it is, while it may be used."""
+    row = tx.first(_link, digest=digest)
+    if row is None or row["expires_at_ms"] <= tx.now_ms():
+        return None
+    found = tx.first(_person_by_id, person_id=row["person_id"])
+    return None if found is None else Person(found["id"], found["name"], found["password_hash"])
+
+
+def use_link(tx: Transaction, digest: str) -> Person | None:
+    """Return whose link it is and use it up. Of two who use it at the same time, one gets None."""
+    found = find_link(tx, digest)
+    return found if found is not None and tx.execute(_delete_link, digest=digest) else None
+
+
+def delete_links(tx: Transaction, person_id: str) -> None:
+    """Make all links of a person useless."""
+    tx.execute(_delete_links, person_id=person_id)

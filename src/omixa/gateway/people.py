@@ -1,0 +1,302 @@
+"""What people do at the door, and what operators do about people: links, passwords, sessions, roles. Each is one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from omixa.access import people, store
+from omixa.access.passwords import MAX_CHARS, Passwords, require_password
+from omixa.access.people import Person, PersonRow
+from omixa.access.sessions import SessionKeys, generate_token
+from omixa.domain.access import DEFAULT_WORKSPACE, Member, Role, Secret
+from omixa.errors import BadSignInLink, InvalidRequest, NotFound, SignInFailed
+from omixa.limits.slots import Slots
+from omixa.limits.tries import Tries
+from omixa.storage.database import Database, Transaction
+
+T = TypeVar("T")
+
+# Who is there when nobody else is.
+FIRST_PERSON = "owner"
+
+LINK_LIFETIME_MS = 24 * 3_600_000
+SESSION_LIFETIME_MS = 14 * 24 * 3_600_000
+# A session that was not used for so long has ended.
+SESSION_IDLE_MS = 24 * 3_600_000
+# How often it is noted at most that a session is in use: a page should not cost a write.
+_NOTED_EVERY_MS = 10 * 60_000
+
+# Each password that is hashed takes 64 MiB and all cores for a moment.
+_HASHED_AT_A_TIME = 2
+_MAX_WAITING = 32
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who is signed in, and where they belong to."""
+
+    person_id: str
+    name: str
+    memberships: tuple[Member, ...]
+
+    def member_of(self, workspace: str) -> Member | None:
+        """Return what they are in a workspace of that name; None for one that is not theirs, whether it exists or not."""
+        return next((one for one in self.memberships if one.workspace == workspace), None)
+
+
+class People:
+    """Who may sign in, and who has. `actor` in the methods is who the audit log names."""
+
+    def __init__(self, database: Database, keys: SessionKeys) -> None:
+        self.keys = keys
+        self._database = database
+        self._passwords = Passwords()
+        self._tries = Tries()
+        self._waiting = Slots(_MAX_WAITING, "passwords are being checked")
+        self._turns = asyncio.Semaphore(_HASHED_AT_A_TIME)
+
+    # ------------------------------------------------------------------------------------------------------- operators
+
+    async def first_link(self) -> Secret | None:
+        """Return a link by which the owner sets a password, and create the owner; None when somebody can sign in already."""
+        token = generate_token()
+
+        def operation(tx: Transaction) -> bool:
+            if people.has_anybody_a_password(tx):
+                return False
+            self._insert_link(tx, _first_person(tx) or _require_person(tx, FIRST_PERSON), token)
+            return True
+
+        return token if await self._database.write(operation) else None
+
+    async def link(self, name: str, *, actor: str) -> Secret:
+        """Return a link by which a person sets a new password. Raises NotFound."""
+        token, name = generate_token(), name.lower()
+
+        def operation(tx: Transaction) -> None:
+            found = (_first_person(tx) if name == FIRST_PERSON else None) or _require_person(tx, name)
+            self._insert_link(tx, found, token)
+            store.audit(tx, actor=actor, action="person.linked", target=found.id, details={"name": name})
+
+        await self._database.write(operation)
+        return token
+
+    async def invite(self, name: str, *, workspace: str, role: Role, actor: str) -> Secret | None:
+        """Make a person a member of a workspace, or give a member another role.
+
+        Returns a link by which they set a password; None for whoever has one. Raises NotFound for a workspace that does not
+        exist, InvalidRequest for a name that is none and for the last owner, who stays one.
+        """
+        name = name.lower()
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(
+                f'"{name[:80]}" is not a name: use an e-mail address, or 1 to 100 letters, digits and . _ @ + -.',
+                param="name",
+            )
+        token = generate_token()
+
+        def operation(tx: Transaction) -> bool:
+            workspace_id = _require_workspace(tx, workspace)
+            found = people.find_person(tx, name) or people.insert_person(tx, name)
+            before = people.find_role(tx, found.id, workspace_id)
+            if before == "owner" and role != "owner":
+                _require_another_owner(tx, workspace_id, workspace)
+            people.set_role(tx, found.id, workspace_id, role)
+            details = {"name": name, "workspace": workspace, "role": role, "before": before}
+            store.audit(tx, actor=actor, action="person.invited", target=found.id, details=details)
+            if found.password_hash is None:
+                self._insert_link(tx, found, token)
+            return found.password_hash is None
+
+        return token if await self._database.write(operation) else None
+
+    async def remove(self, name: str, *, workspace: str, actor: str) -> None:
+        """Take a person out of a workspace. Whoever belongs to none any more is signed out and has no password.
+
+        Raises NotFound, or InvalidRequest for the last owner.
+        """
+        name = name.lower()
+
+        def operation(tx: Transaction) -> None:
+            workspace_id = _require_workspace(tx, workspace)
+            found = _require_person(tx, name)
+            role = people.find_role(tx, found.id, workspace_id)
+            if role is None:
+                raise NotFound(f"{name[:80]} does not belong to {workspace}.", code="person_not_found")
+            if role == "owner":
+                _require_another_owner(tx, workspace_id, workspace)
+            people.delete_membership(tx, found.id, workspace_id)
+            if not people.memberships(tx, found.id):
+                people.set_password_hash(tx, found.id, None)
+                people.delete_links(tx, found.id)
+                people.close_sessions(tx, found.id)
+            details = {"name": name, "workspace": workspace, "role": role}
+            store.audit(tx, actor=actor, action="person.removed", target=found.id, details=details)
+
+        await self._database.write(operation)
+
+    async def list_people(self, workspace: str | None) -> list[PersonRow]:
+        """Return the people of a workspace, or of all."""
+        return await self._database.read(lambda tx: people.list_people(tx, workspace))
+
+    # --------------------------------------------------------------------------------------------------------- the door
+
+    async def owner_of(self, link: Secret) -> str:
+        """Return the name of whoever a link is for. Raises BadSignInLink."""
+        digest = self.keys.link_digest(link)
+        found = await self._database.read(lambda tx: people.find_link(tx, digest))
+        return _require_link(found).name
+
+    async def use_link(self, link: Secret, password: str, *, address: str) -> Secret:
+        """Set a password by a link, end all other sessions, and return the token of a new one.
+
+        Raises BadSignInLink, InvalidRequest for a password that is not good enough, RateLimited, Overloaded.
+        """
+        self._tries.count(None, address)
+        require_password(password, await self.owner_of(link))
+        link_digest = self.keys.link_digest(link)
+        password_hash = await self._in_turn(functools.partial(self._passwords.hash, password))
+        token = generate_token()
+
+        def operation(tx: Transaction) -> None:
+            found = _require_link(people.use_link(tx, link_digest))
+            people.set_password_hash(tx, found.id, password_hash)
+            people.delete_links(tx, found.id)
+            people.close_sessions(tx, found.id)
+            self._open_session(tx, found.id, token)
+            store.audit(tx, actor=found.id, action="person.password_set", target=found.id, details={})
+
+        await self._database.write(operation)
+        return token
+
+    async def sign_in(self, name: str, password: str, *, address: str) -> Secret:
+        """Return the token of a new session. Takes as long for a name that nobody has.
+
+        Raises SignInFailed, RateLimited after too many tries with a name or from an address, Overloaded.
+        """
+        name = name.strip().lower()[:MAX_CHARS]
+        self._tries.count(name, address)
+        # What is no name is nobody's, and no database has to know all that can be written.
+        wanted = name if _NAME.fullmatch(name) else ""
+        found = await self._database.read(lambda tx: people.find_person(tx, wanted))
+        known = None if found is None else found.password_hash
+        # Longer ones are nobody's.
+        tried = password[: MAX_CHARS + 1]
+        fits = await self._in_turn(functools.partial(self._passwords.verify, known, tried))
+        if found is None or known is None or not fits:
+            raise SignInFailed("The name or the password is wrong.")
+        self._tries.forgive(name)
+        renewed = known
+        if self._passwords.is_outdated(known):
+            renewed = await self._in_turn(functools.partial(self._passwords.hash, password))
+        token = generate_token()
+
+        def operation(tx: Transaction) -> None:
+            current = people.find_person(tx, name)
+            if current is None or current.password_hash != known:
+                # It was changed meanwhile.
+                raise SignInFailed("The name or the password is wrong.")
+            if renewed != known:
+                people.set_password_hash(tx, current.id, renewed)
+            self._open_session(tx, current.id, token)
+
+        await self._database.write(operation)
+        return token
+
+    async def visitor(self, token: Secret) -> Visitor | None:
+        """Return who has signed in with a cookie, and note that they are still there; None when that has ended."""
+        digest = self.keys.session_digest(token)
+
+        def operation(tx: Transaction) -> tuple[Visitor, bool] | None:
+            found = people.find_session(tx, digest)
+            if found is None:
+                return None
+            visitor = Visitor(found.person_id, found.person, tuple(people.memberships(tx, found.person_id)))
+            return visitor, found.idle_until_ms < tx.now_ms() + SESSION_IDLE_MS - _NOTED_EVERY_MS
+
+        found = await self._database.read(operation)
+        if found is None:
+            return None
+        visitor, is_to_be_noted = found
+        if is_to_be_noted:
+            await self._database.write(lambda tx: people.stay(tx, digest, idle_ms=SESSION_IDLE_MS))
+        return visitor
+
+    async def sign_out(self, token: Secret) -> None:
+        """End a session; one that has ended stays ended."""
+        digest = self.keys.session_digest(token)
+        await self._database.write(lambda tx: people.close_session(tx, digest))
+
+    async def sign_out_everywhere(self, person_id: str) -> int:
+        """End all sessions of a person and return how many there were."""
+
+        def operation(tx: Transaction) -> int:
+            ended = people.close_sessions(tx, person_id)
+            store.audit(tx, actor=person_id, action="person.signed_out", target=person_id, details={"sessions": ended})
+            return ended
+
+        return await self._database.write(operation)
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        """Do what takes a core for a while, in a thread. Raises Overloaded when too many wait."""
+        with self._waiting.slot():
+            async with self._turns:
+                return await asyncio.to_thread(work)
+
+    def _open_session(self, tx: Transaction, person_id: str, token: Secret) -> None:
+        people.open_session(
+            tx,
+            person_id,
+            self.keys.session_digest(token),
+            idle_ms=SESSION_IDLE_MS,
+            lifetime_ms=SESSION_LIFETIME_MS,
+        )
+
+    def _insert_link(self, tx: Transaction, found: Person, token: Secret) -> None:
+        people.insert_link(tx, found.id, self.keys.link_digest(token), lifetime_ms=LINK_LIFETIME_MS)
+
+
+def _first_person(tx: Transaction) -> Person | None:
+    """Create the owner of the default workspace where there is nobody yet."""
+    if not people.is_nobody_there(tx):
+        return None
+    created = people.insert_person(tx, FIRST_PERSON)
+    people.set_role(tx, created.id, _require_workspace(tx, DEFAULT_WORKSPACE), "owner")
+    return created
+
+
+def _require_person(tx: Transaction, name: str) -> Person:
+    found = people.find_person(tx, name)
+    if found is None:
+        raise NotFound(f'There is nobody called "{name[:80]}".', code="person_not_found")
+    return found
+
+
+def _require_workspace(tx: Transaction, name: str) -> str:
+    """Return a workspace's id, with its roles for this transaction alone."""
+    found = store.find_workspace(tx, name)
+    if found is None:
+        raise NotFound(f'There is no workspace "{name[:80]}".', code="workspace_not_found")
+    people.lock_workspace(tx, found)
+    return found
+
+
+def _require_another_owner(tx: Transaction, workspace_id: str, workspace: str) -> None:
+    if people.count_owners(tx, workspace_id) < 2:
+        raise InvalidRequest(f"{workspace} needs an owner. Make somebody else one first.", param="role")
+
+
+def _require_link(found: Person | None) -> Person:
+    if found is None:
+        raise BadSignInLink(
+            "This link was used already, or its time has passed. Whoever runs this gateway makes another one with"
+            " `omixa users link`."
+        )
+    return found
