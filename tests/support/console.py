@@ -111,6 +111,8 @@ def lived_in(gateway: Gateway, workspace: str) -> list[str]:
         f"{home}/wallet",
         f"{home}/keys",
         f"{home}/keys/{key_id}",
+        f"{home}/pictures",
+        f"{home}/settings",
         f"console/{workspace}/live",
         "console/profile",
     ]

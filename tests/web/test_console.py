@@ -324,8 +324,10 @@ def state_of(gateway: Gateway) -> str:
 ALLOWED: Mapping[Action, set[Role]] = {
     "read": {"owner", "admin", "billing", "developer", "viewer"},
     "see_pictures": {"owner", "admin", "developer", "viewer"},
+    "delete_pictures": {"owner", "admin", "developer"},
     "manage_keys": {"owner", "admin", "developer"},
     "buy_credit": {"owner", "admin", "billing"},
+    "manage_settings": {"owner", "admin"},
 }
 OF_WORKSPACES = [route for route in ROUTES if route.action is not None]
 
@@ -356,7 +358,7 @@ def test_every_route_of_a_workspace_asks_for_an_action() -> None:
     assert set(ALLOWED) == set(get_args(Action))
     for route in ROUTES:
         assert (route.action is not None) == ("{workspace}" in route.path), route.path
-        assert route.method == "POST" or route.action in (None, "read"), f"{route.path} changes nothing"
+        assert route.method == "POST" or route.action in (None, "read", "see_pictures"), f"{route.path} changes nothing"
         assert not route.for_everybody or route.path.startswith(("/sign-in", "/welcome"))
 
 
@@ -365,11 +367,12 @@ def test_every_route_of_a_workspace_asks_for_an_action() -> None:
 def test_who_may_use_a_route(house: Gateway, acme: Team, globex: Team, route: ConsoleRoute, role: Role) -> None:
     assert route.action is not None
     somebody, is_allowed = acme.browsers[role], role in ALLOWED[route.action]
-    if route.path.endswith("/revoke"):
-        # It takes no field that could be refused, so each role has a key of its own to revoke.
-        house.key("test", acme.workspace)
+    if route.path.endswith(("/revoke", "/delete")):
+        # They take no field that could be refused, so each role has a key and a picture of its own to lose.
+        with house.client(house.key("test", acme.workspace)) as client:
+            picture = paint(client, "a lamp to lose")["omixa"]["request_id"]
         spare = keys_of(house, acme.workspace)[-1].id
-        answer = visited(route, somebody, filled(route, acme, key=spare))
+        answer = visited(route, somebody, filled(route, acme, key=spare, request=picture))
     else:
         answer = visited(route, somebody, filled(route, acme))
     if is_allowed:
@@ -413,7 +416,7 @@ def test_who_may_use_a_route(house: Gateway, acme: Team, globex: Team, route: Co
 def test_pictures_are_for_those_who_may_see_them(acme: Team) -> None:
     for role, somebody in acme.browsers.items():
         sees = role in ALLOWED["see_pictures"]
-        for path in (f"{acme.home}/requests/{acme.made}", f"{acme.home}/requests", acme.home):
+        for path in (f"{acme.home}/requests/{acme.made}", f"{acme.home}/requests", acme.home, f"{acme.home}/pictures"):
             page = somebody.get(path)
             assert ("/results/" in page.text) == sees, (role, path)
 
@@ -433,6 +436,8 @@ def pages_of(team: Team) -> list[str]:
         f"{team.home}/wallet",
         f"{team.home}/keys",
         f"{team.home}/keys/{team.key_id}",
+        f"{team.home}/pictures",
+        f"{team.home}/settings",
         f"/console/{team.workspace}/live",
         f"/console/{team.workspace}/live/wallet",
         "/console/profile",
@@ -700,6 +705,51 @@ def test_a_key_past_its_day_is_as_good_as_revoked(house: Gateway, workspace: str
     assert developer.post(limits, f"{home}/{row.id}").status_code == 303
     with house.client(key) as client:
         assert client.get("/api/v1/budgets").json()["data"] == []
+
+
+# -------------------------------------------------------------------------------------------------------------- settings
+
+
+def test_pictures_are_looked_through_and_deleted(house: Gateway, workspace: str) -> None:
+    with house.client(house.key("test", workspace)) as client:
+        several = paint(client, "a lamp", n=2)["omixa"]["request_id"]
+        single = paint(client, "a kite")["omixa"]["request_id"]
+        somebody = signed_in(house, new_name(), "developer", workspace)
+        home = f"/console/{workspace}/test"
+        page = somebody.get(f"{home}/pictures")
+        addresses = [link.replace("&amp;", "&") for link in re.findall(r'<img src="([^"]+thumbnail[^"]+)"', page.text)]
+        assert [re.search(r"/results/([^/]+)/(\d)", link).groups() for link in addresses] == [  # type: ignore[union-attr]
+            (single, "0"),
+            (several, "0"),
+            (several, "1"),
+        ]
+        for link in addresses:
+            assert somebody.client.get(page.url.join(link)).status_code == 200
+        gone = somebody.post(f"{home}/requests/{several}/delete", f"{home}/requests/{several}")
+        assert gone.status_code == 303
+        assert client.get(f"/api/v1/requests/{several}/result").status_code == 410
+        assert somebody.client.get(page.url.join(addresses[1])).status_code == 410
+    assert several not in somebody.get(f"{home}/pictures").text
+    left = somebody.get(f"{home}/requests/{several}").text
+    assert "Its pictures were deleted" in text_of(left)
+    assert "/delete" not in left
+
+
+def test_settings_say_how_results_are_kept(house: Gateway, workspace: str) -> None:
+    key = house.key("test", workspace)
+    somebody = signed_in(house, new_name(), "admin", workspace)
+    home = f"/console/{workspace}/test/settings"
+    assert somebody.post(home, home, retention_hours="3", response_format="both").status_code == 303
+    with house.client(key) as client:
+        found = client.get("/api/v1/settings/results").json()
+        assert (found["retention_hours"], found["response_format"]) == (3, "both")
+        for hours, form in (("-1", "url"), ("1.5", "url"), ("999999", "url"), ("\u0663", "url"), ("2", "gif")):
+            wrong = somebody.post(home, home, retention_hours=hours, response_format=form)
+            assert wrong.status_code == 400, hours
+        assert client.get("/api/v1/settings/results").json() == found
+    assert somebody.post(home, home, retention_hours="", response_format="b64_json").status_code == 303
+    with house.client(key) as client:
+        assert client.get("/api/v1/settings/results").json()["is_usual"]
 
 
 # ------------------------------------------------------------------------------------------------------------------ wallet

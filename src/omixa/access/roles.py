@@ -7,19 +7,22 @@ from typing import Final, Literal, get_args
 
 from omixa.domain.access import Role
 
-Action = Literal["read", "see_pictures", "manage_keys", "buy_credit"]
+Action = Literal["read", "see_pictures", "delete_pictures", "manage_keys", "buy_credit", "manage_settings"]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 _EVERYBODY: Final = frozenset(ROLES)
 
-# read: balances, usage, keys without their secrets, the request log with receipts and attempts. see_pictures: what was made.
-# manage_keys: create, change, roll and revoke them. buy_credit: order a top-up.
+# read: balances, usage, settings, keys without their secrets, the request log with receipts and attempts. see_pictures and
+# delete_pictures: what was made. manage_keys: create, change, roll and revoke them. buy_credit: order a top-up.
+# manage_settings: how results are kept.
 _MAY: Final[Mapping[Action, frozenset[Role]]] = {
     "read": _EVERYBODY,
     "see_pictures": frozenset({"owner", "admin", "developer", "viewer"}),
+    "delete_pictures": frozenset({"owner", "admin", "developer"}),
     "manage_keys": frozenset({"owner", "admin", "developer"}),
     "buy_credit": frozenset({"owner", "admin", "billing"}),
+    "manage_settings": frozenset({"owner", "admin"}),
 }
 
 

@@ -72,20 +72,22 @@ def rows(visit: Visit, requests: Sequence[RequestSummary], key_names: Mapping[st
         Row(
             one,
             key_names.get(one.key_id, one.key_id),
-            _address(visit, one.id, "0.thumbnail.webp", one.result_expires_at_ms)
-            if sees and _has_picture(one, now_ms)
+            address(visit, one.id, "0.thumbnail.webp", one.result_expires_at_ms)
+            if sees and has_picture(one, now_ms)
             else None,
         )
         for one in requests
     ]
 
 
-def _has_picture(one: RequestSummary, now_ms: int) -> bool:
+def has_picture(one: RequestSummary, now_ms: int) -> bool:
+    """Tell whether pictures of a request are kept."""
     expires_at_ms = one.result_expires_at_ms
     return one.state == "captured" and one.result_deleted_at_ms is None and (expires_at_ms or 0) > now_ms
 
 
-def _address(visit: Visit, request_id: str, name: str, kept_until_ms: int | None) -> str:
+def address(visit: Visit, request_id: str, name: str, kept_until_ms: int | None) -> str:
+    """Return an address below the root that leads to a picture for a while."""
     lifetime_s = visit.services.settings.links.lifetime_minutes * 60
     expires_s = min(int(time.time()) + lifetime_s, (kept_until_ms or 0) // 1000)
     return visit.services.links.sign(f"{PICTURES}/{request_id}/{name}", expires_s).removeprefix("/")
@@ -233,6 +235,15 @@ async def show_request(visit: Visit) -> None:
     )
 
 
+async def delete_pictures(visit: Visit) -> None:
+    """Delete what was made for a request; what it cost, and why, stays."""
+    request_id, services = visit.identifier("request"), visit.services
+    owner = (visit.member.workspace_id, visit.mode)
+    await services.deletion.delete(request_id, owner=owner, actor=visit.member.person_id)
+    services.thumbnails.forget(request_id)
+    await visit.redirect(f"{visit.home}/requests/{request_id}")
+
+
 def _read_one(visit: Visit, tx: Transaction, request_id: str) -> _Read | None:
     workspace_id = visit.member.workspace_id
     details = analytics.find_request(tx, workspace_id, visit.mode, request_id)
@@ -262,8 +273,8 @@ async def _pictures(visit: Visit, request_id: str, place: ResultPlace | None) ->
             f"{one.width}×{one.height}",
             one.format,
             one.size_bytes,
-            _address(visit, request_id, f"{index}.{one.format}", place.expires_at_ms),
-            _address(visit, request_id, f"{index}.thumbnail.webp", place.expires_at_ms),
+            address(visit, request_id, f"{index}.{one.format}", place.expires_at_ms),
+            address(visit, request_id, f"{index}.thumbnail.webp", place.expires_at_ms),
         )
         for index, one in enumerate(kept)
     ], None

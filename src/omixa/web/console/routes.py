@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from omixa.access.roles import Action
 from omixa.services import Services
-from omixa.web.console import door, keys, overview, requests, usage, wallet
+from omixa.web.console import door, keys, overview, pictures, requests, settings, usage, wallet
 from omixa.web.console.visit import Visit
 
 Handler = Callable[[Visit], Awaitable[None]]
@@ -54,11 +54,15 @@ ROUTES: Final = (
     ConsoleRoute("GET", f"{_WORKSPACE}/requests", requests.list_requests, "read"),
     ConsoleRoute("GET", f"{_WORKSPACE}/requests.csv", requests.requests_csv, "read"),
     ConsoleRoute("GET", f"{_WORKSPACE}/requests/{{request}}", requests.show_request, "read"),
+    ConsoleRoute("POST", f"{_WORKSPACE}/requests/{{request}}/delete", requests.delete_pictures, "delete_pictures"),
+    ConsoleRoute("GET", f"{_WORKSPACE}/pictures", pictures.show_pictures, "see_pictures"),
     ConsoleRoute("GET", f"{_WORKSPACE}/usage", usage.show_usage, "read"),
     ConsoleRoute("GET", f"{_WORKSPACE}/usage.csv", usage.usage_csv, "read"),
     ConsoleRoute("GET", f"{_WORKSPACE}/wallet", wallet.show_wallet, "read"),
     ConsoleRoute("GET", f"{_WORKSPACE}/wallet/statements/{{month}}.csv", wallet.statement_csv, "read"),
     ConsoleRoute("POST", f"{_WORKSPACE}/wallet/topups", wallet.order_topup, "buy_credit", is_offered=sells_credit),
+    ConsoleRoute("GET", f"{_WORKSPACE}/settings", settings.show_settings, "read"),
+    ConsoleRoute("POST", f"{_WORKSPACE}/settings", settings.change_settings, "manage_settings"),
     ConsoleRoute("GET", f"{_WORKSPACE}/keys", keys.list_keys, "read"),
     ConsoleRoute("POST", f"{_WORKSPACE}/keys", keys.create_key, "manage_keys"),
     ConsoleRoute("GET", f"{_WORKSPACE}/keys/{{key}}", keys.show_key, "read"),

@@ -28,7 +28,7 @@ from omixa.web.site import Site
 _HTML = b"text/html; charset=utf-8"
 _ID = re.compile(r"[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26}")
 
-Section = Literal["overview", "requests", "usage", "wallet", "keys", ""]
+Section = Literal["overview", "requests", "pictures", "usage", "wallet", "keys", "settings", ""]
 
 
 class Visit:

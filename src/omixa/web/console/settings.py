@@ -1,0 +1,67 @@
+"""How a workspace's results are kept and come back, and who belongs to it.
+
+Who belongs to it is changed by the operator alone: a name stands for a person in all workspaces, and nobody but the operator
+knows who that is.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from omixa.access import people, store
+from omixa.domain.access import ResponseFormat
+from omixa.errors import InvalidRequest
+from omixa.gateway.workspaces import HOUR_MS, ResultChanges
+from omixa.web.console.visit import Visit
+
+
+async def show_settings(visit: Visit) -> None:
+    """Send the page."""
+    await _send(visit)
+
+
+async def change_settings(visit: Visit) -> None:
+    """Change them for both modes, from the next request on and for what is kept already."""
+    try:
+        changes = _changes(visit)
+        await visit.services.workspaces.set_results(visit.member.workspace, changes, actor=visit.member.person_id)
+    except InvalidRequest as error:
+        await _send(visit, error)
+        return
+    await visit.redirect(f"{visit.home}/settings")
+
+
+async def _send(visit: Visit, error: InvalidRequest | None = None) -> None:
+    workspace = visit.member.workspace
+    found, members = await visit.services.database.read(
+        lambda tx: (store.result_settings(tx, visit.member.workspace_id), people.list_people(tx, workspace))
+    )
+    usual = visit.services.settings.result_retention_hours
+    await visit.send(
+        "console/settings.html",
+        "Settings",
+        section="settings",
+        status=200 if error is None else error.status,
+        error=error,
+        usual=usual,
+        hours=None if found.retention_ms is None else found.retention_ms // HOUR_MS,
+        response_format=found.response_format,
+        response_formats=get_args(ResponseFormat),
+        members=members,
+        commands=[f"omixa users list --workspace {workspace} --json"],
+        calls=[visit.call("settings/results")],
+    )
+
+
+def _changes(visit: Visit) -> ResultChanges:
+    text, usual = visit.form.text("retention_hours"), visit.services.settings.result_retention_hours
+    # Only the operator may let a workspace keep more than is usual.
+    if text and not (text.isascii() and text.isdigit() and len(text) < 9 and int(text) <= usual):
+        raise InvalidRequest(
+            f"Write whole hours from 0 to {usual}, or nothing for what is usual.", param="retention_hours"
+        )
+    wanted = visit.form.text("response_format")
+    for known in get_args(ResponseFormat):
+        if wanted == known:
+            return {"retention_hours": int(text) if text else None, "response_format": known}
+    raise InvalidRequest("Choose how pictures come back.", param="response_format")
