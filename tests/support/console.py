@@ -53,7 +53,10 @@ def form_token(page: str) -> str:
 
 def browser(gateway: Gateway) -> Browser:
     """Return a browser that has never been here."""
-    return Browser(gateway.client(None), gateway.url)
+    client = gateway.client(None)
+    # No connection outlives its answer, so nobody has to close a browser.
+    client.headers["connection"] = "close"
+    return Browser(client, gateway.url)
 
 
 def invited(gateway: Gateway, name: str, role: Role, workspace: str = "default") -> str | None:

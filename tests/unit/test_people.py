@@ -91,6 +91,23 @@ def test_the_first_link_makes_an_owner_and_the_last_one_is_made_before_there_is_
     assert house.is_in(house.do(house.people.sign_in("  OWNER ", PASSWORD, address=HERE)))
 
 
+def test_whoever_was_invited_as_owner_gets_the_first_link(house: House) -> None:
+    house.invite("grace", "viewer")
+    house.invite("ada", "owner")
+    link = house.do(house.people.first_link())
+    assert link is not None
+    assert house.do(house.people.owner_of(link)) == "ada"
+    with pytest.raises(NotFound):
+        house.do(house.people.link("owner", actor="test"))
+
+
+def test_people_who_own_nothing_do_not_keep_an_owner_out(house: House) -> None:
+    way = house.invite("grace", "viewer")
+    assert way is not None
+    house.do(house.people.use_link(way, PASSWORD, address=HERE))
+    assert house.memberships(house.owner()) == [("default", "owner")]
+
+
 def test_a_link_works_once_and_for_a_day(house: House) -> None:
     house.owner()
     late, used = house.do(house.people.link("owner", actor="test")), house.do(house.people.link("owner", actor="test"))

@@ -72,8 +72,17 @@ def test_a_network_of_ipv6_is_one_address() -> None:
 def test_who_has_signed_in_has_all_tries_again() -> None:
     tries = Tries(clock_ns=Clock())
     assert admitted(tries, "ada", addresses(9)) == 9
-    tries.forgive("ada")
+    tries.succeeded("ada", "10.0.0.0")
     assert admitted(tries, "ada", addresses(50)) == NAME_BURST
+
+
+def test_tries_that_succeed_do_not_count_for_their_address() -> None:
+    tries = Tries(clock_ns=Clock())
+    for number in range(10 * ADDRESS_BURST):
+        tries.count(f"somebody-{number}", "192.0.2.1")
+        tries.succeeded(f"somebody-{number}", "192.0.2.1")
+    # Whoever has a password of their own gets no tries for those of others by it.
+    assert sum(admitted(tries, f"victim-{number}", ["192.0.2.1"]) for number in range(90)) == ADDRESS_BURST
 
 
 def test_full_memory_gives_nobody_more_tries() -> None:

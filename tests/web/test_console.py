@@ -398,8 +398,7 @@ def test_who_may_use_a_route(house: Gateway, acme: Team, globex: Team, route: Co
             {"key": acme.made, "request": acme.key_id},
         ):
             answer = visited(route, somebody, filled(route, acme, **ids))
-            assert answer.status_code in (400, 404), ids
-            assert globex.key_id not in answer.text.replace(filled(route, acme, **ids), "")
+            assert answer.status_code == 404, ids
     if "{key}" in route.path or "{request}" in route.path:
         # Live and test are apart.
         assert visited(route, somebody, filled(route, acme, mode="live")).status_code in (400, 403, 404)
@@ -660,7 +659,7 @@ def test_a_key_is_revoked_at_once(house: Gateway, workspace: str, developer: Bro
     assert status_with(house, key) == 401
     assert developer.post(f"{home}/{row.id}/revoke", home).status_code == 404
     assert "Revoked and expired" in text_of(developer.get(home).text)
-    assert "/roll" not in developer.get(f"{home}/{row.id}").text
+    assert '/roll"' not in developer.get(f"{home}/{row.id}").text
 
 
 def test_a_rolled_key_works_beside_the_new_one_for_a_while(house: Gateway, workspace: str, developer: Browser) -> None:

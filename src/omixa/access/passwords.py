@@ -47,9 +47,10 @@ class Passwords:
         if not self._nobodys:
             self._nobodys = self._hasher.hash("nobody's")
         try:
-            return self._hasher.verify(known or self._nobodys, _normal(password)) and known is not None
+            self._hasher.verify(known or self._nobodys, _normal(password))
         except (VerificationError, InvalidHashError):
             return False
+        return known is not None
 
     def is_outdated(self, known: str) -> bool:
         """Tell whether a hash was made with other parameters than those that count now."""

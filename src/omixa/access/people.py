@@ -39,8 +39,14 @@ class PersonRow:
 _person = select(person.c.id, person.c.name, person.c.password_hash)
 _person_by_name = _person.where(person.c.name == bindparam("name"))
 _person_by_id = _person.where(person.c.id == bindparam("person_id"))
-_any_person = select(person.c.id).limit(1)
-_any_password = select(person.c.id).where(person.c.password_hash.is_not(None)).limit(1)
+_owners_by_age = (
+    _person.join(membership, membership.c.person_id == person.c.id)
+    .where(membership.c.role == "owner")
+    .order_by(person.c.id)
+    .limit(1)
+)
+_oldest_owner = _owners_by_age.where(membership.c.workspace_id == bindparam("workspace_id"))
+_owner_with_password = _owners_by_age.where(person.c.password_hash.is_not(None))
 _insert_person = insert_into(person, "id", "name", "created_at_ms")
 _set_hash = update(person).where(person.c.id == bindparam("of_person")).values(password_hash=bindparam("hash"))
 
@@ -58,14 +64,15 @@ def insert_person(tx: Transaction, name: str) -> Person:
     return Person(identifier, name, None)
 
 
-def is_nobody_there(tx: Transaction) -> bool:
-    """Tell whether there is no person yet."""
-    return tx.first(_any_person) is None
+def find_owner(tx: Transaction, workspace_id: str) -> Person | None:
+    """Return the owner of a workspace who was there first."""
+    row = tx.first(_oldest_owner, workspace_id=workspace_id)
+    return None if row is None else Person(row["id"], row["name"], row["password_hash"])
 
 
-def has_anybody_a_password(tx: Transaction) -> bool:
-    """Tell whether somebody can sign in already."""
-    return tx.first(_any_password) is not None
+def can_an_owner_sign_in(tx: Transaction) -> bool:
+    """Tell whether an owner of some workspace has a password."""
+    return tx.first(_owner_with_password) is not None
 
 
 def set_password_hash(tx: Transaction, person_id: str, password_hash: str | None) -> None:

@@ -21,7 +21,7 @@ from omixa.storage.database import Database, Transaction
 
 T = TypeVar("T")
 
-# Who is there when nobody else is.
+# The name of an owner that nobody has named.
 FIRST_PERSON = "owner"
 
 LINK_LIFETIME_MS = 24 * 3_600_000
@@ -65,13 +65,13 @@ class People:
     # ------------------------------------------------------------------------------------------------------- operators
 
     async def first_link(self) -> Secret | None:
-        """Return a link by which the owner sets a password, and create the owner; None when somebody can sign in already."""
+        """Return a link by which the owner sets a password, and create the owner; None when an owner can sign in already."""
         token = generate_token()
 
         def operation(tx: Transaction) -> bool:
-            if people.has_anybody_a_password(tx):
+            if people.can_an_owner_sign_in(tx):
                 return False
-            self._insert_link(tx, _first_person(tx) or _require_person(tx, FIRST_PERSON), token)
+            self._insert_link(tx, _owner(tx), token)
             return True
 
         return token if await self._database.write(operation) else None
@@ -81,7 +81,9 @@ class People:
         token, name = generate_token(), name.lower()
 
         def operation(tx: Transaction) -> None:
-            found = (_first_person(tx) if name == FIRST_PERSON else None) or _require_person(tx, name)
+            if name == FIRST_PERSON:
+                _owner(tx)
+            found = _require_person(tx, name)
             self._insert_link(tx, found, token)
             store.audit(tx, actor=actor, action="person.linked", target=found.id, details={"name": name})
 
@@ -174,6 +176,7 @@ class People:
             store.audit(tx, actor=found.id, action="person.password_set", target=found.id, details={})
 
         await self._database.write(operation)
+        self._tries.succeeded(None, address)
         return token
 
     async def sign_in(self, name: str, password: str, *, address: str) -> Secret:
@@ -192,7 +195,7 @@ class People:
         fits = await self._in_turn(functools.partial(self._passwords.verify, known, tried))
         if found is None or known is None or not fits:
             raise SignInFailed("The name or the password is wrong.")
-        self._tries.forgive(name)
+        self._tries.succeeded(name, address)
         renewed = known
         if self._passwords.is_outdated(known):
             renewed = await self._in_turn(functools.partial(self._passwords.hash, password))
@@ -263,12 +266,14 @@ class People:
         people.insert_link(tx, found.id, self.keys.link_digest(token), lifetime_ms=LINK_LIFETIME_MS)
 
 
-def _first_person(tx: Transaction) -> Person | None:
-    """Create the owner of the default workspace where there is nobody yet."""
-    if not people.is_nobody_there(tx):
-        return None
-    created = people.insert_person(tx, FIRST_PERSON)
-    people.set_role(tx, created.id, _require_workspace(tx, DEFAULT_WORKSPACE), "owner")
+def _owner(tx: Transaction) -> Person:
+    """Return the owner of the default workspace, who is created where there is none."""
+    workspace_id = _require_workspace(tx, DEFAULT_WORKSPACE)
+    found = people.find_owner(tx, workspace_id)
+    if found is not None:
+        return found
+    created = people.find_person(tx, FIRST_PERSON) or people.insert_person(tx, FIRST_PERSON)
+    people.set_role(tx, created.id, workspace_id, "owner")
     return created
 
 

@@ -48,9 +48,11 @@ class Tries:
         """Return how many names and addresses are remembered."""
         return len(self._names) + len(self._addresses)
 
-    def forgive(self, name: str) -> None:
-        """Forget the tries of a name that has signed in."""
-        self._names.forget(name)
+    def succeeded(self, name: str | None, address: str) -> None:
+        """Forget the tries of a name that has signed in, and count none for its address."""
+        if name is not None:
+            self._names.forget(name)
+        self._addresses.give_back(_place(address), self._clock_ns())
 
 
 class _Counter:
@@ -76,6 +78,12 @@ class _Counter:
         kept = self._kept_as(subject, now_ns)
         self._full_at_ns[kept] = max(self._full_at_ns.get(kept, 0), now_ns) + self._pause_ns
         self._full_at_ns.move_to_end(kept)
+
+    def give_back(self, subject: str, now_ns: int) -> None:
+        """Count one try less."""
+        kept = self._kept_as(subject, now_ns)
+        if kept in self._full_at_ns:
+            self._full_at_ns[kept] -= self._pause_ns
 
     def forget(self, subject: str) -> None:
         """Give all tries back."""
