@@ -231,3 +231,71 @@ def test_any_answer_becomes_an_error_that_fits_its_bounds(status: int, body: byt
         assert len(error.message) <= MAX_REASON + 64
         assert len(error.diagnostics) <= MAX_DIAGNOSTICS
         assert error.upstream_code is None or len(error.upstream_code) <= MAX_CODE
+
+
+@pytest.mark.parametrize(
+    ("delay", "wait_s"),
+    [
+        ("27s", 27),
+        ("26.4s", 27),
+        ("0s", 1),
+        ("0.000001s", 1),
+        ("100000s", MAX_RETRY_AFTER_S),
+        ("27", None),
+        ("-1s", None),
+    ],
+)
+def test_a_wait_may_stand_in_the_details(delay: str, wait_s: int | None) -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}, 7, {"retryDelay": {}}]
+    body = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Too many.", "details": details}}
+    assert failed_answer(answer(429, body)).retry_after_s == wait_s
+    # A header is as good, and an answer that does not wait has none.
+    assert failed_answer(answer(429, body, retry_after="3")).retry_after_s == 3
+    assert failed_answer(answer(500, body)).retry_after_s is None
+
+
+@pytest.mark.parametrize("reason", ["API_KEY_INVALID", "API_KEY_EXPIRED"])
+def test_a_key_that_is_not_known_may_be_a_400(reason: str) -> None:
+    error = failed_answer(answer(400, {"error": {"code": 400, "message": "Bad.", "details": [{"reason": reason}]}}))
+    assert type(error) is UpstreamCredentials
+    assert error.fails_over
+
+
+def test_an_account_that_is_exhausted_may_be_a_400() -> None:
+    assert type(failed_answer(answer(400, {"error": {"code": "billing_hard_limit_reached"}}))) is UpstreamQuota
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ("ThrottlingException:http://internal.amazon.com/", UpstreamRateLimited),
+        ("ServiceQuotaExceededException", UpstreamQuota),
+        ("ValidationException", UpstreamRejected),
+    ],
+)
+def test_an_error_may_be_named_in_a_header(header: str, kind: type[UpstreamError]) -> None:
+    status = 429 if kind is UpstreamRateLimited else 400
+    error = failed_answer(answer(status, {"message": "No."}, x_amzn_errortype=header))
+    assert type(error) is kind
+    assert error.upstream_code == header.partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"flagged_input": "a", "reasons": ["violence"]},
+        {"raw": '{"error": {"code": "content_safety_violation"}}'},
+        {"raw": {"error": {"code": "content_filter"}}},
+        {"raw": '{"code": "moderation_blocked"}'},
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403])
+def test_who_resells_a_model_passes_refusals_on(status: int, metadata: dict[str, Any]) -> None:
+    body = {"error": {"code": status, "message": "Provider returned error", "metadata": metadata}}
+    assert type(failed_answer(answer(status, body))) is UpstreamRefused
+
+
+@pytest.mark.parametrize("metadata", [None, 7, [], {}, {"raw": None}, {"raw": "{"}, {"raw": "[" * 5000}, {"raw": "7"}])
+def test_what_a_maker_did_not_say_is_no_refusal(metadata: object) -> None:
+    body = {"error": {"code": 400, "message": "No.", "metadata": metadata}}
+    assert type(failed_answer(answer(400, body))) is UpstreamRejected

@@ -130,6 +130,7 @@ class OfferTable(Strict):
     sizes: dict[Text, Pixels | SizeTable]
     costs: Annotated[tuple[PriceTable, ...], Meta(min_length=1)]
     carries: tuple[Text, ...] = ()
+    name: Text | None = None
 
 
 class ProviderFile(Strict):

@@ -289,6 +289,7 @@ def _offer(provider: str, table: OfferTable) -> Offer:
     return Offer(
         provider=provider,
         model=table.model,
+        name=table.name or table.model,
         ignored=frozenset(table.ignored),
         sizes={name: _native_size(size) for name, size in table.sizes.items()},
         input_formats=frozenset(table.input_formats),

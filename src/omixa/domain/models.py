@@ -210,6 +210,7 @@ class NativeSize:
 class Offer:
     """A model as one provider sells it: what the wire can carry and what it costs the operator.
 
+    `name` is what the provider calls the model, where a deployment has no name of its own.
     `ignored` names parameters for which the provider has no knob, `carries` those which only some wires carry and this one does.
     `sizes` maps the API's sizes to native ones. Timeouts are in seconds: `first_byte_timeout_s` from the end of sending to the
     first byte of the answer, `total_timeout_s` for the call.
@@ -231,6 +232,7 @@ class Offer:
     charges_on_refusal: Refusal
     costs: tuple[PriceList, ...]
     carries: frozenset[str] = frozenset()
+    name: str = ""
 
     def cost_on(self, day: datetime.date) -> PriceList:
         """Return what the provider charges on a UTC day; before the first price list begins, that one."""

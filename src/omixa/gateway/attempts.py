@@ -209,7 +209,9 @@ class Attempts:
         call = ProviderCall(asked, offer, deployment, run.id, started.image_index)
         result = await self._unless_departed(run, call, deadline)
         usage, remark = self._usage(run, call, result)
-        cost = rate([usage], offer.cost_on(run.terms.day))
+        # What the provider says that it charges is better than what its price list gives.
+        told = result.cost_pico_usd
+        cost_pico_usd = rate([usage], offer.cost_on(run.terms.day)).exact_pico_usd if told is None else told
         ended = EndedAttempt(
             id=started.id,
             state="ok",
@@ -218,8 +220,8 @@ class Attempts:
             error_code=None,
             diagnostics=remark,
             usage=usage,
-            cost_pico_usd=cost.exact_pico_usd,
-            cost_basis="estimated" if usage.estimated else "reported",
+            cost_pico_usd=cost_pico_usd,
+            cost_basis="estimated" if usage.estimated and told is None else "reported",
         )
         if self.catalogue.resolve(run.request.model).cuts_out(run.request.background):
             calls.end(ended)

@@ -46,6 +46,7 @@ class ProviderResult:
 
     `usage` is what the provider reported, counts of any size, or None when it reported nothing that is usage; then
     `usage_problem` says why. `has_transparency` says that the picture is transparent somewhere though nobody asked for that.
+    `cost_pico_usd` is what the provider says that it charges, where it says so.
     """
 
     image: Image
@@ -53,6 +54,7 @@ class ProviderResult:
     provider_request_id: str | None
     usage_problem: str | None = None
     has_transparency: bool = False
+    cost_pico_usd: int | None = None
 
 
 ProviderEvent = PartialImage | ProviderResult

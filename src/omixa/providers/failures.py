@@ -11,7 +11,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
 import msgspec
@@ -61,11 +61,22 @@ _REFUSALS = frozenset(
     }
 )
 _REFUSAL_TEXTS = ("filter reason:",)
-_QUOTA = frozenset({"insufficientquota", "billinghardlimitreached", "billingnotactive", "insufficientcredits"})
+_QUOTA = frozenset(
+    {
+        "insufficientquota",
+        "billinghardlimitreached",
+        "billingnotactive",
+        "insufficientcredits",
+        "servicequotaexceededexception",
+    }
+)
+# Google says with a 400 that it does not know a key.
+_BAD_KEYS = frozenset({"apikeyinvalid", "apikeyexpired"})
 # 429 and 529 of those who use it for "overloaded".
 _RATE_LIMITS = frozenset({429, 529})
 _REJECTIONS = frozenset({400, 413, 422})
-_UNCERTAIN = frozenset({408, 409})
+# 424 is AWS's for a model that failed.
+_UNCERTAIN = frozenset({408, 409, 424})
 _CREDENTIALS = frozenset({401, 403})
 # Strikes of an answer that is not even JSON: something else answers at this address.
 _FOREIGN_STRIKES = 2
@@ -91,6 +102,7 @@ class Complaint:
     codes: tuple[str, ...] = ()
     message: str = ""
     param: str | None = None
+    retry_after_s: int | None = None
 
     @property
     def refuses(self) -> bool:
@@ -102,6 +114,11 @@ class Complaint:
         """Tell whether the operator's account is exhausted, so that waiting does not help."""
         return self._has(_QUOTA)
 
+    @property
+    def distrusts_key(self) -> bool:
+        """Tell whether it is the credential that is refused, whatever the status is."""
+        return self._has(_BAD_KEYS)
+
     def _has(self, known: frozenset[str]) -> bool:
         return any(re.sub(r"[\s_-]", "", code).lower() in known for code in self.codes)
 
@@ -109,6 +126,9 @@ class Complaint:
 def failed_answer(response: WireResponse, *, secret: str | None = None) -> UpstreamError:
     """Return the error for an answer whose status is not 200. `secret` is the credential that was sent."""
     complaint = read_complaint(response.body, secret=secret)
+    # AWS names the error in a header, with an address behind it.
+    if named := response.headers.get("x-amzn-errortype", "").partition(":")[0]:
+        complaint = replace(complaint, codes=(_clean(_masked(named, secret), MAX_CODE), *complaint.codes))
     kind, sentence = _verdict(response.status, complaint)
     return _error(kind, sentence, response, complaint)
 
@@ -144,12 +164,13 @@ def read_complaint(body: bytes, *, secret: str | None = None) -> Complaint:
     objects = list(_error_objects(document))
     texts = [text for name in ("message", "msg", "detail", "details") for text in _texts(objects, name)]
     texts += [error for error in _texts(objects, "error") if " " in error]
-    codes = [code for name in ("code", "type", "status", "error", "name") for code in _texts(objects, name)]
+    codes = [code for name in ("code", "type", "status", "reason", "error", "name") for code in _texts(objects, name)]
     params = [param for name in ("param", "target") for param in _texts(objects, name)]
     return Complaint(
         tuple(_clean(_masked(code, secret), MAX_CODE) for code in codes),
         _clean(_masked(texts[0], secret), MAX_DIAGNOSTICS) if texts else "",
         params[0] if params else None,
+        _retry_delay_s(objects),
     )
 
 
@@ -180,10 +201,12 @@ def _http_date(text: str) -> datetime.datetime | None:
 def _verdict(status: int, complaint: Complaint) -> tuple[type[UpstreamError], str]:
     if 400 <= status < 500 and complaint.refuses:
         return UpstreamRefused, _REFUSED
+    if status in _REJECTIONS and complaint.distrusts_key:
+        return UpstreamCredentials, _UNAVAILABLE
+    if status == 402 or (status in (400, 429) and complaint.lacks_quota):
+        return UpstreamQuota, _UNAVAILABLE
     if status in _REJECTIONS or (status == 404 and complaint.param not in (None, "model")):
         return UpstreamRejected, _REJECTED
-    if status == 402 or (status == 429 and complaint.lacks_quota):
-        return UpstreamQuota, _UNAVAILABLE
     if status in _RATE_LIMITS:
         return UpstreamRateLimited, "The provider limits its rate for this model"
     if status == 503:
@@ -207,7 +230,7 @@ def _error(kind: type[UpstreamError], sentence: str, response: WireResponse, com
     code = complaint.codes[0] if complaint.codes else None
     return kind(
         f"{sentence}: {reason}" if reason else f"{sentence}.",
-        retry_after_s=retry_after_s(response.headers) if waits else None,
+        retry_after_s=(retry_after_s(response.headers) or complaint.retry_after_s) if waits else None,
         upstream_status=response.status,
         upstream_code=code,
         provider_request_id=response.provider_request_id,
@@ -223,11 +246,44 @@ def _error_objects(document: object) -> Iterator[dict[str, object]]:
     if isinstance(error, dict):
         yield error
         yield from (inner for name in _INNER if isinstance(inner := error.get(name), dict))
+        # Google's further objects, and what OpenRouter was told by the model's maker.
+        yield from _dictionaries(error.get("details"))
+        yield from _told_by_maker(error.get("metadata"))
     match document.get("detail"):
         # FastAPI's list of what is wrong with which field.
         case [dict() as first, *_]:
             yield first
     yield document
+
+
+def _dictionaries(values: object) -> Iterator[dict[str, object]]:
+    if isinstance(values, list):
+        yield from (value for value in values if isinstance(value, dict))
+
+
+def _told_by_maker(metadata: object) -> Iterator[dict[str, object]]:
+    """Give the error inside an error of somebody who resells a model: an object, or a text that is one."""
+    if not isinstance(metadata, dict):
+        return
+    if "flagged_input" in metadata:
+        yield {"code": "content_moderation"}
+    yield metadata
+    raw = metadata.get("raw")
+    if isinstance(raw, str):
+        try:
+            raw = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            return
+    if isinstance(raw, dict):
+        yield from (inner for inner in (raw.get("error"), raw) if isinstance(inner, dict))
+
+
+def _retry_delay_s(objects: list[dict[str, object]]) -> int | None:
+    """Return how long to wait as Google says it: {"retryDelay": "27s"}."""
+    for text in _texts(objects, "retryDelay"):
+        if found := re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,9})?)s", text):
+            return min(max(math.ceil(float(found[1])), 1), MAX_RETRY_AFTER_S)
+    return None
 
 
 def _texts(objects: list[dict[str, object]], name: str) -> Iterator[str]:

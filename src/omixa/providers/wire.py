@@ -26,7 +26,7 @@ CONNECT_TIMEOUT_S = 5.0
 SLOW_STEP_S = 20.0
 SLOW_STEP_BYTES = 20 * 1024
 
-REQUEST_ID_HEADERS = ("x-ms-request-id", "apim-request-id", "x-request-id")
+REQUEST_ID_HEADERS = ("x-ms-request-id", "apim-request-id", "x-request-id", "x-amzn-requestid")
 
 Phase = Literal["connecting", "sending", "waiting", "receiving"]
 
@@ -43,6 +43,13 @@ class WireRequest:
     def body_bytes(self) -> int:
         """Return the length of the body."""
         return sum(map(len, self.body_parts))
+
+
+def request_id(given: object) -> str | None:
+    """Return a provider's own name for a request, if it is one that is fit to be stored."""
+    if not isinstance(given, str) or not (given.isascii() and given.isprintable()):
+        return None
+    return given if 0 < len(given) <= MAX_REQUEST_ID else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +93,7 @@ class WireEvent:
 
 
 def _request_id(headers: Mapping[str, str]) -> str | None:
-    given = next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")
-    return given if given.isascii() and given.isprintable() and 0 < len(given) <= MAX_REQUEST_ID else None
+    return request_id(next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), None))
 
 
 def media_type(headers: Mapping[str, str]) -> str:
