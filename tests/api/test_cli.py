@@ -203,7 +203,7 @@ def test_credit_is_listed_in_the_order_in_which_it_burns(omixa: Omixa) -> None:
     ("command", "code", "message"),
     [
         ("keys create --workspace -x- --mode test", EXIT_FAILURE, "is not a workspace name"),
-        ("keys create --mode test --model dall-e-3", EXIT_FAILURE, MODEL),
+        ("keys create --mode test --model nothing", EXIT_FAILURE, MODEL),
         ("keys create --mode play", EXIT_USAGE, "'live'"),
         ("keys revoke key_nothing", EXIT_FAILURE, "no active key"),
         ("credits grant --mode live --amount 1,50 --reason x", EXIT_USAGE, "--amount"),

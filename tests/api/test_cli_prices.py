@@ -123,7 +123,8 @@ def test_a_published_price_that_was_changed_stops_every_command(omixa: Omixa, tm
         assert f"the price list of {MODEL} from 2026-11-01 was published as mai-image-2.5@2026-11-01#" in refused.stderr
         assert "add a price list with a later effective_from" in refused.stderr
         assert "Traceback" not in refused.stderr
-    assert omixa.json("models", "list")[0]["prices"]["output_image"] == "33.00 / 1,000,000"
+    listed = {model["id"]: model for model in omixa.json("models", "list")}
+    assert listed[MODEL]["prices"]["output_image"] == "33.00 / 1,000,000"
 
 
 def test_faults_of_the_catalogue_are_told_with_their_place(omixa: Omixa, tmp_path: Path) -> None:

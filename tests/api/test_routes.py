@@ -153,7 +153,7 @@ _TABLE = "[[deployments]]\nname = 'a'\nendpoint = 'https://x.example'\n"
         (_TABLE + "api_key = 'k'\nwait = 1", "omixa.toml: Object contains unknown field `wait`"),
         (_TABLE + "api_key = 'k'\nweight = 0", "deployments[0].weight"),
         ("[[deployments]]\nendpoint = 'https://x.example'\napi_key = 'k'", "missing required field `name`"),
-        ("[routing]\npolicy = 'fastest'", "routing.policy"),
+        ("[routing]\npolicy = 'slowest'", "routing.policy"),
     ],
 )
 def test_a_wrong_table_is_named(tmp_path: Path, toml: str, message: str) -> None:
