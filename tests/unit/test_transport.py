@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from omixa.errors import (
 )
 from omixa.providers.events import EventCutter, follow
 from omixa.providers.transport import AsgiReceive, AsgiSend, HttpTransport, InProcessTransport
-from omixa.providers.wire import MAX_REQUEST_ID, Timeouts, Transport, WireEvent, WireRequest, WireResponse
+from omixa.providers.wire import MAX_REQUEST_ID, Method, Timeouts, Transport, WireEvent, WireRequest, WireResponse
 
 SECRET = "the-operators-key"
 # Long enough never to matter; each test shortens the one it is about.
@@ -227,6 +228,126 @@ async def test_an_early_answer_is_taken_while_the_request_is_still_being_sent() 
 
     response = await post(script, b"head", bytes(16 * 1024 * 1024))
     assert (response.status, response.first_byte_s) == (413, 0)
+
+
+# --------------------------------------------------------------------------------------------- a question without a body
+
+
+async def asked(script: Script, timeouts: Timeouts = PATIENT, **options: Any) -> WireResponse:
+    async with serving(script) as served, HttpTransport(**options) as transport:
+        return await transport.send(WireRequest(f"http://127.0.0.1:{served.port}/job?id=7", {}, method="GET"), timeouts)
+
+
+async def test_a_get_has_no_body_and_says_nothing_of_one() -> None:
+    seen = []
+
+    async def script(peer: Peer) -> None:
+        seen.append(await peer.head())
+        await peer.say("HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}")
+
+    assert (await asked(script)).status == 202
+    line, headers = seen[0]
+    assert line == "GET /job?id=7 HTTP/1.1"
+    assert not {"content-length", "transfer-encoding", "content-type"} & headers.keys()
+    assert headers["accept-encoding"] == "identity"
+
+
+async def test_a_get_that_is_not_answered_was_sent_all_the_same() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.gone()
+
+    with pytest.raises(UpstreamTimeout) as caught:
+        await asked(script, replace(PATIENT, first_byte_s=0.05))
+    assert caught.value.diagnostics.startswith("waiting")
+
+
+async def test_a_get_whose_answer_breaks_off_fails() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234")
+
+    with pytest.raises(UpstreamFailed) as caught:
+        await asked(script)
+    assert caught.value.diagnostics.startswith("receiving")
+
+
+async def test_a_get_is_not_redirected() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.say("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n")
+
+    assert (await asked(script)).headers["location"] == "http://127.0.0.1:9/"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_the_method_is_the_requests(method: Method) -> None:
+    lines = []
+
+    async def script(peer: Peer) -> None:
+        line, _, body = await peer.request()
+        lines.append((line, body))
+        await peer.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with serving(script) as served, HttpTransport() as transport:
+        await transport.send(replace(served.request(b"{}"), method=method), PATIENT)
+    assert lines == [(f"{method} /paint HTTP/1.1", b"{}")]
+
+
+# ------------------------------------------------------------------------------------------ which addresses are called
+
+
+class Names(AbstractResolver):
+    """A resolver for which every name stands for one address, and which counts the questions."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.questions: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.questions.append(host)
+        return [
+            {"hostname": host, "host": self.address, "port": port, "family": family, "proto": 0, "flags": 0},
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_an_address_that_must_not_be_called_is_not_connected_to() -> None:
+    asked_of: list[str] = []
+
+    def refuse(address: str) -> bool:
+        asked_of.append(address)
+        return False
+
+    async with serving(answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as served:
+        names = Names("127.0.0.1")
+        for host in ("pictures.provider.example", "127.0.0.1"):
+            error = await fails(
+                UpstreamUnreachable,
+                WireRequest(f"http://{host}:{served.port}/", {}, method="GET", public_only=True),
+                may_connect=refuse,
+                resolver=names,
+            )
+            assert "must not be called" in error.diagnostics
+        assert served.peers == []
+    assert asked_of == ["127.0.0.1"] * 2
+    assert names.questions == ["pictures.provider.example"]
+
+
+async def test_a_name_is_resolved_once_for_a_connection_and_what_it_stands_for_is_called() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.say("HTTP/1.1 204 No Content\r\n\r\n")
+
+    names = Names("127.0.0.1")
+    async with serving(script) as served, HttpTransport(may_connect=lambda _: True, resolver=names) as transport:
+        request = WireRequest(f"http://pictures.provider.example:{served.port}/", {}, method="GET", public_only=True)
+        assert (await transport.send(request, PATIENT)).status == 204
+    assert names.questions == ["pictures.provider.example"]
 
 
 # ------------------------------------------------------------------------------------------------- nothing was sent

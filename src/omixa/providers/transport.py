@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
 from omixa.domain.models import SIMULATOR_SCHEME
 from omixa.errors import UpstreamError
+from omixa.providers.places import is_public
 from omixa.providers.wire import (
     MAX_RESPONSE_BYTES,
     Exchange,
@@ -41,16 +46,47 @@ class HttpTransport:
 
     Keeps no cookies, follows no redirects, reads no proxy from the environment, repeats nothing by itself and asks for
     uncompressed answers, so that a small body cannot become a large one. `proxy` is the address of an HTTP proxy.
+
+    For a request that is `public_only`, `may_connect` is asked of every address, an IP literal, right before a socket is
+    connected to it, so that no name can stand for one address when it is checked and for another when it is called. `resolver`
+    and `tls` replace the system's.
     """
 
-    def __init__(self, *, proxy: str | None = None, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        proxy: str | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+        may_connect: Callable[[str], bool] = is_public,
+        resolver: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._proxy = proxy
         self._max_response_bytes = max_response_bytes
-        self._session: aiohttp.ClientSession | None = None
+        self._may_connect = may_connect
+        self._resolver = resolver
+        self._tls = tls
+        # By whether only public addresses are called, and whether requests have no body.
+        self._sessions: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S),
+        for public_only in (False, True):
+            connector = aiohttp.TCPConnector(
+                limit=MAX_CONNECTIONS,
+                keepalive_timeout=KEEP_ALIVE_S,
+                resolver=self._resolver,
+                ssl=True if self._tls is None else self._tls,
+                socket_factory=_checked_sockets(self._may_connect) if public_only else None,
+            )
+            self._sessions[public_only, False] = self._open(connector)
+            # A session that is traced costs each of its requests a little, and only what has no body needs it.
+            traced = self._open(connector, connector_owner=False, trace_configs=[_telling_when_sent()])
+            self._sessions[public_only, True] = traced
+        return self
+
+    def _open(self, connector: aiohttp.TCPConnector, **options: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"accept-encoding": "identity", "user-agent": "omixa"},
             # Every time limit is the exchange's own.
@@ -58,37 +94,66 @@ class HttpTransport:
             auto_decompress=False,
             trust_env=False,
             proxy=self._proxy,
+            **options,
         )
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None
-        await self._session.close()
+        for session in reversed(self._sessions.values()):
+            await session.close()
 
     async def send(
         self, request: WireRequest, timeouts: Timeouts, on_event: Callable[[WireEvent], None] | None = None
     ) -> WireResponse:
         """Send a request and return the answer. Raises an UpstreamError, see `Transport`."""
-        assert self._session is not None, "enter the transport first"
         exchange = Exchange(timeouts, self._max_response_bytes, on_event)
         try:
-            async with (
-                exchange.deadline,
-                # A POST is never repeated by aiohttp, not even on a kept-alive connection that was closed meanwhile.
-                self._session.post(
-                    request.url,
-                    headers=request.headers,
-                    data=_Parts(request, exchange),
-                    allow_redirects=False,
-                ) as response,
-            ):
+            async with exchange.deadline, self._request(request, exchange) as response:
                 return await _read(response, exchange)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, RuntimeError) as error:
             malformed = isinstance(error, aiohttp.ClientResponseError | HttpProcessingError)
             # Without the cause: aiohttp's errors carry the request's headers, and with them the credential.
             raise exchange.failure(error, malformed=malformed) from None
+
+    def _request(self, request: WireRequest, exchange: Exchange) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        assert self._sessions, "enter the transport first"
+        session = self._sessions[request.public_only, request.method == "GET"]
+        if request.method == "GET":
+            return session.get(request.url, headers=request.headers, allow_redirects=False, trace_request_ctx=exchange)
+        # A POST is never repeated by aiohttp, not even on a kept-alive connection that was closed meanwhile.
+        return session.request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            data=_Parts(request, exchange),
+            allow_redirects=False,
+        )
+
+
+def _checked_sockets(may_connect: Callable[[str], bool]) -> Callable[[Any], socket.socket]:
+    """Return what makes the sockets of a connector, for the addresses that may be called."""
+
+    def create(found: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, place = found
+        if not may_connect(place[0]):
+            raise PermissionError(errno.EACCES, f"the address {place[0]} must not be called")
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+    return create
+
+
+def _telling_when_sent() -> aiohttp.TraceConfig:
+    """Return a trace that tells the exchange of a request without a body when its head leaves."""
+
+    async def sent(_session: aiohttp.ClientSession, context: Any, _parameters: Any) -> None:
+        exchange: Exchange = context.trace_request_ctx
+        exchange.connected()
+        exchange.sent()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(sent)
+    return trace
 
 
 async def _read(response: aiohttp.ClientResponse, exchange: Exchange) -> WireResponse:
@@ -238,8 +303,8 @@ def _scope(request: WireRequest) -> MutableMapping[str, Any]:
         # From version 2.4 on an application learns from `send` that nobody listens, and need not watch `receive`.
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
+        "method": request.method,
+        "scheme": address.scheme,
         "path": unquote(address.path) or "/",
         "raw_path": address.path.encode(),
         "query_string": address.query.encode(),

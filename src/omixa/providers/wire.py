@@ -29,15 +29,21 @@ SLOW_STEP_BYTES = 20 * 1024
 REQUEST_ID_HEADERS = ("x-ms-request-id", "apim-request-id", "x-request-id", "x-amzn-requestid")
 
 Phase = Literal["connecting", "sending", "waiting", "receiving"]
+Method = Literal["GET", "POST", "PUT"]
 
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """What is posted. The body is its parts, at least one; they are never joined, so megabytes stay where they are."""
+    """What is sent. The body is its parts, at least one; they are never joined, so megabytes stay where they are.
+
+    A GET sends no body, whatever its parts are. One that is `public_only` connects to addresses of the public network alone.
+    """
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
-    body_parts: Sequence[bytes | memoryview] = field(repr=False)
+    body_parts: Sequence[bytes | memoryview] = field(default=(b"",), repr=False)
+    method: Method = "POST"
+    public_only: bool = False
 
     @property
     def body_bytes(self) -> int:
