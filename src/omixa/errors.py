@@ -538,6 +538,10 @@ class UpstreamFailed(UpstreamError):
     ambiguous = True
 
 
+class UpstreamJobFailed(UpstreamError):
+    """The provider says of a job that it took that it failed: there is no picture, and none is charged for."""
+
+
 class UpstreamProtocol(UpstreamError):
     """The provider answered 200 with something that is not a picture."""
 

@@ -1,8 +1,9 @@
-"""A certificate that signs pictures, made for a test."""
+"""Certificates that are made for a test: one that signs pictures, and one of a server."""
 
 from __future__ import annotations
 
 import datetime
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,31 @@ def make_certificate(directory: Path) -> Certificate:
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return certificate
+
+
+def authority_for(host: str, directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return what a server of that name needs for TLS, and what a client needs to believe it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=5)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(_name(host))
+        .issuer_name(_name(host))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    file = directory / "server.pem"
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(secret + certificate.public_bytes(pem))
+    server_side, client_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    server_side.load_cert_chain(file)
+    client_side.load_verify_locations(file)
+    return server_side, client_side
 
 
 def _certificate(

@@ -235,7 +235,7 @@ FAULTS = [
     (MODEL_FILE, "[parameters.stream]", "[parameters.streams]", "stream"),
     (MODEL_FILE, 'unsupported = { "*" =', "unsupported = { clouds =", "parameters.mask"),
     (MODEL_FILE, 'size = "1024x1024"', 'sizes = "1024x1024"', "example"),
-    (MODEL_FILE, 'id = "MAI-Image-2.5"', 'id = "MAI-Image-9"', "providers/foundry.toml: offers, MAI-Image-2.5"),
+    (MODEL_FILE, 'id = "MAI-Image-2.5"', 'id = "MAI-Image-9"', "offers, MAI-Image-2.5: no model file describes it"),
     (PROVIDER_FILE, 'auto = "1024x1024"', 'auto = "big"', "sizes"),
     (PROVIDER_FILE, 'auto = "1024x1024"', 'auto = "2048x2048"', "max_output_pixels"),
     (PROVIDER_FILE, 'auto = "1024x1024"\n', "", "sizes"),

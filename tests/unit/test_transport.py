@@ -858,5 +858,5 @@ def test_the_providers_request_id_is_kept_when_it_is_fit_to_be_stored(
 
 def test_neither_credentials_nor_pictures_are_printed() -> None:
     request = WireRequest("https://provider.invalid/", {"api-key": SECRET}, (b"a picture",))
-    assert repr(request) == "WireRequest(url='https://provider.invalid/')"
+    assert repr(request) == "WireRequest(url='https://provider.invalid/', method='POST', public_only=False)"
     assert "a picture" not in repr(WireResponse(200, {}, b"a picture", 0.0))

@@ -198,7 +198,7 @@ def test_the_calculator_agrees_with_the_estimate(pages: httpx.Client, test_clien
     for name in size.accepted:
         body = {**example_request(model), "prompt": prompt, "size": name}
         if not model.needs_pictures:
-            del body["input_images"]
+            body.pop("input_images", None)
         estimate = test_client.post("/api/v1/images/estimate", json=body).json()
         query = {"size": name, "pictures": 1000, "prompt_tokens": tokens}
         cost = pages.get(f"/docs/models/{model.id}/cost", params=query).json()

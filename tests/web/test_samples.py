@@ -93,6 +93,7 @@ def printed(page: str, language: Language) -> str:
 SIZES = {
     "MAI-Image-2.5": (1024, 1024),
     "gpt-image-2": (1024, 1024),
+    "flux-2-pro": (1024, 1024),
     "omixa-cutout-1": (256, 256),
     "omixa-illustrator-1": (1024, 1024),
     "omixa-upscale-1": (512, 512),

@@ -34,8 +34,7 @@ _SIDE = 1024
 
 def example_request(model: Model) -> dict[str, Any]:
     """Return a request with a reference picture, where the model takes one."""
-    pictures = model.parameter("input_images")
-    if pictures is None or pictures.refusal is not None:
+    if not model.takes_pictures:
         return dict(model.example)
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG_BASE64}"}}
     return {**model.example, "input_images": [picture]}
@@ -86,7 +85,8 @@ def _json(answer: Answer) -> dict[str, Any]:
 
 def _edit_of_first(catalogue: Catalogue) -> Answer:
     model = min((model for model in catalogue.models.values() if model.price_lists), key=lambda model: model.id)
-    offer = next(offer for offer in catalogue.offers.values() if offer.model == model.id)
+    offer = catalogue.seller(model)
+    assert offer is not None, "what has a price is sold by somebody"
     reference = _reference()
     request = _request(model, (reference,), PROMPT_TOKENS, frozenset(example_request(model)))
     usage = Usage(PROMPT_TOKENS, IMAGE_TOKENS, IMAGE_TOKENS, images=1)

@@ -66,10 +66,11 @@ def allowed_model(exchange: Exchange, services: Services, name: str) -> Model:
 
 
 def _summary(model: Model, catalogue: Catalogue) -> shapes.ModelSummary:
+    seller = catalogue.seller(model)
     return shapes.ModelSummary(
         id=model.id,
         created=int(datetime.datetime.combine(model.released, datetime.time(), datetime.UTC).timestamp()),
-        owned_by=next(offer.provider for offer in catalogue.offers.values() if offer.model == model.id),
+        owned_by="" if seller is None else seller.provider,
         name=model.name,
         summary=model.summary,
         context_window_tokens=model.context_window_tokens,

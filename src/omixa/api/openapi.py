@@ -453,6 +453,7 @@ def _edit_body(catalogue: Catalogue) -> Json:
     examples = {
         model.id: {"summary": f"{model.name}: with a picture", "value": example_edit(model)}
         for model in _models(catalogue)
+        if model.takes_pictures
     }
     content = {
         FORM: {

@@ -133,11 +133,19 @@ class OfferTable(Strict):
     name: Text | None = None
 
 
+Host = Annotated[str, Meta(pattern=r"^(\*|[a-z0-9-]+)(\.(\*|[a-z0-9-]+))*\.[a-z]{2,}$")]
+
+
 class ProviderFile(Strict):
-    """A file of `providers/`, see `domain.models.ProviderProfile`. Without an adapter its wire format has the provider's name."""
+    """A file of `providers/`, see `domain.models.ProviderProfile`. Without an adapter its wire format has the provider's name.
+
+    The hosts are those of every offer, see `domain.models.Offer`.
+    """
 
     id: Text
     offers: tuple[OfferTable, ...]
     adapter: str = ""
     endpoint: str = ""
     resells: bool = False
+    api_hosts: tuple[Host, ...] = ()
+    result_hosts: tuple[Host, ...] = ()

@@ -102,6 +102,11 @@ class Catalogue:
             raise ModelNotFound(f'the model "{shown}" does not exist; models here: {near}', param="model")
         return model
 
+    def seller(self, model: Model) -> Offer | None:
+        """Return a model as its maker sells it, else as somebody does who resells it, or None where nobody does."""
+        # Offers are in that order.
+        return next((offer for offer in self.offers.values() if offer.model.lower() == model.id.lower()), None)
+
     def offer(self, provider: str, model: str) -> Offer:
         """Return a model as a provider sells it. Raises CatalogueError with the offers that exist."""
         offer = self.offers.get((provider, model.lower()))
@@ -277,17 +282,17 @@ def _component(table: ComponentTable) -> PriceComponent:
 def _add_offers(file: ProviderFile, models: Mapping[str, Model], offers: dict[tuple[str, str], Offer]) -> None:
     for table in file.offers:
         with _at(f"offers, {table.model}"):
-            offer = _offer(file.id, table)
+            offer = _offer(file, table)
             if offers.setdefault((offer.provider, offer.model.lower()), offer) is not offer:
                 raise CatalogueError("the model is offered twice")
             checks.check_offer(offer, models.get(offer.model.lower()))
 
 
-def _offer(provider: str, table: OfferTable) -> Offer:
+def _offer(file: ProviderFile, table: OfferTable) -> Offer:
     with _at("costs"):
-        costs = _price_lists(table.costs, owner=f"{provider}/{table.model.lower()}")
+        costs = _price_lists(table.costs, owner=f"{file.id}/{table.model.lower()}")
     return Offer(
-        provider=provider,
+        provider=file.id,
         model=table.model,
         name=table.name or table.model,
         ignored=frozenset(table.ignored),
@@ -301,6 +306,8 @@ def _offer(provider: str, table: OfferTable) -> Offer:
         charges_on_refusal=table.charges_on_refusal,
         costs=costs,
         carries=frozenset(table.carries),
+        api_hosts=file.api_hosts,
+        result_hosts=file.result_hosts,
     )
 
 

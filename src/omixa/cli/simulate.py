@@ -1,8 +1,9 @@
-"""omixa simulate: foundry, openai."""
+"""omixa simulate: fal, flux, foundry, openai, replicate, stability."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,6 +109,36 @@ def simulate_openai(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     _serve("OpenAI", host, port, lambda workers: create_app(simulator, workers))
+
+
+def _add_service(name: str, whose: str, help: str) -> None:
+    """Add the command of a simulator that has no options of its own; its module has the command's name."""
+
+    @simulate.command(name, help=help)
+    @_HOST
+    @click.option("--port", type=int, default=8790, show_default=True)
+    @_API_KEY
+    @_LATENCY
+    @_SCENARIO
+    def command(host: str, port: int, api_key: str, latency_s: float, scenario: str) -> None:
+        from omixa.simulator.service import SimulatorOptions
+
+        module = importlib.import_module(f"omixa.simulator.{name}")
+        try:
+            options = SimulatorOptions(api_key, latency_s=latency_s, scenario=scenario)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        _serve(whose, host, port, lambda workers: module.create_app(options, workers))
+
+
+_add_service("fal", "fal", "Speak the wire format of fal.ai's queue and paint pictures from prompts.")
+_add_service(
+    "flux", "FLUX", "Speak Black Forest Labs' wire format, and FLUX's on Foundry, and paint pictures from prompts."
+)
+_add_service(
+    "replicate", "Replicate", "Speak the wire format of Replicate's official models and paint pictures from prompts."
+)
+_add_service("stability", "Stability AI", "Speak Stability AI's wire format and paint, edit and enlarge pictures.")
 
 
 def _serve(name: str, host: str, port: int, make_app: Callable[[Workers], ASGIApp]) -> None:

@@ -172,6 +172,11 @@ class Model:
         """Tell whether a request must have pictures, so that words alone are none."""
         return any(parameter.type == "images" and parameter.required for parameter in self.parameters)
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Tell whether a request may have pictures."""
+        return any(parameter.type == "images" and parameter.refusal is None for parameter in self.parameters)
+
     def cuts_out(self, background: str) -> bool:
         """Tell whether the gateway is to take the background away from this model's pictures."""
         return background == "transparent" and self.transparency_policy == "cutout"
@@ -216,7 +221,8 @@ class Offer:
     first byte of the answer, `total_timeout_s` for the call.
     `max_output_pixels` is the largest picture that may be asked for, `max_edited_pixels` the largest that an edit may bring.
     `charges_on_refusal` says what the provider bills when its content filter refuses. `costs` are the provider's price lists,
-    oldest first and at least one.
+    oldest first and at least one. Besides the endpoint, addresses that the provider names are only called at `api_hosts`, with
+    the credential, and at `result_hosts`, without it; in their names a label may be * for any one.
     """
 
     provider: str
@@ -233,6 +239,8 @@ class Offer:
     costs: tuple[PriceList, ...]
     carries: frozenset[str] = frozenset()
     name: str = ""
+    api_hosts: tuple[str, ...] = ()
+    result_hosts: tuple[str, ...] = ()
 
     def cost_on(self, day: datetime.date) -> PriceList:
         """Return what the provider charges on a UTC day; before the first price list begins, that one."""

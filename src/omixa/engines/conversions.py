@@ -71,6 +71,28 @@ class MaskCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskToWhiten:
+    """A mask of an edit, transparent where the picture may change."""
+
+    mask: bytes
+
+
+class MaskWhitener:
+    """Turns masks, inside a worker, into what engines want whose masks are white where the picture may change."""
+
+    def carry_out(self, job: MaskToWhiten) -> Iterator[Image]:
+        """Yield the mask. Raises InvalidRequest when it cannot be decoded, or lets nothing change."""
+        from omixa.imaging.inspect import inspect
+        from omixa.imaging.masks import white_mask
+
+        try:
+            png = white_mask(job.mask)
+            yield Image(png, inspect(png))
+        except UnacceptableImage as error:
+            raise InvalidRequest(error.message, code=error.reason_code) from error
+
+
+@dataclass(frozen=True, slots=True)
 class Composition:
     """What `imaging.composite.compose` takes."""
 
@@ -121,6 +143,10 @@ class Conversions:
         Raises InvalidRequest where the mask is at fault, UnacceptableImage where the picture is, and EngineBusy.
         """
         await self._done(MaskCheck, MaskedEdit(bytes(picture), bytes(mask)))
+
+    async def white_mask(self, mask: bytes | memoryview) -> Image:
+        """Return what `imaging.masks.white_mask` returns. Raises what `convert` raises."""
+        return await self._done(MaskWhitener, MaskToWhiten(bytes(mask)))
 
     async def compose(self, job: Composition) -> Image:
         """Return what `imaging.composite.compose` returns. Raises what `convert` raises."""

@@ -40,6 +40,16 @@ def read_region(mask: bytes) -> Image.Image:
     return region
 
 
+def white_mask(mask: bytes) -> bytes:
+    """Return a mask as many engines want it, a grey PNG: white where the picture may change, black where it may not.
+
+    Raises UnacceptableImage as `read_region` does.
+    """
+    buffer = io.BytesIO()
+    read_region(mask).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def resized(region: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Return a region at another size. A pixel may change only if all may that it is made from, so the region never grows."""
     from PIL import Image

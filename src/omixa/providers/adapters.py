@@ -6,14 +6,23 @@ from collections.abc import Mapping
 
 from omixa.engines.conversions import Conversions
 from omixa.providers.base import Provider
+from omixa.providers.fal import FalProvider
+from omixa.providers.flux import FluxProvider, FoundryFluxProvider
 from omixa.providers.foundry import FoundryProvider
 from omixa.providers.openai import AZURE, COMPATIBLE, LOCALAI, OPENAI, OpenAIProvider
+from omixa.providers.replicate import ReplicateProvider
+from omixa.providers.stability import StabilityProvider
 from omixa.providers.wire import Transport
 
 
 def adapters(transport: Transport, conversions: Conversions) -> Mapping[str, Provider]:
     """Return one adapter for each wire format. They share the transport and what converts pictures."""
     return {
+        "fal": FalProvider(transport, conversions),
+        "flux": FluxProvider(transport, conversions),
+        "foundry-flux": FoundryFluxProvider(transport, conversions),
+        "replicate": ReplicateProvider(transport, conversions),
+        "stability": StabilityProvider(transport, conversions),
         "foundry": FoundryProvider(transport, conversions),
         "openai": OpenAIProvider(transport, conversions, OPENAI),
         "azure-openai": OpenAIProvider(transport, conversions, AZURE),

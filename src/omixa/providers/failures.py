@@ -139,7 +139,7 @@ def unusable_answer(response: WireResponse, problem: str, *, secret: str | None 
     if complaint.refuses:
         return _error(UpstreamRefused, _REFUSED, response, complaint)
     error = _error(UpstreamProtocol, _UNUSABLE, response, Complaint(message=problem))
-    if not response.media_type.endswith(("json", "event-stream")):
+    if not response.media_type.endswith(("json", "event-stream")) and not response.media_type.startswith("image/"):
         error.strikes = _FOREIGN_STRIKES
     return error
 
@@ -153,6 +153,12 @@ def failed_event(event: WireEvent, *, secret: str | None = None) -> UpstreamErro
     return _error(UpstreamFailed, _FAILED, response, complaint)
 
 
+def refused_answer(response: WireResponse, reason: str, *, secret: str | None = None) -> UpstreamError:
+    """Return the refusal in an answer of a provider that says so in its own way, under `reason`, whatever the status is."""
+    complaint = read_complaint(response.body, secret=secret)
+    return _error(UpstreamRefused, _REFUSED, response, Complaint((reason, *complaint.codes), complaint.message))
+
+
 def read_complaint(body: bytes, *, secret: str | None = None) -> Complaint:
     """Return what an error body says, in any of the usual shapes. What cannot be read says nothing."""
     if len(body) > MAX_ERROR_BODY_BYTES:
@@ -164,7 +170,9 @@ def read_complaint(body: bytes, *, secret: str | None = None) -> Complaint:
     objects = list(_error_objects(document))
     texts = [text for name in ("message", "msg", "detail", "details") for text in _texts(objects, name)]
     texts += [error for error in _texts(objects, "error") if " " in error]
-    codes = [code for name in ("code", "type", "status", "reason", "error", "name") for code in _texts(objects, name)]
+    texts += [error for each in objects for error in _listed(each.get("errors"))]
+    names = ("code", "type", "error_type", "status", "reason", "error", "name")
+    codes = [code for name in names for code in _texts(objects, name)]
     params = [param for name in ("param", "target") for param in _texts(objects, name)]
     return Complaint(
         tuple(_clean(_masked(code, secret), MAX_CODE) for code in codes),
@@ -293,6 +301,12 @@ def _texts(objects: list[dict[str, object]], name: str) -> Iterator[str]:
                 yield value
             case int() if not isinstance(value, bool):
                 yield str(value)
+
+
+def _listed(errors: object) -> Iterator[str]:
+    """Give the sentences of a plain list of them."""
+    if isinstance(errors, list):
+        yield from (error for error in errors if isinstance(error, str) and error)
 
 
 def _masked(text: str, secret: str | None) -> str:

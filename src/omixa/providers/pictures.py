@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from omixa.domain.images import Image, ImageFormat
+from collections.abc import Collection
+
+import pybase64
+
+from omixa.domain.images import MEDIA_TYPES, PIXELS_PER_TOKEN, Image, ImageFormat, ImageInfo, Usage
 from omixa.engines.conversions import Conversions
 from omixa.errors import UpstreamRejected
 from omixa.imaging.inspect import UnacceptableImage, inspect
@@ -18,6 +22,20 @@ async def acceptable(image: Image, call: ProviderCall, conversions: Conversions)
         return await conversions.convert(image.data, format="png")
     except UnacceptableImage as error:
         raise UpstreamRejected("A reference picture cannot be decoded.", param="input_images") from error
+
+
+def data_url(image: Image) -> str:
+    """Return a picture as an address that holds it."""
+    return f"data:{MEDIA_TYPES[image.info.format]};base64,{pybase64.b64encode_as_string(image.data)}"
+
+
+def native_format(call: ProviderCall, formats: Collection[ImageFormat]) -> ImageFormat:
+    """Return the format to ask for: the wanted one if the provider makes it, else PNG, from which the gateway encodes.
+
+    A wanted quality is the gateway's encoder's, so it needs the pixels unharmed.
+    """
+    wanted = call.request.output_format
+    return wanted if wanted in formats and call.request.output_compression is None else "png"
 
 
 def check_picture(data: bytes, call: ProviderCall, *formats: ImageFormat, exact: bool = True) -> Image:
@@ -37,3 +55,22 @@ def check_picture(data: bytes, call: ProviderCall, *formats: ImageFormat, exact:
     if info.format == "png":
         check_png(data)
     return Image(data, info)
+
+
+def tiles_used(call: ProviderCall, picture: ImageInfo) -> Usage:
+    """Return the usage of a picture from a provider that sells pictures and counts no tokens: a tile for each 32 x 32 pixels.
+
+    A reference counts no more than the largest picture that the model edits, to which it is scaled down.
+    """
+    most = call.offer.max_edited_pixels
+    return Usage(
+        input_text_tokens=call.request.prompt_tokens,
+        input_image_tokens=sum(_tiles(min(image.info.pixels, most)) for image in call.request.input_images),
+        output_image_tokens=_tiles(picture.pixels),
+        images=1,
+    )
+
+
+def _tiles(pixels: int) -> int:
+    """Return the tiles of a picture; a begun one counts, so that none has no tokens."""
+    return -(-pixels // PIXELS_PER_TOKEN)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp
 
 from omixa.engines.workers import Workers
-from omixa.simulator import foundry, openai
+from omixa.simulator import fal, flux, foundry, openai, replicate, stability
+from omixa.simulator.service import SimulatorOptions
 from omixa.tokens import Tokenizer
 
 
@@ -15,7 +16,13 @@ def simulators(
     workers: Workers, tokenizer: Tokenizer, *, api_key: str, latency_s: float = 0.0
 ) -> Mapping[str, ASGIApp]:
     """Return one application for each provider. All of them take the same key; `latency_s` is added before each answer."""
+    options = SimulatorOptions(api_key, latency_s=latency_s)
     return {
+        "fal": fal.create_app(options, workers),
+        "flux": flux.create_app(options, workers),
+        "foundry-flux": flux.create_app(options, workers),
+        "replicate": replicate.create_app(options, workers),
+        "stability": stability.create_app(options, workers),
         "foundry": foundry.create_app(
             foundry.FoundrySimulatorOptions(api_key, latency_s=latency_s), workers, tokenizer=tokenizer
         ),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import struct
-import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from omixa.simulator.models import CONTEXT_WINDOW_TOKENS
 from omixa.simulator.scenarios import Step
+from omixa.simulator.spoiling import SPOILT
 from omixa.simulator.wire import json_response
 
 HUGE_BODY_BYTES = 72 * 1024 * 1024
@@ -25,7 +23,6 @@ HUGE_CHUNK_BYTES = 256 * 1024
 DRIP_BYTES_PER_S = 200.0
 DRIP_INTERVAL_S = 0.1
 MISSING_BYTES = 1000
-BOMB_SIDE = 60_000
 BIG_USAGE_FACTOR = 100
 
 
@@ -96,9 +93,9 @@ def reply(answer: Answer, step: Step) -> Response:
     return answer.response() if mood is None else mood(answer, step)
 
 
-def _with_picture(picture: Callable[[Answer], bytes]) -> Callable[[Answer, Step], Response]:
+def _with_picture(spoil: Callable[[bytes], bytes]) -> Callable[[Answer, Step], Response]:
     """Return a mood that puts other bytes in the picture's place."""
-    return lambda answer, _: answer.response(answer.document(encoded=pybase64.b64encode(picture(answer))))
+    return lambda answer, _: answer.response(answer.document(encoded=pybase64.b64encode(spoil(answer.png))))
 
 
 def _with_fields(**fields: object) -> Callable[[Answer, Step], Response]:
@@ -114,10 +111,11 @@ def _with_fields(**fields: object) -> Callable[[Answer, Step], Response]:
 def _drip(answer: Answer, step: Step) -> Response:
     body = bytes(answer.response().body)
     headers = answer.headers | {"content-length": str(len(body))}
-    return StreamingResponse(_drops(body, step.number or DRIP_BYTES_PER_S), headers=headers)
+    return StreamingResponse(drops(body, step.number or DRIP_BYTES_PER_S), headers=headers)
 
 
-async def _drops(body: bytes, bytes_per_s: float) -> AsyncIterator[bytes]:
+async def drops(body: bytes, bytes_per_s: float) -> AsyncIterator[bytes]:
+    """Give a body little by little."""
     size = max(1, round(bytes_per_s * DRIP_INTERVAL_S))
     for start in range(0, len(body), size):
         yield body[start : start + size]
@@ -130,40 +128,15 @@ def _short(answer: Answer, _: Step) -> Response:
 
 
 def _huge(answer: Answer, _: Step) -> Response:
-    return StreamingResponse(_huge_body(), headers=answer.headers)
+    return StreamingResponse(huge_body(), headers=answer.headers)
 
 
-async def _huge_body() -> AsyncIterator[bytes]:
+async def huge_body() -> AsyncIterator[bytes]:
+    """Give more than anybody takes."""
     yield b'{"data":[{"b64_json":"'
     for _ in range(HUGE_BODY_BYTES // HUGE_CHUNK_BYTES):
         yield b"A" * HUGE_CHUNK_BYTES
     yield b'"}]}'
-
-
-def _jpeg(answer: Answer) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(answer.png)) as picture:
-        picture.convert("RGB").save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
-def _bomb(_: Answer) -> bytes:
-    header = struct.pack(">IIBBBBB", BOMB_SIDE, BOMB_SIDE, 8, 2, 0, 0, 0)
-    rows = zlib.compress(bytes(64 * 1024), 9)
-    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
-
-
-def _damaged(answer: Answer) -> bytes:
-    picture = bytearray(answer.png)
-    picture[len(picture) // 2] ^= 1
-    return bytes(picture)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 # Possible, and dearer than the prompt lets expect.
@@ -179,11 +152,7 @@ _MOODS: Mapping[str, Callable[[Answer, Step], Response]] = MappingProxyType(
         "html": lambda answer, _: HTMLResponse("<h1>Our services are busy</h1>", headers=_named(answer)),
         "badjson": lambda answer, _: Response(answer.response().body[:-2], headers=answer.headers),
         "badbase64": lambda answer, _: answer.response(answer.document(encoded=b"!" + answer.encoded[1:])),
-        "notpng": _with_picture(lambda _: b"This is a text and not a picture."),
-        "jpeg": _with_picture(_jpeg),
-        "bomb": _with_picture(_bomb),
-        "damaged": _with_picture(_damaged),
-        "truncated": _with_picture(lambda answer: answer.png[: len(answer.png) // 2]),
+        **{name: _with_picture(spoil) for name, spoil in SPOILT.items()},
         "empty": _with_fields(data=[]),
         "nodata": _with_fields(data=None),
         "nousage": _with_fields(usage=None),

@@ -32,7 +32,7 @@ _EXTENSIONS: Mapping[str, str] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"
 
 # Prompts that contain one of these as a word of its own are always refused.
 TRIGGER_WORDS = ("sim:filter", "forbidden-test-word")
-_TRIGGER = re.compile(r"(?<!\S)(?:" + "|".join(map(re.escape, TRIGGER_WORDS)) + r")(?=[\s.,;:!?]|$)", re.IGNORECASE)
+TRIGGER = re.compile(r"(?<!\S)(?:" + "|".join(map(re.escape, TRIGGER_WORDS)) + r")(?=[\s.,;:!?]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def edit_order(form: Form, spec: ModelSpec, tokenizer: Tokenizer) -> Order:
 
 def check_content(prompt: str) -> None:
     """Raise ServiceError `content_safety_violation` when a trigger word stands in the prompt."""
-    if _TRIGGER.search(prompt):
+    if TRIGGER.search(prompt):
         raise content_violation()
 
 

@@ -12,6 +12,8 @@ from starlette.responses import Response
 from omixa.simulator.multipart import Part, parse_multipart
 
 JSON_BODY_MAX_BYTES = 2 * 1024 * 1024
+# Of services that take pictures in JSON.
+LARGE_JSON_BODY_MAX_BYTES = 64 * 1024 * 1024
 MULTIPART_BODY_MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -72,10 +74,10 @@ class Form:
     files: tuple[Part, ...] = ()
 
 
-async def read_json(request: Request) -> Form:
+async def read_json(request: Request, limit_bytes: int = JSON_BODY_MAX_BYTES) -> Form:
     """Read a JSON object. Raises ServiceError 400, 413 or 415."""
     _require_media_type(request, "application/json")
-    body = await read_body(request, JSON_BODY_MAX_BYTES)
+    body = await read_body(request, limit_bytes)
     try:
         return Form(msgspec.json.decode(body, type=dict[str, object]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -163,7 +163,7 @@ def sellers(catalogue: Catalogue) -> list[Seller]:
     """Return every model that somebody sells, in the order of the alphabet."""
     found = []
     for _, model in sorted(catalogue.models.items()):
-        offer = next((one for one in catalogue.offers.values() if one.model.lower() == model.id.lower()), None)
+        offer = catalogue.seller(model)
         if offer is not None:
             found.append(Seller(model, offer))
     return found
