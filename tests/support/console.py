@@ -80,7 +80,7 @@ def signed_in(gateway: Gateway, name: str, role: Role, workspace: str = "default
 
 def lived_in(gateway: Gateway, workspace: str) -> list[str]:
     """Fill a workspace with what its pages can show, and return their addresses below the root."""
-    painted = {"model": "omixa-illustrator-1", "prompt": "A lighthouse on a cliff at dusk"}
+    painted = {"model": "omixa-illustrator-1", "prompt": "A lighthouse on a cliff at dusk", "n": 2}
 
     async def create(services) -> tuple[str, str]:  # type: ignore[no-untyped-def]
         identifier, secret = await services.workspaces.create_key(

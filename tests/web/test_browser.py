@@ -210,8 +210,11 @@ def test_a_key_is_made_used_found_in_the_log_and_revoked_in_a_browser(
         made = client.post("/api/v1/images/generations", json=body).json()["omixa"]
     page.get_by_role("link", name="Overview").click()
     expect(page.get_by_text("From a browser").first).to_be_visible()
+    # Who leaves before a picture is there breaks off its request.
+    page.wait_for_load_state("networkidle")
     page.locator(f'a[href$="{made["request_id"]}"]').click()
     picture = page.get_by_role("img", name="Picture 1 of this request")
+    page.wait_for_load_state("networkidle")
     assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
     expect(page.get_by_text(f"${made['billed_amount']}").first).to_be_visible()
     page.get_by_role("link", name="From a browser").click()

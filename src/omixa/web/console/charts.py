@@ -44,11 +44,12 @@ def timeline(details: RequestDetails) -> list[Step]:
     end = summary.ended_at_ms if summary.ended_at_ms is not None else max(known)
     whole = max(end, *known) - began
     steps: list[Step] = []
+    several = any(step.image_index for step in details.attempts)
     if details.attempts:
         first = min(step.sent_at_ms for step in details.attempts)
         steps.append(_step("Gateway", "hold, choice of a route", 0, first - began, whole, "wait"))
     for one in details.attempts:
-        name = f"Attempt {one.n}" + (f", picture {one.image_index + 1}" if one.image_index else "")
+        name = f"Attempt {one.n}" + (f", picture {one.image_index + 1}" if several else "")
         duration = None if one.ended_at_ms is None else max(one.ended_at_ms - one.sent_at_ms, 0)
         look: Look = "ok" if one.state == "ok" else "wait" if duration is None else "bad"
         status = "" if one.upstream_status is None else f", HTTP {one.upstream_status}"

@@ -209,6 +209,7 @@ async def show_request(visit: Visit) -> None:
     summary = read.details.summary
     pictures, fault = await _pictures(visit, request_id, read.place)
     parameters = dict(read.details.parameters)
+    parameters.pop("given", None)
     await visit.send(
         "console/request.html",
         request_id,
@@ -216,7 +217,7 @@ async def show_request(visit: Visit) -> None:
         row=Row(summary, read.key_name, None),
         details=read.details,
         requested_model=parameters.pop("requested_model", summary.model),
-        parameters={name: _text(value) for name, value in parameters.items()},
+        parameters={name: _text(value) for name, value in parameters.items() if value not in (None, [], "auto", False)},
         steps=timeline(read.details),
         receipt=None if read.receipt is None else receipt_shape(read.receipt),
         pictures=pictures,

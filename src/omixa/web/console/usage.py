@@ -51,7 +51,7 @@ async def show_usage(visit: Visit) -> None:
         total=sum(by_period.values()),
         requests=sum(one.requests for one in sums),
         images=sum(one.images for one in sums),
-        bars=bars(dict(list(by_period.items())[-_BARS:])),
+        bars=bars({period: by_period[period] for period in _periods(query)}) if sums else (),
         key_names=key_names,
         query=given,
         periods=get_args(PeriodType),
@@ -105,6 +105,20 @@ async def _read(visit: Visit) -> tuple[RollupQuery, Sequence[Rollup], Mapping[st
         return query, sums, {key.id: key.name or key.id for key in keys if key.mode == visit.mode}, tx.now_ms()
 
     return await visit.services.database.read(operation)
+
+
+def _periods(query: RollupQuery) -> list[str]:
+    """Return the last days or months of a range, also those without usage, so that bars stand where they belong."""
+    assert isinstance(query.since, datetime.date), "the range is known"
+    assert isinstance(query.until, datetime.date), "the range is known"
+    found: list[str] = []
+    day = query.until
+    while day >= query.since and len(found) < _BARS:
+        found.append(f"{day:%Y-%m}" if query.period_type == "month" else day.isoformat())
+        if day.toordinal() == 1:
+            break
+        day = (day.replace(day=1) if query.period_type == "month" else day) - datetime.timedelta(days=1)
+    return found[::-1]
 
 
 def _with_days(query: RollupQuery, today: datetime.date) -> RollupQuery:
