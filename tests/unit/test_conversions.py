@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,34 @@ async def test_a_picture_is_what_the_codec_makes_of_it(conversions: Conversions)
     data = encoded("png", "RGBA", size=(300, 200))
     for options in ({"format": "jpeg", "quality": 40}, {"format": "webp"}, {"format": "png", "size": (20, 30)}):
         assert await conversions.convert(memoryview(data), **options) == convert(data, **options)  # type: ignore[arg-type]
+
+
+async def test_a_mask_becomes_white_where_the_picture_may_change(conversions: Conversions) -> None:
+    half, open_at = (128, 0, 0, 254), (20, 10, 60, 30)
+    image = Pillow.new("RGBA", (90, 50), half)
+    image.paste((255, 255, 255, 0), open_at)
+    # What is only nearly transparent may not change.
+    image.paste((255, 255, 255, 1), (0, 0, 5, 5))
+    white = await conversions.white_mask(saved(image, "png"))
+    assert (white.info.format, white.info.size, white.info.has_alpha) == ("png", "90x50", False)
+    expected = Pillow.new("L", (90, 50), 0)
+    expected.paste(255, open_at)
+    with Pillow.open(io.BytesIO(white.data)) as found:
+        assert (found.mode, found.tobytes()) == ("L", expected.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (png(header(4, 4), PIXELS, END), "invalid_image"),
+        (saved(Pillow.new("RGBA", (9, 9), (0, 0, 0, 255)), "png"), "mask_without_alpha"),
+    ],
+    ids=["damaged", "closed"],
+)
+async def test_a_mask_that_lets_nothing_change_is_refused(conversions: Conversions, broken: bytes, reason: str) -> None:
+    with pytest.raises(UnacceptableImage) as caught:
+        await conversions.white_mask(broken)
+    assert caught.value.reason_code == reason
 
 
 async def test_a_damaged_picture_is_refused_and_the_next_one_is_not(conversions: Conversions) -> None:

@@ -112,6 +112,7 @@ def _check_result(result: ProviderResult, gives: dict[str, Any]) -> None:
     assert result.usage == (None if usage is None else Usage(**usage))
     assert (result.usage_problem is None) is (usage is not None)
     assert result.provider_request_id == gives["provider_request_id"]
+    assert result.cost_pico_usd == gives.get("cost_pico_usd")
     assert result.has_transparency is gives.get("has_transparency", False)
 
 

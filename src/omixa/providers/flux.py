@@ -8,6 +8,7 @@ picture in base64; its documentation also allows for an address, and for a job.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from omixa.providers.pictures import acceptable, check_picture, native_format, t
 from omixa.providers.wire import Transport, WireResponse
 
 _FORMATS: Final[tuple[ImageFormat, ...]] = ("png", "jpeg")
+_CREDITS: Final = re.compile(rb"([0-9]{1,6})(?:\.([0-9]{1,10}))?")
+_PICO_PER_CREDIT: Final = 10**10
 _FOUNDRY_PATH: Final = "/providers/blackforestlabs/v1/{model}?api-version=preview"
 # As Foundry's catalogue calls them; a deployment of another name is called by that.
 _FOUNDRY_NAMES: Mapping[str, str] = {"flux-2-pro": "FLUX.2-pro", "flux-2-flex": "FLUX.2-flex"}
@@ -39,6 +42,7 @@ class _Reply(msgspec.Struct):
     id: str | None = None
     polling_url: str | None = None
     data: list[_Datum] = []
+    cost: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Sample(msgspec.Struct):
@@ -120,7 +124,14 @@ async def _picture(client: Client, call: ProviderCall, path: str, body: bytes) -
         image = check_picture(data, call, native_format(call, _FORMATS))
     except ValueError as error:
         raise client.unusable(response, error) from error
-    return ProviderResult(image, tiles_used(call, image.info), client.request_id)
+    cost = _pico_usd(bytes(reply.cost))
+    return ProviderResult(image, tiles_used(call, image.info), client.request_id, cost_pico_usd=cost)
+
+
+def _pico_usd(credits: bytes) -> int | None:
+    """Return what a job costs, which is told in credits of a cent as a JSON number; None where that is no sensible one."""
+    match = _CREDITS.fullmatch(credits)
+    return None if match is None else int(match[1]) * _PICO_PER_CREDIT + int((match[2] or b"").ljust(10, b"0"))
 
 
 async def _data(client: Client, reply: _Reply) -> bytes:
