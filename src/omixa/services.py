@@ -370,9 +370,24 @@ def _check_account(account: DeploymentSettings, catalogue: Catalogue) -> None:
         raise ConfigError(f"deployment {account.name}: no provider is called {account.provider}; known: {known}")
     if not (account.endpoint or provider.endpoint):
         raise ConfigError(f"deployment {account.name}: endpoint is missing; {provider.id} has none for everybody")
+    if provider.adapter == "bedrock" and account.api_key is not None:
+        _check_signing(account.name, account.api_key)
     for model in account.models:
         if (provider.id, model.lower()) not in catalogue.offers:
             raise ConfigError(f"deployment {account.name}: {provider.id} offers no model {model}")
+
+
+def _check_signing(account: str, key: Secret) -> None:
+    """Raise ConfigError where requests to AWS could not be signed."""
+    identity, _, secret = key.reveal().partition(":")
+    if not (identity and secret):
+        raise ConfigError(
+            f"deployment {account}: api_key must be ACCESS_KEY_ID:SECRET_ACCESS_KEY; a Bedrock key is a bearer_token"
+        )
+    if importlib.util.find_spec("botocore") is None:
+        raise ConfigError(
+            f"deployment {account}: signing needs botocore: pip install 'omixa[bedrock]', or have a Bedrock key as bearer_token"
+        )
 
 
 def _played(catalogue: Catalogue, simulated: Collection[str]) -> Mapping[str, str]:

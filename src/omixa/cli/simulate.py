@@ -1,4 +1,4 @@
-"""omixa simulate: fal, flux, foundry, openai, replicate, stability."""
+"""omixa simulate: bedrock, fal, flux, foundry, gemini, openai, openrouter, replicate, stability."""
 
 from __future__ import annotations
 
@@ -131,6 +131,11 @@ def _add_service(name: str, whose: str, help: str) -> None:
         _serve(whose, host, port, lambda workers: module.create_app(options, workers))
 
 
+_add_service("bedrock", "Bedrock", "Speak the wire format of Stability AI's models on AWS Bedrock and paint pictures.")
+_add_service("gemini", "Gemini", "Speak the Gemini API's wire format and paint pictures from prompts.")
+_add_service(
+    "openrouter", "OpenRouter", "Speak the wire format of OpenRouter's Image API and paint pictures from prompts."
+)
 _add_service("fal", "fal", "Speak the wire format of fal.ai's queue and paint pictures from prompts.")
 _add_service(
     "flux", "FLUX", "Speak Black Forest Labs' wire format, and FLUX's on Foundry, and paint pictures from prompts."

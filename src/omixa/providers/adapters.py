@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 from omixa.engines.conversions import Conversions
 from omixa.providers.base import Provider
+from omixa.providers.bedrock import BedrockProvider
 from omixa.providers.fal import FalProvider
 from omixa.providers.flux import FluxProvider, FoundryFluxProvider
 from omixa.providers.foundry import FoundryProvider
+from omixa.providers.gemini import GeminiProvider
 from omixa.providers.openai import AZURE, COMPATIBLE, LOCALAI, OPENAI, OpenAIProvider
+from omixa.providers.openrouter import OpenRouterProvider
 from omixa.providers.replicate import ReplicateProvider
 from omixa.providers.stability import StabilityProvider
 from omixa.providers.wire import Transport
@@ -18,6 +21,9 @@ from omixa.providers.wire import Transport
 def adapters(transport: Transport, conversions: Conversions) -> Mapping[str, Provider]:
     """Return one adapter for each wire format. They share the transport and what converts pictures."""
     return {
+        "bedrock": BedrockProvider(transport, conversions),
+        "gemini": GeminiProvider(transport, conversions),
+        "openrouter": OpenRouterProvider(transport, conversions),
         "fal": FalProvider(transport, conversions),
         "flux": FluxProvider(transport, conversions),
         "foundry-flux": FoundryFluxProvider(transport, conversions),

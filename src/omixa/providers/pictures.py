@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 import pybase64
 
@@ -12,6 +13,9 @@ from omixa.errors import UpstreamRejected
 from omixa.imaging.inspect import UnacceptableImage, inspect
 from omixa.imaging.png import check_png
 from omixa.providers.base import ProviderCall
+
+# How far the shape of a picture may be from what was asked for: providers that are told ratios round the sides.
+SHAPE_TOLERANCE_PERCENT: Final = 5
 
 
 async def acceptable(image: Image, call: ProviderCall, conversions: Conversions) -> Image:
@@ -55,6 +59,19 @@ def check_picture(data: bytes, call: ProviderCall, *formats: ImageFormat, exact:
     if info.format == "png":
         check_png(data)
     return Image(data, info)
+
+
+def check_shape(picture: ImageInfo, call: ProviderCall) -> None:
+    """Raise ValueError for a picture that is not about in the shape that was asked for, since resampling would distort it.
+
+    An edit without a size may have any shape.
+    """
+    if call.request.operation == "edit" and call.request.size == "auto":
+        return
+    asked = call.offer.sizes[call.request.size]
+    made, wanted = picture.width * asked.height, picture.height * asked.width
+    if 100 * max(made, wanted) > (100 + SHAPE_TOLERANCE_PERCENT) * min(made, wanted):
+        raise ValueError(f"the picture is {picture.size}, not in the shape of {asked.width}x{asked.height}")
 
 
 def tiles_used(call: ProviderCall, picture: ImageInfo) -> Usage:

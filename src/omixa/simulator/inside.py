@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp
 
 from omixa.engines.workers import Workers
-from omixa.simulator import fal, flux, foundry, openai, replicate, stability
+from omixa.simulator import bedrock, fal, flux, foundry, gemini, openai, openrouter, replicate, stability
 from omixa.simulator.service import SimulatorOptions
 from omixa.tokens import Tokenizer
 
@@ -18,6 +18,9 @@ def simulators(
     """Return one application for each provider. All of them take the same key; `latency_s` is added before each answer."""
     options = SimulatorOptions(api_key, latency_s=latency_s)
     return {
+        "bedrock": bedrock.create_app(options, workers),
+        "gemini": gemini.create_app(options, workers, tokenizer=tokenizer),
+        "openrouter": openrouter.create_app(options, workers, tokenizer=tokenizer),
         "fal": fal.create_app(options, workers),
         "flux": flux.create_app(options, workers),
         "foundry-flux": flux.create_app(options, workers),

@@ -1,0 +1,184 @@
+"""Google's Gemini image models by generateContent: one JSON request, parts in answer, one of which is the picture.
+
+Source: the Gemini API's reference and the types of Google's own client. Sizes are shapes and resolutions in words. A refusal is
+a 200 that says why there is no picture. What the model only thought, drafts included, counts as words that it wrote.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+import pybase64
+
+from omixa.domain.images import MEDIA_TYPES, Image, ImageFormat, Usage
+from omixa.engines.conversions import Conversions
+from omixa.providers.answers import aside, count
+from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
+from omixa.providers.failures import failed_answer, refused_answer, unusable_answer
+from omixa.providers.pictures import acceptable, check_picture, check_shape
+from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse, request_id
+
+_FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp")
+# Why a candidate ended that shows that a filter ended it. The other reasons without a picture are failures.
+_REFUSALS: Final = frozenset(
+    {
+        *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"),
+        *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"),
+    }
+)
+
+
+class GeminiProvider:
+    """Sends one call for each picture.
+
+    A deployment's endpoint is what stands before /models: https://generativelanguage.googleapis.com/v1beta, where an API key is
+    sent, or an address of Vertex AI that ends in /publishers/google, where a bearer token is.
+    """
+
+    def __init__(self, transport: Transport, conversions: Conversions) -> None:
+        self._transport = transport
+        self._conversions = conversions
+
+    async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
+        """Make one picture. Raises an UpstreamError when the attempt fails."""
+        references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
+        timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
+        response = await self._transport.send(_request(call, references), timeouts)
+        yield await aside(len(response.body), functools.partial(_answered, response, call))
+
+
+# ------------------------------------------------------------------------------------------------------ the request
+
+
+def _request(call: ProviderCall, references: Sequence[Image]) -> WireRequest:
+    parts: list[Mapping[str, object]] = [{"text": call.request.prompt}]
+    for image in references:
+        data = pybase64.b64encode_as_string(image.data)
+        parts.append({"inlineData": {"mimeType": MEDIA_TYPES[image.info.format], "data": data}})
+    fields = {
+        "contents": [{"role": "user", "parts": parts}],
+        "generationConfig": {"responseModalities": ["IMAGE"], "imageConfig": _shape(call)},
+    }
+    headers = {"content-type": "application/json", "accept": "application/json", **call.simulator_headers}
+    if call.deployment.api_key is not None:
+        headers["x-goog-api-key"] = call.deployment.api_key.reveal()
+    elif call.deployment.bearer_token is not None:
+        headers["authorization"] = f"Bearer {call.deployment.bearer_token.reveal()}"
+    path = f"/models/{quote(call.deployment.deployment_name, safe='')}:generateContent"
+    return WireRequest(call.deployment.endpoint.rstrip("/") + path, headers, (msgspec.json.encode(fields),))
+
+
+def _shape(call: ProviderCall) -> Mapping[str, str]:
+    """Return what is said of the size. An edit without one has the shape of its first reference."""
+    size = call.offer.sizes[call.request.size]
+    shape = {"aspectRatio": size.aspect_ratio, "imageSize": size.resolution}
+    if call.request.size == "auto" and call.request.input_images:
+        del shape["aspectRatio"]
+    return {name: value for name, value in shape.items() if value}
+
+
+# ------------------------------------------------------------------------------------------------------- the answer
+
+
+class _Blob(msgspec.Struct, rename="camel"):
+    mime_type: str
+    data: str
+
+
+class _Part(msgspec.Struct, rename="camel"):
+    inline_data: _Blob | None = None
+    thought: bool | None = None
+
+
+class _Content(msgspec.Struct):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(msgspec.Struct, rename="camel"):
+    content: _Content | None = None
+    finish_reason: str | None = None
+
+
+class _Feedback(msgspec.Struct, rename="camel"):
+    block_reason: str | None = None
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    """What is read of an answer."""
+
+    candidates: list[_Candidate] | None = None
+    prompt_feedback: _Feedback | None = None
+    usage_metadata: object = None
+    response_id: object = None
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def _answered(response: WireResponse, call: ProviderCall) -> ProviderResult:
+    if response.status != 200:
+        raise failed_answer(response, secret=call.credential)
+    try:
+        answer = _ANSWER.decode(response.body)
+        blob, reason = _picture(answer)
+        if blob is None and _is_refusal(answer, reason):
+            raise refused_answer(response, reason, secret=call.credential)
+        if blob is None:
+            raise ValueError(f"the answer holds no picture: {reason or 'no reason given'}")
+        picture = check_picture(pybase64.b64decode(blob.data, validate=True), call, *_FORMATS, exact=False)
+        if MEDIA_TYPES[picture.info.format] != blob.mime_type:
+            raise ValueError(f"the picture is {picture.info.format}, not {blob.mime_type}")
+        check_shape(picture.info, call)
+    except (ValueError, RecursionError) as error:
+        raise unusable_answer(response, str(error), secret=call.credential) from error
+    usage, problem = _usage(answer.usage_metadata)
+    return ProviderResult(picture, usage, response.provider_request_id or request_id(answer.response_id), problem)
+
+
+def _picture(answer: _Answer) -> tuple[_Blob | None, str]:
+    """Return the first picture that is no draft, and why the answer ended."""
+    reason = (answer.prompt_feedback and answer.prompt_feedback.block_reason) or ""
+    for candidate in answer.candidates or ():
+        reason = candidate.finish_reason or reason
+        for part in (candidate.content and candidate.content.parts) or ():
+            if part.inline_data is not None and not part.thought:
+                return part.inline_data, reason
+    return None, reason
+
+
+def _is_refusal(answer: _Answer, reason: str) -> bool:
+    # A prompt is only ever blocked by a filter, whatever the reason is called.
+    return bool(reason) and (not answer.candidates or reason in _REFUSALS)
+
+
+def _usage(metadata: object) -> tuple[Usage | None, str | None]:
+    """Return the reported usage, or None and what is wrong with it."""
+    if not isinstance(metadata, dict):
+        return None, "usageMetadata is absent"
+    # What is zero may be left out.
+    counts = {"thoughtsTokenCount": 0, **metadata}
+    try:
+        prompt, output = count(counts, "promptTokenCount"), count(counts, "candidatesTokenCount")
+        thoughts = count(counts, "thoughtsTokenCount")
+        prompt_images = _of_images(counts.get("promptTokensDetails"), otherwise=0)
+        images = _of_images(counts.get("candidatesTokensDetails"), otherwise=output)
+    except ValueError as error:
+        return None, str(error)
+    if prompt_images > prompt or images > output:
+        return None, "the tokens of pictures are more than all tokens"
+    usage = Usage(prompt - prompt_images, prompt_images, images, images=1)
+    return replace(usage, output_text_tokens=output - images + thoughts), None
+
+
+def _of_images(details: object, *, otherwise: int) -> int:
+    """Return how many of the tokens are those of pictures. Raises ValueError for what is no list of counts."""
+    if details is None:
+        return otherwise
+    if not isinstance(details, list) or not all(isinstance(each, dict) for each in details):
+        raise ValueError("the tokens by modality are no list of objects")
+    return sum(count(each, "tokenCount") for each in details if each.get("modality") == "IMAGE")

@@ -1,0 +1,138 @@
+"""OpenRouter's Image API: others' models, by JSON, with what each call cost.
+
+Source: the API's description. Only models that take shapes are called, one picture at a time. The cost is a number of dollars
+without a promised rounding; it is kept as it is printed. Codes of errors are statuses as numbers, and may come with a 200.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+import pybase64
+
+from omixa.domain.images import MEDIA_TYPES, Image, ImageFormat, Usage
+from omixa.domain.money import PICO_PER_USD
+from omixa.engines.conversions import Conversions
+from omixa.providers.answers import aside, count
+from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
+from omixa.providers.failures import failed_answer, unusable_answer
+from omixa.providers.pictures import acceptable, check_picture, check_shape, data_url
+from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse
+
+_FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp")
+# More than any picture costs; a larger number is a mistake.
+_MAX_COST_USD: Final = 1000
+
+
+class OpenRouterProvider:
+    """Sends one call for each picture. A deployment's endpoint is what stands before /images."""
+
+    def __init__(self, transport: Transport, conversions: Conversions) -> None:
+        self._transport = transport
+        self._conversions = conversions
+
+    async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
+        """Make one picture. Raises an UpstreamError when the attempt fails."""
+        references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
+        timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
+        response = await self._transport.send(_request(call, references), timeouts)
+        yield await aside(len(response.body), functools.partial(_answered, response, call))
+
+
+def _request(call: ProviderCall, references: Sequence[Image]) -> WireRequest:
+    size = call.offer.sizes[call.request.size]
+    fields: dict[str, object] = {
+        "model": call.deployment.deployment_name,
+        "prompt": call.request.prompt,
+        "aspect_ratio": size.aspect_ratio,
+        "resolution": size.resolution,
+    }
+    if references:
+        fields["input_references"] = [{"type": "image_url", "image_url": {"url": data_url(one)}} for one in references]
+        if call.request.size == "auto":
+            # An edit without a size has the shape of its first reference.
+            del fields["aspect_ratio"]
+    headers = {"content-type": "application/json", "accept": "application/json", **call.simulator_headers}
+    if call.credential is not None:
+        headers["authorization"] = f"Bearer {call.credential}"
+    body = msgspec.json.encode({name: value for name, value in fields.items() if value})
+    return WireRequest(call.deployment.endpoint.rstrip("/") + "/images", headers, (body,))
+
+
+class _Datum(msgspec.Struct):
+    b64_json: str
+    media_type: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: object = None
+    completion_tokens: object = None
+    cost: Decimal | None = None
+
+
+class _Problem(msgspec.Struct):
+    code: object = None
+
+
+class _Answer(msgspec.Struct):
+    """What is read of an answer. Its usage is read by itself, so that a fault in it does not lose the picture."""
+
+    data: list[_Datum] | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    error: _Problem | None = None
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_USAGE = msgspec.json.Decoder(_Usage | None)
+
+
+def _answered(response: WireResponse, call: ProviderCall) -> ProviderResult:
+    if response.status != 200:
+        raise failed_answer(response, secret=call.credential)
+    try:
+        answer = _ANSWER.decode(response.body)
+        if answer.error is not None:
+            raise failed_answer(replace(response, status=_status(answer.error.code)), secret=call.credential)
+        if not answer.data:
+            raise ValueError("the answer holds no picture")
+        datum = answer.data[0]
+        picture = check_picture(pybase64.b64decode(datum.b64_json, validate=True), call, *_FORMATS, exact=False)
+        if datum.media_type not in (None, MEDIA_TYPES[picture.info.format]):
+            raise ValueError(f"the picture is {picture.info.format}, not {datum.media_type}")
+        check_shape(picture.info, call)
+    except (ValueError, RecursionError) as error:
+        raise unusable_answer(response, str(error), secret=call.credential) from error
+    usage, problem, cost = _usage(bytes(answer.usage), call)
+    return ProviderResult(picture, usage, response.provider_request_id, problem, cost_pico_usd=cost)
+
+
+def _status(code: object) -> int:
+    """Return the status that an error says instead of the answer; one that says none is a failure."""
+    return code if type(code) is int and 400 <= code < 600 else 500
+
+
+def _usage(text: bytes, call: ProviderCall) -> tuple[Usage | None, str | None, int | None]:
+    """Return the reported usage, or None and what is wrong with it, and what the call cost in pico-USD, where that is known.
+
+    Words and pictures of the input are counted together: the words are the gateway's own count, the pictures the rest.
+    """
+    try:
+        reported = _USAGE.decode(text) or _Usage()
+        counts: Mapping[str, object] = msgspec.structs.asdict(reported)
+        prompt, output = count(counts, "prompt_tokens"), count(counts, "completion_tokens")
+    except ValueError as error:
+        return None, str(error), None
+    words = min(prompt, call.request.prompt_tokens) if call.request.input_images else prompt
+    return Usage(words, prompt - words, output, images=1), None, _cost(reported.cost)
+
+
+def _cost(usd: Decimal | None) -> int | None:
+    """Return dollars as whole pico-USD, halves up. Returns None for what cannot be a price."""
+    if usd is None or not usd.is_finite() or not 0 <= usd <= _MAX_COST_USD:
+        return None
+    return int(usd * PICO_PER_USD + Decimal("0.5"))
