@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 import shutil
 from dataclasses import fields
 from importlib.resources import files
@@ -146,9 +147,17 @@ def test_nothing_that_ships_is_retired(catalogue: Catalogue) -> None:
     assert [name for name, past in catalogue.retired.items() if past.on > today] == []
 
 
-@pytest.mark.parametrize("name", ["dall-e-3", "DALL-E-3", "gpt-image-1"])
-def test_a_model_that_is_described_no_more_names_its_successor(catalogue: Catalogue, name: str) -> None:
-    with pytest.raises(NotFound, match=r"it was retired on 2026-[0-9-]{5}\. Use gpt-image-2 instead\.") as caught:
+@pytest.mark.parametrize(
+    ("name", "successor"),
+    [
+        *((name, "gpt-image-2") for name in ("dall-e-3", "DALL-E-3", "gpt-image-1")),
+        ("gemini-2.5-flash-image", "gemini-3.1-flash-image"),
+        ("imagen-4.0-ultra-generate-001", "gemini-3-pro-image"),
+    ],
+)
+def test_a_model_that_is_described_no_more_names_its_successor(catalogue: Catalogue, name: str, successor: str) -> None:
+    told = rf"it was retired on 2026-[0-9-]{{5}}\. Use {re.escape(successor)} instead\."
+    with pytest.raises(NotFound, match=told) as caught:
         catalogue.resolve(name)
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
@@ -200,6 +209,11 @@ FAULTS = [
     ),
     (MODEL_FILE, "[bounds]", "[bounds]\noutput_image_tokens_by_quality = { finest = 1 }", "unknown qualities finest"),
     (MODEL_FILE, "[bounds]", "[bounds]\noutput_image_tokens_by_quality = { high = 9999 }", "a quality has more"),
+    ("providers/gemini.toml", "tokens = 1680", "tokens = 1681", "more than the model's output_image_tokens_max"),
+    ("providers/gemini.toml", "tokens = 1680", "tokens = 0", "tokens"),
+    ("providers/gemini.toml", 'pixels = "848x1264"', 'pixels = "848"', "sizes"),
+    ("providers/gemini.toml", ', aspect_ratio = "2:3"', ', shape = "2:3"', "shape"),
+    ("models/gemini-3-pro-image.toml", "text_tokens_max = 8192", "text_tokens_max = -1", "output_text_tokens_max"),
     ("retired.toml", "dall-e-2 =", '"mai-image-2.5" =', "mai-image-2.5: must be a name"),
     ("retired.toml", 'successor = "gpt-image-2"', 'successor = "nothing"', "dall-e-2: must be a name"),
     (MODEL_FILE, "edits_follow_reference = true", "edits_follow_reference = 1", "edits_follow_reference"),
