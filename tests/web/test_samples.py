@@ -180,7 +180,9 @@ def test_whatever_a_request_holds_arrives(echo: tuple[str, list[Any]], tmp_path:
     bodies.clear()
     run(language, sample.source, tmp_path, "omx_test_key")
     assert bodies == [BODY]
-    assert (tmp_path / "image.png").read_bytes() == b"pic"
+    # Of two pictures, as many are saved as came.
+    assert [file.name for file in tmp_path.glob("image*")] == ["image-1.png"]
+    assert (tmp_path / "image-1.png").read_bytes() == b"pic"
 
 
 def test_words_of_a_form_never_name_a_file(echo: tuple[str, list[Any]], tmp_path: Path, photo: bytes) -> None:
@@ -210,7 +212,7 @@ def test_what_the_playground_copies_sends_pictures_and_a_mask(
     mask.save(tmp_path / "mask.png")
     question = {
         "language": language.id,
-        "body": {"model": "omixa-illustrator-1", "prompt": "paint it blue", "n": 1, "stream": True},
+        "body": {"model": "omixa-illustrator-1", "prompt": "paint it blue", "n": 2, "stream": True},
         "pictures": ["png", "jpeg"],
         "mask": True,
     }
@@ -222,11 +224,12 @@ def test_what_the_playground_copies_sends_pictures_and_a_mask(
     assert made["operation"] == "edit"
     details = test_client.get(f"/api/v1/requests/{made['id']}/receipt").json()
     assert [one["format"] for one in details["input_images"]] == ["png", "jpeg"]
-    with Image.open(io.BytesIO(photo)) as before, Image.open(tmp_path / "image.png") as after:
-        changed = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
-    assert changed.getbbox() is not None
-    changed.paste((0, 0, 0), (0, 0, 128, 128))
-    assert changed.getbbox() is None
+    for name in ("image-1.png", "image-2.png"):
+        with Image.open(io.BytesIO(photo)) as before, Image.open(tmp_path / name) as after:
+            changed = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
+        assert changed.getbbox() is not None
+        changed.paste((0, 0, 0), (0, 0, 128, 128))
+        assert changed.getbbox() is None
 
 
 @pytest.mark.parametrize("pictures", [(), ("png",), ("png", "jpeg", "webp")], ids=len)

@@ -1,6 +1,6 @@
 """A request as code to copy, in the languages of its readers. The templates are in `programs/`, each a whole program.
 
-Every program takes the key from OMIXA_API_KEY, writes the picture to a file, prints what it cost, and says why it failed.
+Every program takes the key from OMIXA_API_KEY, writes each picture to a file, prints what it cost, and says why it failed.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ def sample(
         "base_url": base_url,
         "body": body,
         "file": f"image.{extension}",
+        "extension": extension,
+        "is_several": body.get("n", 1) not in (0, 1),
         "photos": [_photo(number, kind) for number, kind in enumerate(pictures, 1)],
         "mask": File("mask.png", "image/png") if has_mask else None,
         "timeout_s": timeout_s,

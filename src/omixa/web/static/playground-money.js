@@ -8,7 +8,7 @@ export function micro(amount) {
 export function dollars(millionths) {
   const digits = String(millionths < 0n ? -millionths : millionths).padStart(7, "0");
   const cents = digits.slice(-6).replace(/0{1,4}$/, "");
-  return `${millionths < 0n ? "−" : ""}$${digits.slice(0, -6)}.${cents}`;
+  return `${millionths < 0n ? "−" : ""}$${BigInt(digits.slice(0, -6)).toLocaleString("en")}.${cents}`;
 }
 
 /** Return an exact amount of twelve digits without the zeros that say nothing. */

@@ -52,7 +52,7 @@ function* steps(receipt) {
       "li", {},
       element("span", { className: "who", textContent: `${attempt.attempt}. ${attempt.route}${receipt.images_asked > 1 ? `, picture ${attempt.image + 1}` : ""}` }),
       element("span", { className: attempt.outcome === "ok" ? "what" : "what bad", textContent: attempt.outcome }),
-      element("span", { className: "tnum", textContent: `${to - from} ms` }),
+      element("span", { className: "tnum", textContent: `${(to - from).toLocaleString("en")} ms` }),
       element("span", { className: "track" }, bar),
     );
   }

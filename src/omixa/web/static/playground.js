@@ -213,8 +213,9 @@ function present(made) {
   $("results").classList.toggle("pair", made.length > 1);
   $("results").append(...made.map((card) => card.element));
   $("versus").hidden = true;
-  // On a narrow screen the form hides what it started.
-  if ($("results").getBoundingClientRect().top > innerHeight) $("results").scrollIntoView({ block: "start" });
+  const { top } = $("results").getBoundingClientRect();
+  // Whoever presses the button at the end of a form should see what that has started.
+  if (top < 0 || top > innerHeight / 2) $("results").scrollIntoView({ block: "start" });
 }
 
 async function run() {
@@ -406,6 +407,8 @@ function changed() {
   turn += 1;
   clearTimeout(pausing);
   showRunning();
+  // The price that stands there is that of another form now.
+  $("run-price").textContent = api.key ? "…" : "";
   const megabytes = pictures.list.reduce((sum, one) => sum + one.blob.size, 0) / 1_000_000;
   pausing = setTimeout(() => {
     history.replaceState(null, "", address());
