@@ -55,6 +55,9 @@ def main() -> None:
 
 def save(page: Page, file: Path) -> None:
     """Write a picture of a whole page."""
+    # What stays at an edge of the window would else hide what lies in the middle of the page.
+    width = page.viewport_size["width"] if page.viewport_size else WIDE
+    page.set_viewport_size({"width": width, "height": page.evaluate("document.documentElement.scrollHeight")})
     page.screenshot(path=file, full_page=True)
 
 

@@ -16,11 +16,12 @@ from omixa.api.exchange import Exchange
 from omixa.api.intake import JSON
 from omixa.catalogue.checks import MAX_INPUT_IMAGES
 from omixa.catalogue.loader import Catalogue
+from omixa.domain.access import Mode
 from omixa.domain.models import Model, Parameter
 from omixa.errors import InvalidRequest, Overloaded
 from omixa.imaging.inspect import InputFormat
 from omixa.services import Services
-from omixa.web.models import PATIENCE_S, Seller
+from omixa.web.models import PATIENCE_S, Seller, routes_by_keys
 from omixa.web.samples import LANGUAGES, Language, Value, sample
 from omixa.web.writing import colours
 
@@ -64,17 +65,21 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class ModelForm:
-    """The form of a model. `refused` tells why a field that others have is not available, in Markdown."""
+    """The form of a model. `refused` tells why a field that others have is not available, in Markdown.
+
+    `modes` are the keys that the model serves on this gateway.
+    """
 
     id: str
     name: str
     path: str
+    modes: frozenset[Mode]
     first: tuple[Control, ...]
     further: tuple[Control, ...]
     refused: tuple[tuple[str, str], ...]
 
 
-def model_form(seller: Seller) -> ModelForm:
+def model_form(seller: Seller, services: Services) -> ModelForm:
     """Return the form of a model, made from what its parameters accept."""
     model = seller.model
     controls = [_control(one, seller) for one in model.parameters if one.name != "model" and one.refusal is None]
@@ -84,6 +89,7 @@ def model_form(seller: Seller) -> ModelForm:
         id=model.id,
         name=model.name,
         path=f"docs/models/{seller.slug}",
+        modes=frozenset(mode for modes in routes_by_keys(model, services) for mode in modes),
         first=tuple(sorted(first, key=_order)),
         further=tuple(sorted(further, key=lambda one: not one.has_effect)),
         refused=tuple((one.name, one.refusal) for one in model.parameters if one.refusal is not None),

@@ -181,7 +181,9 @@ class Site:
             yield _problem_page(problem)
 
     def _playground(self) -> Page:
-        forms = [model_form(seller) for seller in self.sellers.values()]
+        forms = [model_form(seller, self._services) for seller in self.sellers.values()]
+        # The model of the guide's examples.
+        usual = min((seller.model.id for seller in self.sellers.values() if seller.model.price_lists), default="")
         return Page(
             "playground",
             "Playground",
@@ -189,7 +191,7 @@ class Site:
             "Playground",
             "playground.md",
             "playground.html",
-            lambda day: {"forms": forms},
+            lambda day: {"forms": forms, "usual": usual},
             shows_own_pictures=True,
         )
 

@@ -19,6 +19,7 @@ const RUNS_NAME = "omixa.runs";
 const $ = (id) => document.getElementById(id);
 const main = $("main");
 const api = new Api(main.dataset.api);
+const usual = $("model").value;
 const forms = new Map([...document.querySelectorAll("fieldset[data-model]")].map((fieldset) => [fieldset.dataset.model, new Form(fieldset)]));
 
 function keep(name, value) {
@@ -96,7 +97,7 @@ function addressed() {
   const given = new URLSearchParams(location.hash.slice(1));
   const asked = given.get("model") ?? new URLSearchParams(location.search).get("model") ?? "";
   const found = [...forms.keys()].find((name) => name.toLowerCase() === asked.toLowerCase());
-  return { model: found ?? forms.keys().next().value, other: given.get("compare") ?? "", values: given.has("model") ? Object.fromEntries(given) : null };
+  return { model: found ?? usual, other: given.get("compare") ?? "", values: given.has("model") ? Object.fromEntries(given) : null };
 }
 
 function address() {
