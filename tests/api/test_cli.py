@@ -378,6 +378,30 @@ def test_openai_can_be_simulated_too(omixa: Omixa) -> None:
     assert "unknown: dall-e-3" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "path", "headers"),
+    [
+        ("fal", "/fal-ai/flux-2-pro", {"authorization": "Key k"}),
+        ("flux", "/v1/flux-2-pro", {"x-key": "k"}),
+        ("replicate", "/v1/models/black-forest-labs/flux-2-pro/predictions", {"authorization": "Bearer k"}),
+        ("stability", "/v2beta/stable-image/generate/core", {"authorization": "Bearer k"}),
+    ],
+)
+def test_every_simulator_listens(omixa: Omixa, name: str, path: str, headers: dict[str, str]) -> None:
+    options = ("--port", "0", "--api-key", "k", "--scenario", "429x2")
+    with omixa.serving("simulate", name, *options) as running:
+        files = {"prompt": (None, "a kite")}
+        body: dict[str, Any] = {"files": files} if name == "stability" else {"json": {"prompt": "a kite"}}
+        if name == "replicate":
+            body = {"json": {"input": {"prompt": "a kite"}}}
+        assert httpx.post(running.url + path, **body).status_code in (401, 403)
+        assert httpx.post(running.url + path, headers=headers, **body).status_code == 429
+        assert httpx.get(f"{running.url}/simulator/scenario", headers={"api-key": "k"}).text == "429"
+    refused = omixa.run("simulate", name, "--port", "0", "--api-key", "k", "--scenario", "thunder")
+    assert refused.returncode == EXIT_USAGE
+    assert '"thunder" is not a step' in refused.stderr
+
+
 def test_a_scenario_that_does_not_exist_is_explained(omixa: Omixa) -> None:
     refused = omixa.run("simulate", "foundry", "--port", "0", "--api-key", "k", "--scenario", "thunder")
     assert refused.returncode == EXIT_USAGE

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from yarl import URL
 
 from omixa.providers.places import is_at_endpoint, is_public, origin_of, redirected
 
@@ -126,6 +129,57 @@ def test_without_tls_only_this_machine_is_called(endpoint: str) -> None:
 )
 def test_only_the_public_network_is_public(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+PIECES = (
+    "https",
+    "http",
+    "://",
+    ":",
+    "/",
+    "//",
+    "@",
+    "\\",
+    "#",
+    "?",
+    ".",
+    "%2f",
+    "%40",
+    "[",
+    "]",
+    "443",
+    "\t",
+    "\n",
+    " ",
+    "\u2024",
+)
+WORDS = (
+    "fal.media",
+    "delivery.eu.bfl.ai",
+    "evil.example",
+    "127.0.0.1",
+    "delivery",
+    "bfl.ai",
+    "x",
+    "user",
+    "\N{FULLWIDTH FULL STOP}",
+)
+
+
+@given(st.lists(st.sampled_from((*PIECES, *WORDS)), max_size=9).map("".join))
+@example("https://fal.media")
+@example("https://fal.media/x?y=1")
+def test_what_is_accepted_means_the_same_to_what_calls_it(address: str) -> None:
+    """An address is read twice: by these rules, and by the library that connects. It must never lead elsewhere there."""
+    try:
+        at_endpoint = is_at_endpoint(address, LOCAL, HOSTS)
+    except ValueError:
+        return
+    assert not at_endpoint
+    url = URL(address)
+    assert (url.scheme, url.port, url.user) == ("https", 443, None)
+    assert url.host is not None
+    assert url.host == "fal.media" or (url.host.startswith("delivery.") and url.host.endswith(".bfl.ai"))
 
 
 def test_origins_are_compared_by_what_they_mean() -> None:
