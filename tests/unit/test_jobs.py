@@ -136,6 +136,15 @@ async def test_once_the_provider_has_the_job_only_its_own_word_ends_the_doubt(
     assert len(wire.asked) == 3
 
 
+@pytest.mark.parametrize("name", ["x" * 500, "a\u00e4", "a\nb", ""])
+async def test_a_name_that_is_not_fit_to_be_stored_is_not_kept(
+    http: HttpTransport, conversions: Conversions, name: str
+) -> None:
+    taken = Answer(200, json.dumps({"id": name, "polling_url": "HERE/v1/get_result?id=a1"}))
+    async with speaking(taken, READY, PICTURE) as wire:
+        assert (await ask(http, flux(wire), conversions)).provider_request_id is None
+
+
 async def test_what_fails_before_the_job_is_taken_is_no_doubt(http: HttpTransport, conversions: Conversions) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         free = listener.getsockname()[1]
@@ -151,7 +160,7 @@ async def test_what_fails_before_the_job_is_taken_is_no_doubt(http: HttpTranspor
 )
 async def test_the_calls_time_is_never_passed(http: HttpTransport, conversions: Conversions, answer: Answer) -> None:
     async with speaking(SUBMITTED, answer) as wire:
-        error = await fails(http, flux(wire, total_timeout_s=0.3), conversions)
+        error = await fails(http, flux(wire, total_timeout_s=1.5), conversions)
     assert type(error) is UpstreamTimeout
     assert error.ambiguous
     assert error.provider_request_id == "a1"
@@ -197,7 +206,7 @@ async def test_a_job_whose_time_is_over_is_cancelled_at_the_provider(
     http: HttpTransport, conversions: Conversions, provider: str, first: Answer, running: Answer, cancel: str
 ) -> None:
     async with speaking(first, running) as wire:
-        error = await fails(http, call(provider, "flux-2-pro", wire.url, offer={"total_timeout_s": 0.2}), conversions)
+        error = await fails(http, call(provider, "flux-2-pro", wire.url, offer={"total_timeout_s": 1.5}), conversions)
     assert type(error) is UpstreamTimeout
     assert paths(wire.asked)[-1] == cancel
 

@@ -177,7 +177,7 @@ async def test_every_failure_is_what_it_is(
 async def test_a_job_that_never_ends_is_given_up(
     provider: str, addresses: Mapping[str, str], http: HttpTransport, conversions: Conversions
 ) -> None:
-    wanted = call(provider, "flux-2-pro", addresses[provider], prompt="sim:hang a kite", offer={"total_timeout_s": 0.5})
+    wanted = call(provider, "flux-2-pro", addresses[provider], prompt="sim:hang a kite", offer={"total_timeout_s": 2.0})
     with pytest.raises(UpstreamTimeout):
         await ask(http, wanted, conversions)
 

@@ -28,7 +28,7 @@ from omixa.errors import (
 from omixa.providers.base import ProviderCall
 from omixa.providers.failures import failed_answer, refused_answer, unusable_answer
 from omixa.providers.places import is_at_endpoint, redirected
-from omixa.providers.wire import Method, Timeouts, Transport, WireRequest, WireResponse
+from omixa.providers.wire import Method, Timeouts, Transport, WireRequest, WireResponse, request_id
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class Client:
         credential = {} if call.credential is None else {header: scheme + call.credential}
         self._headers = {"accept": "application/json", **credential, **call.simulator_headers}
         self._end = asyncio.get_running_loop().time() + call.offer.total_timeout_s
-        # The provider's own name of the job, as soon as there is one: errors carry it.
+        # Errors carry it as soon as it is known.
         self.request_id: str | None = None
 
     async def submit(
@@ -100,6 +100,10 @@ class Client:
         if not 200 <= response.status < 300:
             raise self.failure(response)
         return response
+
+    def took(self, job_id: object, response: WireResponse) -> None:
+        """Keep how the provider calls a job that it took, or else the request, where that is fit to be stored."""
+        self.request_id = request_id(job_id) or response.provider_request_id
 
     def failure(self, response: WireResponse) -> UpstreamError:
         """Return what an error answer means."""
@@ -252,10 +256,6 @@ class Client:
 
     def _left(self) -> float:
         return self._end - asyncio.get_running_loop().time()
-
-    @property
-    def _asking(self) -> dict[str, str]:
-        return {"accept": "application/json", **self._headers}
 
 
 def decoded(response: WireResponse, decoder: msgspec.json.Decoder[T]) -> T:

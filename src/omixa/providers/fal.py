@@ -84,7 +84,7 @@ class FalProvider:
         response = await client.submit(f"/{path}", "application/json", (body,))
         try:
             job = decoded(response, _QUEUED)
-            client.request_id = job.request_id
+            client.took(job.request_id, response)
             await client.follow(job.status_url, _is_done, cancel=("PUT", job.cancel_url))
             response = await client.collect(job.response_url)
             data = await client.fetch(_address(decoded(response, _OUTPUT)))

@@ -119,7 +119,7 @@ async def _picture(client: Client, call: ProviderCall, path: str, body: bytes) -
     response = await client.submit(path, "application/json", (body,))
     try:
         reply = await asyncio.to_thread(decoded, response, _REPLY)
-        client.request_id = reply.id or response.provider_request_id
+        client.took(reply.id, response)
         data = await _data(client, reply)
         image = check_picture(data, call, native_format(call, _FORMATS))
     except ValueError as error:

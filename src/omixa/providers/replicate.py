@@ -69,7 +69,7 @@ class ReplicateProvider:
         )
         try:
             first = decoded(response, _PREDICTION)
-            client.request_id = first.id
+            client.took(first.id, response)
             address = await self._finished(first, response, client)
             image = check_picture(await client.fetch(address), call, wanted)
         except ValueError as error:
@@ -101,7 +101,9 @@ def _result(prediction: _Prediction, client: Client, response: WireResponse) -> 
     if prediction.status in ("failed", "canceled", "aborted"):
         diagnostics = f"{prediction.status} {said}"[:MAX_DIAGNOSTICS]
         raise UpstreamJobFailed(
-            "The provider failed to make the picture.", provider_request_id=prediction.id, diagnostics=diagnostics
+            "The provider failed to make the picture.",
+            provider_request_id=client.request_id,
+            diagnostics=diagnostics,
         )
     raise ValueError(f'the prediction has the status "{prediction.status}"')
 
