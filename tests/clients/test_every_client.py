@@ -190,11 +190,11 @@ def test_a_refusal_is_told_in_full_and_not_tried_again(client: Callable[..., Any
 
 
 @every()
-def test_an_unknown_model_is_told_with_those_that_exist(client: Callable[..., Any], books: Books) -> None:
+def test_a_model_that_is_no_more_is_told_with_its_successor(client: Callable[..., Any], books: Books) -> None:
     with pytest.raises(ClientFailed) as caught:
         client("generate", client=books.address, model="gpt-image-1", prompt=PROMPT)
     assert 'the model "gpt-image-1" does not exist' in caught.value.told["message"]
-    assert ILLUSTRATOR in caught.value.told["message"]
+    assert "Use gpt-image-2 instead." in caught.value.told["message"]
     assert caught.value.told["status"] == 404
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import click
 
 from omixa.cli.context import Context, json_option, print_json
@@ -33,6 +35,9 @@ def list_models(context: Context, as_json: bool) -> None:
                     "id": model.id,
                     "name": model.name,
                     "context_window_tokens": model.context_window_tokens,
+                    "deprecated": _day(model.deprecated),
+                    "retires": _day(model.retires),
+                    "successor": model.successor,
                     "price_version": versions[model.id],
                     "prices": prices[model.id],
                 }
@@ -42,6 +47,11 @@ def list_models(context: Context, as_json: bool) -> None:
         return
     for model in found:
         version = versions[model.id] or "none in force"
-        click.echo(f"{model.id}  context window {model.context_window_tokens:,} tokens  prices {version}")
+        ends = f"  retires {model.retires}" if model.retires else ""
+        click.echo(f"{model.id}  context window {model.context_window_tokens:,} tokens  prices {version}{ends}")
         for name, price in prices[model.id].items():
             click.echo(f"  {name:<16} ${price}")
+
+
+def _day(day: datetime.date | None) -> str | None:
+    return None if day is None else day.isoformat()
