@@ -204,6 +204,17 @@ def test_a_revoked_key_is_told_so(disk: DiskLedger) -> None:
         disk.hold(1_000)
 
 
+def test_a_key_past_its_last_day_is_told_so(disk: DiskLedger) -> None:
+    ends = disk.clock.now_ms + 1_000
+    disk.write(lambda tx: store.set_key_expiry(tx, disk.customer.key_id, ends))
+    disk.hold(1_000)
+    disk.clock.now_ms = ends
+    with pytest.raises(Unauthenticated):
+        disk.hold(1_000)
+    disk.write(lambda tx: store.set_key_expiry(tx, disk.customer.key_id, None))
+    disk.hold(1_000)
+
+
 # ---------------------------------------------------------------------------------------------------------------- settling
 
 

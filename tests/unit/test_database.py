@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, bindparam, create_engine, inspect, select
+from sqlalchemy import Engine, MetaData, Table, bindparam, create_engine, inspect, select
 
 from omixa.errors import LedgerUnavailable, Overloaded
 from omixa.storage import database as database_module
+from omixa.storage import migrations
 from omixa.storage import sqlite as sqlite_module
 from omixa.storage.database import Backend, Database, Transaction, UnsafeStorage
 from omixa.storage.sqlite import SqliteBackend, refuse_network_filesystem
@@ -415,3 +418,21 @@ def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
         assert connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall() == before
         assert connection.execute("SELECT * FROM alembic_version").fetchall() == versions
         assert connection.execute("SELECT epoch FROM node").fetchall() == [(7,)]
+
+
+def test_orders_of_credit_outlive_the_table_that_was_replaced(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'omixa.db'}")
+    order = {"id": "top_1", "workspace_id": "ws_1", "account_id": "acc_1", "key_id": "key_1", "amount": 5_000_000}
+    state = {"reversed_amount": 1_000_000, "payment_id": "pi_1", "created_at_ms": 1, "paid_at_ms": 2}
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0016")
+        before = Table("topup", MetaData(), autoload_with=connection)
+        connection.execute(before.insert().values(**order, **state))
+        command.upgrade(config, "0017")
+        (row,) = connection.execute(select(metadata.tables["topup"])).mappings()
+    assert dict(row) == {**order, **state, "person_id": None, "transfer_id": None}
+    engine.dispose()

@@ -124,15 +124,21 @@ def test_a_link_works_once_and_for_a_day(house: House) -> None:
     assert house.is_in(house.do(house.people.sign_in("owner", OTHER, address=HERE)))
 
 
-def test_of_those_who_use_a_link_at_the_same_time_one_gets_in(house: House) -> None:
+def test_of_those_who_use_a_link_at_the_same_time_one_gets_in(house: House, place: Place) -> None:
     house.owner()
     link = house.do(house.people.link("owner", actor="test"))
 
+    # Another server on the same ledger.
+    further = Database(place.backend(house.clock), on_fatal=print)
+    further.open()
+    people = [house.people, People(further, house.people.keys)]
+
     async def race() -> list[object]:
-        tries = [house.people.use_link(link, f"{OTHER} {number}", address=HERE) for number in range(4)]
+        tries = [people[number % 2].use_link(link, f"{OTHER} {number}", address=HERE) for number in range(4)]
         return list(await asyncio.gather(*tries, return_exceptions=True))
 
     found = house.do(race())
+    further.close()
     assert sum(isinstance(one, Secret) for one in found) == 1
     assert sum(isinstance(one, BadSignInLink) for one in found) == 3
 

@@ -6,9 +6,11 @@ import csv
 import html
 import io
 import itertools
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -21,7 +23,7 @@ from sqlalchemy import select
 from omixa.access import store
 from omixa.access.roles import ROLES, Action
 from omixa.billing.verify import verify
-from omixa.config import StripeSettings
+from omixa.config import DatabaseAddress, StripeSettings
 from omixa.domain.access import Role, Secret
 from omixa.storage import tables
 from omixa.web.console.routes import ROUTES, ConsoleRoute
@@ -29,6 +31,7 @@ from omixa.web.pages import POLICY
 from tests.support.console import PASSWORD, Browser, browser, form_token, invited, signed_in, text_of
 from tests.support.imagefiles import encoded
 from tests.support.payments import API_KEY, WEBHOOK_SECRET, FakeStripe, paid, running_stripe, signed
+from tests.support.postgres import Cluster
 from tests.support.servers import Gateway, running_gateway
 from tests.web.test_pages import Tags
 
@@ -87,15 +90,22 @@ def stripe() -> Iterator[FakeStripe]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, stripe: FakeStripe) -> Iterator[Gateway]:
-    """A gateway that sells credit."""
+def house(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, stripe: FakeStripe
+) -> Iterator[Gateway]:
+    """A gateway that sells credit. With GATEWAY_DATABASE=postgresql its ledger is there."""
     options = StripeSettings(
         api_key=Secret(API_KEY),
         webhook_secret=Secret(WEBHOOK_SECRET),
         api_base=stripe.url,
         return_url="https://shop.example/thanks",
     )
-    with running_gateway(tmp_path_factory.mktemp("console"), stripe=options) as running:
+    with ExitStack() as stack:
+        settings: dict[str, Any] = {"stripe": options}
+        if os.environ.get("GATEWAY_DATABASE") == "postgresql":
+            cluster: Cluster = request.getfixturevalue("cluster")
+            settings["database"] = DatabaseAddress(cluster.address(stack.enter_context(cluster.database())))
+        running = stack.enter_context(running_gateway(tmp_path_factory.mktemp("console"), **settings))
         yield running
         assert running.read(verify).findings == ()
 
