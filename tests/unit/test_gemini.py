@@ -40,6 +40,12 @@ async def test_a_blocked_prompt_is_a_refusal(reason: str) -> None:
     assert caught.value.code == "content_policy_violation"
 
 
+async def test_a_blocked_prompt_is_a_refusal_also_beside_a_candidate() -> None:
+    body = {**candidate({"text": "No."}), "promptFeedback": {"blockReason": "OTHER"}}
+    with pytest.raises(UpstreamRefused):
+        await ask(Peer(body=body), call("gemini", MODEL))
+
+
 @pytest.mark.parametrize(
     "reason",
     [

@@ -47,8 +47,9 @@ class GeminiProvider:
     async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
         """Make one picture. Raises an UpstreamError when the attempt fails."""
         references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
+        request = await aside(sum(len(one.data) for one in references), functools.partial(_request, call, references))
         timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
-        response = await self._transport.send(_request(call, references), timeouts)
+        response = await self._transport.send(request, timeouts)
         yield await aside(len(response.body), functools.partial(_answered, response, call))
 
 
@@ -125,11 +126,11 @@ def _answered(response: WireResponse, call: ProviderCall) -> ProviderResult:
         raise failed_answer(response, secret=call.credential)
     try:
         answer = _ANSWER.decode(response.body)
-        blob, reason = _picture(answer)
-        if blob is None and _is_refusal(answer, reason):
-            raise refused_answer(response, reason, secret=call.credential)
+        blob, refusal = _picture(answer), _refusal(answer)
+        if blob is None and refusal is not None:
+            raise refused_answer(response, refusal, secret=call.credential)
         if blob is None:
-            raise ValueError(f"the answer holds no picture: {reason or 'no reason given'}")
+            raise ValueError(f"the answer holds no picture: {', '.join(_ends(answer)) or 'no reason given'}")
         picture = check_picture(pybase64.b64decode(blob.data, validate=True), call, *_FORMATS, exact=False)
         if MEDIA_TYPES[picture.info.format] != blob.mime_type:
             raise ValueError(f"the picture is {picture.info.format}, not {blob.mime_type}")
@@ -140,20 +141,24 @@ def _answered(response: WireResponse, call: ProviderCall) -> ProviderResult:
     return ProviderResult(picture, usage, response.provider_request_id or request_id(answer.response_id), problem)
 
 
-def _picture(answer: _Answer) -> tuple[_Blob | None, str]:
-    """Return the first picture that is no draft, and why the answer ended."""
-    reason = (answer.prompt_feedback and answer.prompt_feedback.block_reason) or ""
+def _picture(answer: _Answer) -> _Blob | None:
+    """Return the first picture that is no draft."""
     for candidate in answer.candidates or ():
-        reason = candidate.finish_reason or reason
         for part in (candidate.content and candidate.content.parts) or ():
             if part.inline_data is not None and not part.thought:
-                return part.inline_data, reason
-    return None, reason
+                return part.inline_data
+    return None
 
 
-def _is_refusal(answer: _Answer, reason: str) -> bool:
-    # A prompt is only ever blocked by a filter, whatever the reason is called.
-    return bool(reason) and (not answer.candidates or reason in _REFUSALS)
+def _refusal(answer: _Answer) -> str | None:
+    """Return which filter said no. A prompt is only ever blocked by one, whatever the reason is called."""
+    if answer.prompt_feedback is not None and answer.prompt_feedback.block_reason:
+        return answer.prompt_feedback.block_reason
+    return next((reason for reason in _ends(answer) if reason in _REFUSALS), None)
+
+
+def _ends(answer: _Answer) -> list[str]:
+    return [candidate.finish_reason for candidate in answer.candidates or () if candidate.finish_reason]
 
 
 def _usage(metadata: object) -> tuple[Usage | None, str | None]:

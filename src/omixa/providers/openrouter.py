@@ -39,8 +39,9 @@ class OpenRouterProvider:
     async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
         """Make one picture. Raises an UpstreamError when the attempt fails."""
         references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
+        request = await aside(sum(len(one.data) for one in references), functools.partial(_request, call, references))
         timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
-        response = await self._transport.send(_request(call, references), timeouts)
+        response = await self._transport.send(request, timeouts)
         yield await aside(len(response.body), functools.partial(_answered, response, call))
 
 
