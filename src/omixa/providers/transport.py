@@ -48,8 +48,8 @@ class HttpTransport:
     uncompressed answers, so that a small body cannot become a large one. `proxy` is the address of an HTTP proxy.
 
     For a request that is `public_only`, `may_connect` is asked of every address, an IP literal, right before a socket is
-    connected to it, so that no name can stand for one address when it is checked and for another when it is called. `resolver`
-    and `tls` replace the system's.
+    connected to it, so that no name can stand for one address when it is checked and for another when it is called; behind a
+    proxy that is the proxy's. `resolver` and `tls` replace the system's.
     """
 
     def __init__(
