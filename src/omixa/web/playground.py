@@ -67,12 +67,13 @@ class Control:
 class ModelForm:
     """The form of a model. `refused` tells why a field that others have is not available, in Markdown.
 
-    `modes` are the keys that the model serves on this gateway.
+    `provider` is who makes the pictures, `modes` are the keys that the model serves on this gateway.
     """
 
     id: str
     name: str
     path: str
+    provider: str
     modes: frozenset[Mode]
     first: tuple[Control, ...]
     further: tuple[Control, ...]
@@ -89,6 +90,7 @@ def model_form(seller: Seller, services: Services) -> ModelForm:
         id=model.id,
         name=model.name,
         path=f"docs/models/{seller.slug}",
+        provider=seller.offer.provider,
         modes=frozenset(mode for modes in routes_by_keys(model, services) for mode in modes),
         first=tuple(sorted(first, key=_order)),
         further=tuple(sorted(further, key=lambda one: not one.has_effect)),

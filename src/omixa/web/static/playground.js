@@ -240,6 +240,8 @@ async function run() {
   present(made);
   say(made.length > 1 ? "Two models are running" : "Running");
   await Promise.all(made.map(watch));
+  // What is available has changed, and what a run costs may have.
+  if (running === 0) await price();
 }
 
 /** Watch the run of a card to its end, whatever that is. */
