@@ -17,7 +17,8 @@ import hmac
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import msgspec
@@ -162,8 +163,10 @@ class OpenAISimulator:
         return MODELS[self._options.models[name]]
 
     async def _deliver(self, order: ImageOrder, variant: int, step: Step, entry: LogEntry) -> Response:
+        made = self._paint(order, variant)
         try:
-            made = [await self._paint(order, (variant + number) % VARIANTS) for number in range(order.n)]
+            # Of a stream only the first, so that whoever asked sees the others come.
+            pictures = [await anext(made)] if order.partial_images is not None else [one async for one in made]
         except InvalidRequest as error:
             raise Rejection(f"Invalid image file: {error.message}.", "image", code="invalid_image_file") from error
         except UpstreamError as error:
@@ -177,27 +180,28 @@ class OpenAISimulator:
             return Painting(entry.request_id, int(entry.time), entry.deployment, size, picture, {}, order, others)
 
         if order.partial_images is None:
-            return finished(painting(*(pictures[-1] for pictures in made)), step)
-        return stream_of([(previews, painting(picture)) for *previews, picture in made], step, content_violation())
+            return finished(painting(*pictures), step)
+        return await stream_of(pictures[0], made, painting, step, content_violation())
 
-    async def _paint(self, order: ImageOrder, variant: int) -> list[bytes]:
-        """Return the previews of a picture, and last the picture, in base64."""
+    async def _paint(self, order: ImageOrder, variant: int) -> AsyncGenerator[bytes, None]:
+        """Yield in base64, for each picture of an order, its previews and then itself."""
         width, height = (min(max(side, _LEAST_SIDE), _MOST_SIDE) for side in order.size)
-        commission = Commission(
-            split_prompt(order.prompt)[1],
-            (width, height),
-            variant,
-            order.references,
-            order.mask,
-            order.transparent,
-            order.partial_images or 0,
-        )
-        *previews, picture = [png async for png in self._workers.run(Illustrator, commission)]
-        resized = None if (width, height) == order.size else order.size
-        return [
-            *[await self._encoded(preview, order, None) for preview in previews],
-            await self._encoded(picture, order, resized),
-        ]
+        resized, previews = None if (width, height) == order.size else order.size, order.partial_images or 0
+        for number in range(order.n):
+            commission = Commission(
+                split_prompt(order.prompt)[1],
+                (width, height),
+                (variant + number) % VARIANTS,
+                order.references,
+                order.mask,
+                order.transparent,
+                previews,
+            )
+            index = 0
+            async with aclosing(self._workers.run(Illustrator, commission)) as painted:
+                async for png in painted:
+                    yield await self._encoded(png, order, resized if index == previews else None)
+                    index += 1
 
     async def _encoded(self, png: bytes, order: ImageOrder, size: tuple[int, int] | None) -> bytes:
         if order.format == "png" and size is None:

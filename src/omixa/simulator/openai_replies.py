@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,8 @@ _CODES: Mapping[str, str] = MappingProxyType(
     }
 )
 _SERVER_ERROR = "server_error"
+# Moods that are another answer altogether than events.
+_WHOLE = frozenset({"html", "drip", "huge"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,32 +121,56 @@ def _complaint(error: ServiceError) -> dict[str, str | None]:
 # ----------------------------------------------------------------------------------------------------------------- events
 
 
-def stream_of(paintings: Sequence[tuple[Sequence[bytes], Painting]], step: Step, refusal: ServiceError) -> Response:
-    """Return the pictures with their previews as events, in the mood of the step; `refusal` is what `streamfilter` tells."""
-    first = finished(paintings[0][1], step)
-    if step.name not in ("reset", "short", "hang") and first.headers.get("content-type") != "application/json":
-        return first
-    if isinstance(first, StreamingResponse):
-        return first
-    headers = {**paintings[0][1].headers, "content-type": "text/event-stream; charset=utf-8"}
-    return StreamingResponse(_events(paintings, step, refusal), headers=headers)
+async def stream_of(
+    first: bytes,
+    others: AsyncGenerator[bytes, None],
+    painting: Callable[[bytes], Painting],
+    step: Step,
+    refusal: ServiceError,
+) -> Response:
+    """Return pictures as events while they are made: of each, its previews and then itself, in base64.
+
+    `streamfilter` tells `refusal`. Moods that are no events, such as a page of HTML, answer with the first finished picture.
+    """
+    begun = painting(first)
+    if step.name in _WHOLE:
+        pictures = [first, *[one async for one in others]]
+        return finished(painting(pictures[begun.order.partial_images or 0]), step)
+    headers = {**begun.headers, "content-type": "text/event-stream; charset=utf-8"}
+    return StreamingResponse(_events(first, others, painting, step, refusal), headers=headers)
 
 
 async def _events(
-    paintings: Sequence[tuple[Sequence[bytes], Painting]], step: Step, refusal: ServiceError
+    first: bytes,
+    others: AsyncGenerator[bytes, None],
+    painting: Callable[[bytes], Painting],
+    step: Step,
+    refusal: ServiceError,
 ) -> AsyncIterator[bytes]:
-    for previews, painting in paintings:
-        for index, preview in enumerate(previews):
-            yield _event(painting, "partial_image", preview, {"partial_image_index": index})
+    shown = 0
+    async for picture in _after(first, others):
+        begun = painting(picture)
+        if shown < (begun.order.partial_images or 0):
+            yield _event(begun, "partial_image", picture, {"partial_image_index": shown})
+            shown += 1
+            continue
+        shown = 0
         if step.name == "hang":
             await asyncio.Event().wait()
-        last = _last_event(painting, step, refusal)
+        last = _last_event(begun, step, refusal)
         if step.name in ("reset", "short"):
             yield last[: len(last) // 2]
             if step.name == "reset":
                 raise ConnectionCut("the scenario cuts this connection in the middle of an event")
             return
         yield last
+
+
+async def _after(first: bytes, others: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    yield first
+    async with aclosing(others):
+        async for picture in others:
+            yield picture
 
 
 def _last_event(painting: Painting, step: Step, refusal: ServiceError) -> bytes:
