@@ -350,6 +350,7 @@ def test_completion_knows_the_commands(omixa: Omixa) -> None:
         "create",
         "list",
         "revoke",
+        "roll",
         "set-budget",
         "set-limits",
     ]
