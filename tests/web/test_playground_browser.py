@@ -404,6 +404,40 @@ def test_every_attempt_is_on_the_timeline(page: Page, gateway: Gateway, key: str
     expect(page.locator(".timeline")).to_contain_text("picture 3")
 
 
+def test_whoever_stops_waiting_can_ask_again_and_is_charged_once(
+    page: Page, gateway: Gateway, key: str, test_client: httpx.Client
+) -> None:
+    visit(page, gateway, key, f"#model={MAI}&prompt=sim:slow=3+a+lamp&stream=true")
+    expect(page.locator("#run-price")).to_have_text(re.compile(r"^\$"))
+    page.locator("#run").click()
+    expect(page.locator(".result .progress")).to_contain_text("The provider works")
+    page.get_by_role("button", name="Stop waiting").click()
+    expect(page.locator(".result header .state")).to_have_text("left")
+    page.get_by_role("button", name="Ask again, charged once").click()
+    expect(page.locator(".result header .state")).to_have_text("done")
+    expect(page.locator("#runs li")).to_have_count(1)
+    (made,) = test_client.get("/api/v1/usage/requests").json()["data"]
+    expect(page.locator(".result .lines")).to_contain_text(f"Charged once${made['billed_amount']}")
+    # What is available was told again.
+    balance = parse_usd(test_client.get("/api/v1/balance").json()["available"])
+    expect(page.locator("#price-note")).to_contain_text(
+        f"${balance // 1_000_000:,}.{balance % 1_000_000:06d}".rstrip("0")
+    )
+
+
+def test_a_request_beyond_the_balance_is_told_before_it_is_made(
+    tolerant: Page, gateway: Gateway, workspace: str
+) -> None:
+    gateway.grant(1_000, workspace=workspace)
+    visit(tolerant, gateway, gateway.key("live", workspace), f"?model={ILLUSTRATOR}")
+    expect(tolerant.locator("#price-note")).to_contain_text("Would be refused now")
+    run(tolerant)
+    expect(tolerant.locator(".result header .state")).to_have_text("insufficient_balance")
+    expect(tolerant.locator(".result .page")).to_have_attribute(
+        "href", re.compile("/docs/errors/insufficient_balance$")
+    )
+
+
 def test_hostile_words_and_names_are_shown_and_do_nothing(
     page: Page, gateway: Gateway, key: str, test_client: httpx.Client
 ) -> None:

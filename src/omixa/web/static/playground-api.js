@@ -1,5 +1,6 @@
 // What the playground asks of the public API. The key goes into one header, and nowhere else.
 
+const FOLLOW_MS = 1000;
 const KEY = /^omx_(test|live)_[0-9A-Za-z]{38}$/;
 
 /** Return "test" or "live" by what a key begins with, or null where it is no key. */
@@ -92,6 +93,22 @@ export class Api {
   async result(requestId) {
     const answer = await (await this.#ask(`requests/${encodeURIComponent(requestId)}/result?response_format=b64_json`)).json();
     return { pictures: answer.data.map((one) => pictureOf(one.b64_json, answer)), bill: answer.omixa };
+  }
+
+  /** Wait for a request that is on its way already, and yield what `run` yields. The gateway ends it in bounded time. */
+  async *follow(requestId, signal) {
+    let request = { state: "held" };
+    while (request.state === "held") {
+      await new Promise((resolve) => { setTimeout(resolve, FOLLOW_MS); });
+      request = await (await this.#ask(`requests/${encodeURIComponent(requestId)}`, { signal })).json();
+    }
+    yield { kind: "started", requestId };
+    if (request.state !== "captured") {
+      throw new Refusal({ message: "It has failed and costs nothing.", code: request.error_code, request_id: requestId });
+    }
+    const { pictures, bill } = await this.result(requestId);
+    for (const picture of pictures) yield { kind: "picture", picture };
+    yield { kind: "done", bill };
   }
 
   /** Make pictures, and yield what happens: started, waiting, preview, picture, done. Raises Refusal, and AbortError. */

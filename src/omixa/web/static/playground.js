@@ -199,7 +199,7 @@ function makeCard(request, letter) {
     request,
     links: { errors: main.dataset.errors },
     actions: {
-      again: (card) => { watch(card); },
+      again: async (card) => { await watch(card); await price(); },
       stop: (card) => { stops.get(card)?.abort(); },
       reuse: (picture) => { reuse(picture); },
       code: (one) => { writeCode(one); $("program").scrollIntoView({ block: "start" }); },
@@ -253,8 +253,10 @@ async function watch(card) {
   showRunning();
   card.begin();
   let outcome = "done";
+  // What is known to be on its way is waited for; else the same key makes sure that it is asked for once.
+  const events = card.requestId ? api.follow(card.requestId, stop.signal) : api.run(card.request.body, { cap, repeatKey, signal: stop.signal });
   try {
-    for await (const event of api.run(card.request.body, { cap, repeatKey, signal: stop.signal })) card.take(event);
+    for await (const event of events) card.take(event);
     say(`${card.request.form.model} has answered, charged $${card.bill.billed_amount}`);
   } catch (error) {
     if (error.name === "AbortError") {
@@ -263,7 +265,7 @@ async function watch(card) {
     } else {
       const refusal = error instanceof Refusal ? error : new Refusal({ message: "The answer is not one of this gateway." });
       outcome = refusal.code ?? "no answer";
-      card.refused(refusal, refusal.code === null);
+      card.refused(refusal, refusal.code === null || refusal.code === "idempotency_in_progress");
       if (card === cards[0]) shown.blame(refusal.param);
       say(`${card.request.form.model}: ${refusal.message}`);
     }
