@@ -88,7 +88,7 @@ def _ask_in_vain(client: httpx.Client) -> None:
     ("arguments", "message"),
     [
         ("reconcile import bad.csv", 'bad.csv: line 1: the column "time" is missing'),
-        ("reconcile import good.csv --provider nobody", '"nobody" is not a provider; known: embedded, foundry'),
+        ("reconcile import good.csv --provider nobody", '"nobody" is not a provider; known: '),
         ("reconcile import good.csv --from 2026-11-02 --to 2026-11-01", "after the last one"),
         ("reconcile report --provider nobody", "is not a provider"),
         ("reconcile accept find_none --note x", "no finding find_none"),

@@ -67,7 +67,7 @@ def require_readable(page: Page, address: str) -> None:
 def await_pictures(page: Page) -> None:
     """Wait for all pictures, seen or not: who leaves before one is there breaks off its request."""
     page.evaluate("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })")
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    page.wait_for_function("() => [...document.images].every((image) => image.complete)")
 
 
 def await_clipboard(page: Page, text: str) -> None:
