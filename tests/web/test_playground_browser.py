@@ -25,8 +25,6 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 ILLUSTRATOR = "omixa-illustrator-1"
 MAI = "MAI-Image-2.5"
-# What Chromium says of requests that a test left a page before, and of some streams whose reader came to the end before it knew.
-ABORTED = "net::ERR_ABORTED"
 # What Chromium says of an answer that is an error, whoever expected it.
 REFUSED = "Failed to load resource"
 HOSTILE = (
@@ -42,19 +40,11 @@ def key(gateway: Gateway, workspace: str) -> str:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page of a fresh profile, on which nothing may go wrong."""
-    with opened(browser) as (page, wrong):
-        yield page
-        assert [one for one in wrong if not one.endswith(ABORTED)] == []
-
-
-@pytest.fixture
 def tolerant(browser: Browser) -> Iterator[Page]:
     """A page on which the gateway may say no, and nothing else may go wrong."""
     with opened(browser) as (page, wrong):
         yield page
-        assert [one for one in wrong if not one.startswith(REFUSED) and not one.endswith(ABORTED)] == []
+        assert [one for one in wrong if not one.startswith(REFUSED)] == []
 
 
 def picture(size: tuple[int, int] = (256, 192)) -> bytes:
