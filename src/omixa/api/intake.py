@@ -95,7 +95,7 @@ async def _checked(
 
     def check() -> Asked:
         body = received.parse()
-        name = requested_model(body, services.catalogue.names_near())
+        name = requested_model(body, services.catalogue.names_near)
         model = allowed_model(exchange, services, name)
         spelled = model if edited is None else as_edit(model, edited)
         request = validate(body, spelled, services.tokenizer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from omixa.catalogue.bodies import Body, parse_body, shortened
@@ -25,14 +25,14 @@ _INTEGER = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 _TRUTH = {"true": True, "false": False}
 
 
-def requested_model(body: Body, known: Sequence[str]) -> str:
-    """Return the name of the wanted model; `known` are those that an error names.
+def requested_model(body: Body, known: Callable[[], Sequence[str]]) -> str:
+    """Return the name of the wanted model; `known` gives those that an error names, which takes its time.
 
     Raises InvalidRequest when there is none or it is not a string.
     """
     if not body.given("model"):
         raise InvalidRequest(
-            f"model is required; models here: {', '.join(known)}.", code="missing_required_parameter", param="model"
+            f"model is required; models here: {', '.join(known())}.", code="missing_required_parameter", param="model"
         )
     name = body.value("model")
     if not isinstance(name, str):
@@ -46,7 +46,7 @@ def validate(body: Body, model: Model, tokenizer: Tokenizer) -> ImageRequest:
     Unknown fields, values that the model does not take and combinations without a meaning raise InvalidRequest. Takes up to
     half a second for a prompt of megabytes; what is cheap is checked first.
     """
-    requested_model(body, [model.id])
+    requested_model(body, lambda: [model.id])
     _refuse_unknown(body, model)
     given = [parameter for parameter in model.parameters if body.given(parameter.name)]
     values = _values(given, body, model)
