@@ -6,9 +6,8 @@ Credentials are an access key, written ID:SECRET or ID:SECRET:SESSION_TOKEN, or 
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
@@ -18,13 +17,12 @@ import pybase64
 
 from omixa.domain.images import Image
 from omixa.domain.models import Deployment
-from omixa.engines.conversions import Conversions
 from omixa.errors import UpstreamCredentials
-from omixa.providers.answers import aside
-from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
+from omixa.providers.base import ProviderCall, ProviderResult
 from omixa.providers.failures import failed_answer, refused_answer, unusable_answer
-from omixa.providers.pictures import acceptable, check_picture, check_shape, native_format, tiles_used
-from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse
+from omixa.providers.pictures import check_picture, check_shape, native_format, tiles_used
+from omixa.providers.single import SingleExchange
+from omixa.providers.wire import WireRequest, WireResponse
 
 SERVICE: Final = "bedrock"
 DEFAULT_REGION: Final = "us-west-2"
@@ -35,20 +33,16 @@ _FILTER: Final = "filter reason:"
 _STRENGTH: Final = 0.6
 
 
-class BedrockProvider:
+class BedrockProvider(SingleExchange):
     """Invokes one model for each picture. A deployment's endpoint is that of a region: https://bedrock-runtime.REGION.amazonaws.com."""
 
-    def __init__(self, transport: Transport, conversions: Conversions) -> None:
-        self._transport = transport
-        self._conversions = conversions
+    def write(self, call: ProviderCall, references: Sequence[Image]) -> WireRequest:
+        """Return the request. Raises an UpstreamError."""
+        return _request(call, references)
 
-    async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
-        """Make one picture. Raises an UpstreamError when the attempt fails."""
-        references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
-        request = await aside(sum(len(one.data) for one in references), functools.partial(_request, call, references))
-        timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
-        response = await self._transport.send(request, timeouts)
-        yield await aside(len(response.body), functools.partial(_answered, response, call))
+    def read(self, response: WireResponse, call: ProviderCall) -> ProviderResult:
+        """Return the picture of an answer. Raises an UpstreamError when there is none."""
+        return _answered(response, call)
 
 
 # ------------------------------------------------------------------------------------------------------ the request

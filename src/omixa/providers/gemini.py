@@ -6,8 +6,7 @@ a 200 that says why there is no picture. What the model only thought, drafts inc
 
 from __future__ import annotations
 
-import functools
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
@@ -16,12 +15,12 @@ import msgspec
 import pybase64
 
 from omixa.domain.images import MEDIA_TYPES, Image, ImageFormat, Usage
-from omixa.engines.conversions import Conversions
-from omixa.providers.answers import aside, count
-from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
+from omixa.providers.answers import count
+from omixa.providers.base import ProviderCall, ProviderResult
 from omixa.providers.failures import failed_answer, refused_answer, unusable_answer
-from omixa.providers.pictures import acceptable, check_picture, check_shape
-from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse, request_id
+from omixa.providers.pictures import check_picture, check_shape
+from omixa.providers.single import SingleExchange
+from omixa.providers.wire import WireRequest, WireResponse, request_id
 
 _FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp")
 # Why a candidate ended that shows that a filter ended it. The other reasons without a picture are failures.
@@ -33,24 +32,20 @@ _REFUSALS: Final = frozenset(
 )
 
 
-class GeminiProvider:
+class GeminiProvider(SingleExchange):
     """Sends one call for each picture.
 
     A deployment's endpoint is what stands before /models: https://generativelanguage.googleapis.com/v1beta, where an API key is
     sent, or an address of Vertex AI that ends in /publishers/google, where a bearer token is.
     """
 
-    def __init__(self, transport: Transport, conversions: Conversions) -> None:
-        self._transport = transport
-        self._conversions = conversions
+    def write(self, call: ProviderCall, references: Sequence[Image]) -> WireRequest:
+        """Return the request. Raises an UpstreamError."""
+        return _request(call, references)
 
-    async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
-        """Make one picture. Raises an UpstreamError when the attempt fails."""
-        references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
-        request = await aside(sum(len(one.data) for one in references), functools.partial(_request, call, references))
-        timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
-        response = await self._transport.send(request, timeouts)
-        yield await aside(len(response.body), functools.partial(_answered, response, call))
+    def read(self, response: WireResponse, call: ProviderCall) -> ProviderResult:
+        """Return the picture of an answer. Raises an UpstreamError when there is none."""
+        return _answered(response, call)
 
 
 # ------------------------------------------------------------------------------------------------------ the request

@@ -1,0 +1,38 @@
+"""What providers share that answer one request with one picture: an adapter says only what is written and what is read."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+
+from omixa.domain.images import Image
+from omixa.engines.conversions import Conversions
+from omixa.providers.answers import aside
+from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
+from omixa.providers.pictures import acceptable
+from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse
+
+
+class SingleExchange(ABC):
+    """Sends one request for each picture; large ones are written and read aside."""
+
+    def __init__(self, transport: Transport, conversions: Conversions) -> None:
+        self._transport = transport
+        self._conversions = conversions
+
+    @abstractmethod
+    def write(self, call: ProviderCall, references: Sequence[Image]) -> WireRequest:
+        """Return the request; the references are in formats that the offer takes. Raises an UpstreamError."""
+
+    @abstractmethod
+    def read(self, response: WireResponse, call: ProviderCall) -> ProviderResult:
+        """Return what an answer holds. Raises an UpstreamError when that is no picture."""
+
+    async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
+        """Make one picture. Raises an UpstreamError when the attempt fails."""
+        references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
+        request = await aside(sum(len(one.data) for one in references), functools.partial(self.write, call, references))
+        timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
+        response = await self._transport.send(request, timeouts)
+        yield await aside(len(response.body), functools.partial(self.read, response, call))
