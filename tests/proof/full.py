@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ class FullRun:
         for part in self._left_out:
             print(f"left out: {part.name}: {part.why_not()}")
         shares = [share for part in self._parts for share in self._shares(part)]
-        pending = [share for share in shares if self._state.done(share) is None]
+        pending = interleaved([share for share in shares if self._state.done(share) is None])
         print(f"seed {self._state.seed}; {len(shares) - len(pending)} of {len(shares)} shares are proved already")
         with self._counting_seconds():
             try:
@@ -223,6 +224,20 @@ class FullRun:
             print("everything is proved; docs/proof.md tells it")
         else:
             print(page)
+
+
+def interleaved(shares: Sequence[Share]) -> list[Share]:
+    """Return the shares so that all parts advance alike.
+
+    Some parts compute and others wait for disks and servers: side by side they use the processors that either would leave idle.
+    """
+    numbers = Counter(share.part.name for share in shares)
+    begun: Counter[str] = Counter()
+    places: list[tuple[float, Share]] = []
+    for share in shares:
+        places.append((begun[share.part.name] / numbers[share.part.name], share))
+        begun[share.part.name] += 1
+    return [share for _, share in sorted(places, key=lambda place: place[0])]
 
 
 def commit(root: Path) -> str:
