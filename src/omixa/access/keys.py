@@ -36,7 +36,7 @@ class ApiKey:
 
     def digest(self, pepper: Secret) -> str:
         """Return what is stored and looked up: HMAC-SHA-256 of the key under the pepper, in hexadecimal."""
-        return hmac.new(bytes.fromhex(pepper.reveal()), self.secret.reveal().encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(bytes.fromhex(pepper.reveal()), self.secret.reveal().encode(), hashlib.sha256).hex()
 
 
 def generate_key(mode: Mode) -> ApiKey:

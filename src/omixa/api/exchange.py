@@ -41,7 +41,7 @@ class Exchange:
     def sole_header(self, name: str) -> str | None:
         """Return a request header that must not contradict itself. Raises InvalidRequest when it is given more than once."""
         key = name.lower().encode()
-        if sum(given == key for given, _ in self.scope["headers"]) > 1:
+        if key in self._headers and [given for given, _ in self.scope["headers"]].count(key) > 1:
             raise InvalidRequest(f"{name} is given more than once.", param=name)
         return self.header(key)
 

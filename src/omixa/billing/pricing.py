@@ -11,6 +11,7 @@ import datetime
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from omixa.domain.images import PIXELS_PER_TOKEN, Image, ImageInfo, ImageRequest, Usage
 from omixa.domain.models import Offer, PriceComponent, PriceList, UsageBounds
@@ -34,8 +35,7 @@ class Terms:
     markup_ppm: int
 
 
-@dataclass(frozen=True, slots=True)
-class LineItem:
+class LineItem(NamedTuple):
     """One line of a receipt: `quantity` units at a price that reads `usd` for each `per` units, before any markup."""
 
     component: str
@@ -70,7 +70,7 @@ def rate(usages: Sequence[Usage], prices: PriceList, *, markup_ppm: int = 0) -> 
     """
     reported = [usage for usage in usages if not usage.estimated]
     estimated = [usage for usage in usages if usage.estimated]
-    items = [_line_item(component, reported) for component in prices.components if reported]
+    items = [_line_item(component, reported) for component in prices.components] if reported else []
     if estimated:
         items.append(_line_item(prices.fallback, estimated))
     items += _extras(usages, prices)
@@ -79,7 +79,7 @@ def rate(usages: Sequence[Usage], prices: PriceList, *, markup_ppm: int = 0) -> 
 
 def _extras(usages: Sequence[Usage], prices: PriceList) -> list[LineItem]:
     items = [_line_item(extra, usages) for extra in prices.extras]
-    if sum(item.quantity for item in items) < sum(usage.cutouts for usage in usages):
+    if sum([item.quantity for item in items]) < sum([usage.cutouts for usage in usages]):
         raise ValueError(f"{prices.version} has no price for taking backgrounds away")
     return [item for item in items if item.quantity]
 
@@ -149,23 +149,21 @@ def _tiles(picture: ImageInfo) -> int:
 
 
 def _line_item(component: PriceComponent, usages: Sequence[Usage]) -> LineItem:
-    quantity = sum(_count(component, usage) for usage in usages)
+    quantity = 0
+    for usage in usages:
+        # index() refuses a float that slipped in from a provider's answer.
+        count = operator.index(getattr(usage, component.counts))
+        if not 0 <= count <= MAX_COUNT:
+            raise ValueError(f"{component.counts} is {count}: a count is from 0 to {MAX_COUNT}")
+        quantity += count
     price = component.unit_price_pico_usd
     return LineItem(component.name, quantity, price, component.usd, component.per, quantity * price)
-
-
-def _count(component: PriceComponent, usage: Usage) -> int:
-    # index() refuses a float that slipped in from a provider's answer.
-    count = operator.index(getattr(usage, component.counts))
-    if not 0 <= count <= MAX_COUNT:
-        raise ValueError(f"{component.counts} is {count}: a count is from 0 to {MAX_COUNT}")
-    return count
 
 
 def _charge(items: tuple[LineItem, ...], prices: PriceList, markup_ppm: int, fallback: bool) -> Charge:
     if not MIN_MARKUP_PPM <= markup_ppm <= MAX_MARKUP_PPM:
         raise ValueError(f"a markup of {markup_ppm} ppm is outside {MIN_MARKUP_PPM} to {MAX_MARKUP_PPM}")
-    exact_pico_usd = sum(item.amount_pico_usd for item in items)
+    exact_pico_usd = sum([item.amount_pico_usd for item in items])
     amount_micro_usd = prices.rounding.charge(exact_pico_usd, markup_ppm=markup_ppm)
     if exact_pico_usd > MAX_EXACT_PICO_USD or amount_micro_usd > MAX_AMOUNT_MICRO_USD:
         raise ValueError("the price is too large to be stored")

@@ -96,8 +96,11 @@ class PriceList:
 
 def in_force(lists: Sequence[PriceList], day: datetime.date) -> PriceList | None:
     """Return the price list of a UTC day, which is the newest that has begun, or None before the first one."""
-    begun = [prices for prices in lists if prices.effective_from <= day]
-    return max(begun, key=lambda prices: prices.effective_from, default=None)
+    newest: PriceList | None = None
+    for prices in lists:
+        if prices.effective_from <= day and (newest is None or prices.effective_from > newest.effective_from):
+            newest = prices
+    return newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +121,8 @@ class UsageBounds:
 
     def at(self, quality: str) -> UsageBounds:
         """Return the bounds of pictures of one quality; without a bound of their own, that of the dearest."""
-        most = self.output_image_tokens_by_quality.get(quality, self.output_image_tokens_max)
-        return replace(self, output_image_tokens_max=most)
+        most = self.output_image_tokens_by_quality.get(quality)
+        return self if most is None else replace(self, output_image_tokens_max=most)
 
 
 DigitalSource = Literal["trainedAlgorithmicMedia", "algorithmicMedia", "algorithmicallyEnhanced"]

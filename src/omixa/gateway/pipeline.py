@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,9 +160,8 @@ class Pipeline:
         deadline: float,
     ) -> tuple[list[Delivery], list[Failure]]:
         """Return what arrived, in order, and what did not. Raises the first error when nothing arrived."""
-        outcomes = await asyncio.gather(
-            *(self.attempts.first_success(run, calls, index, call, deadline) for index, call in enumerate(first)),
-            return_exceptions=True,
+        outcomes = await _outcomes(
+            [self.attempts.first_success(run, calls, index, call, deadline) for index, call in enumerate(first)]
         )
         deliveries = [outcome for outcome in outcomes if isinstance(outcome, Delivery)]
         errors = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)]
@@ -269,6 +268,13 @@ class Pipeline:
             fingerprint=None if run.identity is None or run.identity.key is not None else run.identity.fingerprint,
             refusal_limit_pico_usd=self.refusal_limit_pico_usd,
         )
+
+
+async def _outcomes(works: Sequence[Coroutine[Any, Any, Delivery]]) -> list[Delivery | BaseException]:
+    """Return what each of several works brought, or its error. One alone needs no task of its own and raises its error."""
+    if len(works) == 1:
+        return [await works[0]]
+    return await asyncio.gather(*works, return_exceptions=True)
 
 
 def _started(first: Sequence[Call | None]) -> list[StartedAttempt]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omixa.billing.ledger import StoredResult
 from omixa.billing.pricing import Terms
@@ -21,9 +20,6 @@ from omixa.errors import Overloaded
 from omixa.gateway.idempotency import Earlier, RequestIdentity
 from omixa.providers.base import PartialImage
 from omixa.routing.policies import Wanted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Previews that wait for a slow watcher; further ones are dropped, since each is replaced by the next.
 MAX_WAITING_PREVIEWS = 4
@@ -147,14 +143,27 @@ class Run:
         """Tell whether the run is over, well or badly."""
         return self._task is not None and self._task.done()
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Add the time of a step to `timings_ms`."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings_ms[name] = self.timings_ms.get(name, 0.0) + (time.perf_counter() - started) * 1000
+    def timed(self, name: str) -> Step:
+        """Add the time of a `with` block to `timings_ms`."""
+        return Step(self.timings_ms, name)
+
+
+class Step:
+    """A step of a run that is timed; a class of its own, because the generator of a context manager costs five times as much."""
+
+    __slots__ = ("_name", "_started", "_timings_ms")
+
+    def __init__(self, timings_ms: dict[str, float], name: str) -> None:
+        self._timings_ms = timings_ms
+        self._name = name
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        spent_ms = (time.perf_counter() - self._started) * 1000
+        self._timings_ms[self._name] = self._timings_ms.get(self._name, 0.0) + spent_ms
 
 
 class Runs:
