@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CLIENTS := .venv-clients
 # A process of its own for each core, and the tests of a file in one of them, because they share servers.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
-NODE_CLIENTS := openai_node vercel_ai langchain_js
+NODE_CLIENTS := openai_node vercel_ai langchain_js oidc_provider
 
 .PHONY: setup dev clients demo screenshots test prove check fix types imports lint bench bench-ledger bench-codecs bench-engines lock run clean
 

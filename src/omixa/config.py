@@ -287,6 +287,39 @@ class SmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     tls: Annotated[Literal["starttls", "tls", "none"], Meta(description="how the connection is protected")] = "starttls"
 
 
+class OpenIdSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """[openid]: people sign in at a provider of OpenID Connect. Only those who were invited, unless `join_domains` says more."""
+
+    issuer: Annotated[
+        str, Meta(description="the provider's address, as its tokens name it; without one nobody signs in there")
+    ] = ""
+    client_id: Annotated[str, Meta(description="how the provider knows this gateway")] = ""
+    client_secret: Annotated[
+        Secret | None, Meta(description="the secret that belongs to client_id, where it has one")
+    ] = None
+    name: Annotated[
+        str, Meta(min_length=1, max_length=60, description="what people call the provider: “Sign in with NAME”")
+    ] = "OpenID Connect"
+    scopes: Annotated[str, Meta(description="what is asked for, with blanks between")] = "openid email"
+    name_claim: Annotated[
+        str,
+        Meta(min_length=1, description="the claim that is a person's name here; best one that nobody chooses himself"),
+    ] = "email"
+    trusts_email: Annotated[
+        bool, Meta(description="take e-mail addresses that the provider does not call verified")
+    ] = False
+    join_domains: Annotated[
+        str, Meta(description="whose verified e-mail addresses need no invitation; with commas between several")
+    ] = ""
+    join_workspace: Annotated[str, Meta(description="which workspace those belong to then")] = "default"
+    join_role: Annotated[Literal["admin", "billing", "developer", "viewer"], Meta(description="and as what")] = "viewer"
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Return the domains whose people need no invitation, in lower case."""
+        return tuple(name.lower() for name in _names_in(self.join_domains))
+
+
 class EventSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """[events]: an endpoint that is told of low balances and refunds."""
 
@@ -384,6 +417,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ContentCredentialsSettings()
     smtp: Annotated[SmtpSettings, Meta(description="e-mail for alerts")] = SmtpSettings()
     stripe: Annotated[StripeSettings, Meta(description="Stripe, for top-ups")] = StripeSettings()
+    openid: Annotated[OpenIdSettings, Meta(description="where people sign in")] = OpenIdSettings()
 
     @property
     def aliases(self) -> tuple[tuple[str, str], ...]:
@@ -494,6 +528,7 @@ def load(
     _check_aliases(settings.aliases)
     _check_stripe(settings.stripe)
     _check_content_credentials(settings.content_credentials)
+    _check_openid(settings.openid)
     return Configuration(settings, sources)
 
 
@@ -660,6 +695,24 @@ def _check_stripe(stripe: StripeSettings) -> None:
 def _check_content_credentials(options: ContentCredentialsSettings) -> None:
     if bool(options.certificate) != bool(options.private_key):
         raise ConfigError("give both content_credentials.certificate and content_credentials.private_key, or neither")
+
+
+def _check_openid(openid: OpenIdSettings) -> None:
+    if not openid.issuer:
+        if openid != OpenIdSettings():
+            raise ConfigError("openid.issuer is missing: the other options of [openid] have no effect without it")
+        return
+    on_this_machine = r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+    if not re.fullmatch(rf"(https://[^/?#@\s]+|{on_this_machine})(/[^?#@\s]*)?", openid.issuer):
+        raise ConfigError("openid.issuer must be an address such as https://login.example.org")
+    if not openid.client_id:
+        raise ConfigError("openid.client_id is missing: the provider tells it when the gateway is registered there")
+    if "openid" not in openid.scopes.split():
+        raise ConfigError("openid.scopes must have openid among them")
+    if not all(EMAIL.fullmatch(f"somebody@{domain}") for domain in openid.domains):
+        raise ConfigError("openid.join_domains must be domains such as example.org, with commas between several")
+    if openid.domains and openid.name_claim != "email":
+        raise ConfigError("openid.join_domains needs e-mail addresses: leave openid.name_claim as it is")
 
 
 def _own_type(kind: type, value: object) -> object:

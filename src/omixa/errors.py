@@ -6,7 +6,8 @@ OmixaError
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402
 │  ├─ Forbidden 403 (WorkspaceSuspended · BadLink) · RateLimited 429 · RefusalLimit 429
-│  ├─ SignInFailed 403 · BadSignInLink 403 · FormRefused 403 · RoleForbidden 403: on the console's pages alone
+│  ├─ SignInFailed 403 · OpenIdFailed 403 · SignInRefused 403 · BadSignInLink 403 · FormRefused 403
+│  │  RoleForbidden 403: on the console's pages alone
 │  ├─ Conflict 409 (RequestInProgress · IdempotencyInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  ├─ IdempotencyMismatch 422
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound · StatementNotFound · RouteNotFound
@@ -17,7 +18,7 @@ OmixaError
 │  └─ final               UpstreamRefused · UpstreamRejected · UpstreamRedirected: told to the caller, never tried elsewhere
 └─ ServiceError           Omixa itself cannot serve now
    ├─ NoHealthyRoute 503 · AllKeysCooling 503 · NoCapacity 429 · NoPrice 503 · BackgroundNotRemoved 503
-   ├─ Overloaded 503 · PaymentUnavailable 503
+   ├─ Overloaded 503 · PaymentUnavailable 503 · OpenIdUnavailable 503
    ├─ LedgerUnavailable 503 · StorageUnavailable 503 · SettlementUnavailable 503
    └─ InternalError 500   a bug or a broken invariant; details go to the log, an id to the caller (PublishedPriceChanged)
 
@@ -251,6 +252,22 @@ class SignInFailed(CallerError):
     status = 403
     type = "authentication_error"
     default_code = "sign_in_failed"
+
+
+class OpenIdFailed(CallerError):
+    """What the OpenID provider answered proves nothing, or belongs to no sign-in that this browser has begun."""
+
+    status = 403
+    type = "authentication_error"
+    default_code = "openid_failed"
+
+
+class SignInRefused(CallerError):
+    """The OpenID provider says who somebody is, and nobody has let them in here."""
+
+    status = 403
+    type = "permission_error"
+    default_code = "sign_in_refused"
 
 
 class BadSignInLink(CallerError):
@@ -634,6 +651,12 @@ class PaymentUnavailable(ServiceError):
     """The payment provider did not open a page to pay on."""
 
     default_code = "payment_unavailable"
+
+
+class OpenIdUnavailable(ServiceError):
+    """The OpenID provider cannot be asked, or does not know this gateway."""
+
+    default_code = "openid_unavailable"
 
 
 class Overloaded(ServiceError):

@@ -65,6 +65,7 @@ from omixa.webhooks import Webhook
 
 if TYPE_CHECKING:
     from omixa.engines.workers import Workers
+    from omixa.gateway.openid import OpenIdDoor
     from omixa.providers.transport import AsgiApp
 
 log = logging.getLogger(__name__)
@@ -145,6 +146,7 @@ class Services(BackOffice):
     sweeper: Sweeper
     courier: Courier
     topups: TopUps | None
+    openid: OpenIdDoor | None
     body_bytes: ByteBudget
     rates: Rates
 
@@ -262,6 +264,7 @@ async def open_services(
                 sweeper=sweeper,
                 courier=courier,
                 topups=await _topups(settings, office, stack),
+                openid=_openid(settings, office),
                 body_bytes=ByteBudget(settings.max_body_bytes_in_flight),
                 rates=_rates(settings, sweeper),
             )
@@ -313,6 +316,29 @@ def _mailer(settings: Settings) -> Mailer | None:
 def _webhook(settings: Settings) -> Webhook | None:
     events = settings.events
     return Webhook(events.url, events.key) if events.url else None
+
+
+def _openid(settings: Settings, office: BackOffice) -> OpenIdDoor | None:
+    """Return what lets people in by an OpenID provider where one is configured."""
+    options = settings.openid
+    if not options.issuer:
+        return None
+    # Here, because nobody else should wait for its library.
+    from omixa.access.openid import OpenIdProvider, Registration
+    from omixa.gateway.openid import Joining, OpenIdDoor
+
+    registration = Registration(
+        issuer=options.issuer,
+        client_id=options.client_id,
+        client_secret=options.client_secret,
+        name=options.name,
+        scopes=options.scopes,
+        name_claim=options.name_claim,
+        trusts_email=options.trusts_email,
+    )
+    provider = OpenIdProvider(registration, office.people.keys)
+    joining = Joining(options.domains, options.join_workspace, options.join_role)
+    return OpenIdDoor(office.database, office.people, provider, joining)
 
 
 async def _topups(settings: Settings, office: BackOffice, stack: AsyncExitStack) -> TopUps | None:

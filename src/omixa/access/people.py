@@ -10,7 +10,7 @@ from omixa.domain.access import Member, Role
 from omixa.domain.ids import new_id
 from omixa.storage.database import Transaction
 from omixa.storage.statements import insert_into
-from omixa.storage.tables import membership, person, session, sign_in_link, workspace
+from omixa.storage.tables import membership, openid_identity, person, session, sign_in_link, workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,3 +287,37 @@ def use_link(tx: Transaction, digest: str) -> Person | None:
 def delete_links(tx: Transaction, person_id: str) -> None:
     """Make all links of a person useless."""
     tx.execute(_delete_links, person_id=person_id)
+
+
+# ------------------------------------------------------------------------------------------------------------- identities
+
+_this_identity = (openid_identity.c.issuer == bindparam("issuer"), openid_identity.c.subject == bindparam("subject"))
+_person_of_identity = _person.join(openid_identity, openid_identity.c.person_id == person.c.id).where(*_this_identity)
+_insert_identity = insert_into(openid_identity)
+_has_identity = (
+    select(openid_identity.c.subject)
+    .where(openid_identity.c.person_id == bindparam("person_id"), openid_identity.c.issuer == bindparam("issuer"))
+    .limit(1)
+)
+_delete_identities = delete(openid_identity).where(openid_identity.c.person_id == bindparam("person_id"))
+
+
+def find_identity(tx: Transaction, issuer: str, subject: str) -> Person | None:
+    """Return whom an OpenID provider means by a subject."""
+    row = tx.first(_person_of_identity, issuer=issuer, subject=subject)
+    return None if row is None else Person(row["id"], row["name"], row["password_hash"])
+
+
+def insert_identity(tx: Transaction, person_id: str, issuer: str, subject: str) -> None:
+    """Note whom an OpenID provider means by a subject."""
+    tx.execute(_insert_identity, issuer=issuer, subject=subject, person_id=person_id, created_at_ms=tx.now_ms())
+
+
+def has_identity(tx: Transaction, person_id: str, issuer: str) -> bool:
+    """Tell whether a person has signed in at an OpenID provider."""
+    return tx.first(_has_identity, person_id=person_id, issuer=issuer) is not None
+
+
+def delete_identities(tx: Transaction, person_id: str) -> None:
+    """Forget by which subjects OpenID providers mean a person."""
+    tx.execute(_delete_identities, person_id=person_id)

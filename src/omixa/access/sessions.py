@@ -6,6 +6,7 @@ a session either.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -41,6 +42,10 @@ class SessionKeys:
     def is_form_token(self, token: Secret, given: str) -> bool:
         """Tell whether a form carries what it must. Takes the same time wherever it differs."""
         return hmac.compare_digest(self.form_token(token).encode(), given.encode())
+
+    def derived(self, part: str, token: Secret) -> str:
+        """Return one of several texts that only this gateway can make of a token, in letters that addresses take."""
+        return base64.urlsafe_b64encode(self._mac(part.encode(), token)).decode().rstrip("=")
 
     def _mac(self, purpose: bytes, token: Secret) -> bytes:
         key = hmac.digest(self._pepper, purpose, hashlib.sha256)

@@ -35,7 +35,7 @@ _NOTED_EVERY_MS = 10 * 60_000
 _HASHED_AT_A_TIME = 2
 _MAX_WAITING = 32
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,99}")
+NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class People:
         self.keys = keys
         self._database = database
         self._passwords = Passwords()
-        self._tries = Tries()
+        self.tries = Tries()
         self._waiting = Slots(_MAX_WAITING, "passwords are being checked")
         self._turns = asyncio.Semaphore(_HASHED_AT_A_TIME)
 
@@ -97,7 +97,7 @@ class People:
         exist, InvalidRequest for a name that is none and for the last owner, who stays one.
         """
         name = name.lower()
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise InvalidRequest(
                 f'"{name[:80]}" is not a name: use an e-mail address, or 1 to 100 letters, digits and . _ @ + -.',
                 param="name",
@@ -120,7 +120,7 @@ class People:
         return token if await self._database.write(operation) else None
 
     async def remove(self, name: str, *, workspace: str, actor: str) -> None:
-        """Take a person out of a workspace. Whoever belongs to none any more is signed out and has no password.
+        """Take a person out of a workspace. Whoever belongs to none any more is signed out and has no way in.
 
         Raises NotFound, or InvalidRequest for the last owner.
         """
@@ -137,6 +137,7 @@ class People:
             people.delete_membership(tx, found.id, workspace_id)
             if not people.memberships(tx, found.id):
                 people.set_password_hash(tx, found.id, None)
+                people.delete_identities(tx, found.id)
                 people.delete_links(tx, found.id)
                 people.close_sessions(tx, found.id)
             details = {"name": name, "workspace": workspace, "role": role}
@@ -161,7 +162,7 @@ class People:
 
         Raises BadSignInLink, InvalidRequest for a password that is not good enough, RateLimited, Overloaded.
         """
-        self._tries.count(None, address)
+        self.tries.count(None, address)
         require_password(password, await self.owner_of(link))
         link_digest = self.keys.link_digest(link)
         password_hash = await self._in_turn(functools.partial(self._passwords.hash, password))
@@ -170,13 +171,15 @@ class People:
         def operation(tx: Transaction) -> None:
             found = _require_link(people.use_link(tx, link_digest))
             people.set_password_hash(tx, found.id, password_hash)
+            # Whoever they are at a provider is found out anew.
+            people.delete_identities(tx, found.id)
             people.delete_links(tx, found.id)
             people.close_sessions(tx, found.id)
-            self._open_session(tx, found.id, token)
+            self.open_session(tx, found.id, token)
             store.audit(tx, actor=found.id, action="person.password_set", target=found.id, details={})
 
         await self._database.write(operation)
-        self._tries.succeeded(None, address)
+        self.tries.succeeded(None, address)
         return token
 
     async def sign_in(self, name: str, password: str, *, address: str) -> Secret:
@@ -185,9 +188,9 @@ class People:
         Raises SignInFailed, RateLimited after too many tries with a name or from an address, Overloaded.
         """
         name = name.strip().lower()[:MAX_CHARS]
-        self._tries.count(name, address)
+        self.tries.count(name, address)
         # What is no name is nobody's, and no database has to know all that can be written.
-        wanted = name if _NAME.fullmatch(name) else ""
+        wanted = name if NAME.fullmatch(name) else ""
         found = await self._database.read(lambda tx: people.find_person(tx, wanted))
         known = None if found is None else found.password_hash
         # Longer ones are nobody's.
@@ -195,7 +198,7 @@ class People:
         fits = await self._in_turn(functools.partial(self._passwords.verify, known, tried))
         if found is None or known is None or not fits:
             raise SignInFailed("The name or the password is wrong.")
-        self._tries.succeeded(name, address)
+        self.tries.succeeded(name, address)
         renewed = known
         if self._passwords.is_outdated(known):
             renewed = await self._in_turn(functools.partial(self._passwords.hash, password))
@@ -208,7 +211,7 @@ class People:
                 raise SignInFailed("The name or the password is wrong.")
             if renewed != known:
                 people.set_password_hash(tx, current.id, renewed)
-            self._open_session(tx, current.id, token)
+            self.open_session(tx, current.id, token)
 
         await self._database.write(operation)
         return token
@@ -253,7 +256,8 @@ class People:
             async with self._turns:
                 return await asyncio.to_thread(work)
 
-    def _open_session(self, tx: Transaction, person_id: str, token: Secret) -> None:
+    def open_session(self, tx: Transaction, person_id: str, token: Secret) -> None:
+        """Begin a session of whoever has proved who they are."""
         people.open_session(
             tx,
             person_id,

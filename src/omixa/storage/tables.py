@@ -152,6 +152,18 @@ sign_in_link = Table(
     sqlite_with_rowid=False,
 )
 
+# Somebody as an OpenID provider knows them. The subject counts and never changes; names and e-mail addresses do.
+openid_identity = Table(
+    "openid_identity",
+    metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("person_id", Text, ForeignKey("person.id"), nullable=False),
+    _time("created_at_ms"),
+    Index("identity_by_person", "person_id"),
+    sqlite_with_rowid=False,
+)
+
 # One account per workspace and mode holds its money. The system's own accounts (workspace_id NULL) carry no balance:
 # theirs is the sum of their transfers, so that no row is hot.
 account = Table(

@@ -1,6 +1,6 @@
-"""Where the browser believes to be, and the one cookie that it keeps for us.
+"""Where the browser believes to be, and the cookies that it keeps for us.
 
-Over TLS the cookie has the prefix `__Host-`, which no other host and no plain connection can set. Without TLS people sign in on
+Over TLS their names have the prefix `__Host-`, which no other host and no plain connection can set. Without TLS people sign in on
 the machine itself alone: there nobody listens on the way.
 """
 
@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 from omixa.api.exchange import Exchange
 from omixa.domain.access import Secret
 
-_NAME = "omixa_session"
-# More than any token has.
-_MAX_CHARS = 128
+SESSION = "omixa_session"
+# For the way to an OpenID provider and back.
+FLOW = "omixa_flow"
+# More than any has.
+_MAX_CHARS = 2200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +42,24 @@ class Place:
         host = urlsplit(self.address).hostname or ""
         return host in ("localhost", "::1") or host.startswith("127.")
 
-    @property
-    def _cookie(self) -> str:
-        return f"__Host-{_NAME}" if self.has_tls else _NAME
+    def cookie(self, name: str) -> str:
+        """Return how a cookie is called here."""
+        return f"__Host-{name}" if self.has_tls else name
 
-    def read_cookie(self, exchange: Exchange) -> Secret | None:
-        """Return the token that the browser keeps, if there is one."""
+    def read_cookie(self, exchange: Exchange, name: str = SESSION) -> Secret | None:
+        """Return what the browser keeps under a name, if there is something."""
+        wanted = self.cookie(name)
         for pair in (exchange.header(b"cookie") or "").split(";"):
-            name, _, value = pair.strip().partition("=")
-            if name == self._cookie and 0 < len(value) <= _MAX_CHARS and value.isascii():
+            found, _, value = pair.strip().partition("=")
+            if found == wanted and 0 < len(value) <= _MAX_CHARS and value.isascii():
                 return Secret(value)
         return None
 
-    def write_cookie(self, token: Secret | None, *, max_age_s: int | None = None) -> tuple[bytes, bytes]:
-        """Return the header that makes the browser keep a token, for a time or until it is closed, or forget it."""
-        value = "" if token is None else token.reveal()
-        lifetime = "; Max-Age=0" if token is None else "" if max_age_s is None else f"; Max-Age={max_age_s}"
+    def write_cookie(
+        self, value: Secret | None, name: str = SESSION, *, max_age_s: int | None = None
+    ) -> tuple[bytes, bytes]:
+        """Return the header that makes the browser keep a value, for a time or until it is closed, or forget it."""
+        text = "" if value is None else value.reveal()
+        lifetime = "; Max-Age=0" if value is None else "" if max_age_s is None else f"; Max-Age={max_age_s}"
         secure = "; Secure" if self.has_tls else ""
-        return b"set-cookie", f"{self._cookie}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{lifetime}".encode()
+        return b"set-cookie", f"{self.cookie(name)}={text}; Path=/; HttpOnly; SameSite=Lax{secure}{lifetime}".encode()

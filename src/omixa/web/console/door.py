@@ -1,16 +1,16 @@
-"""Signing in, setting a password by a link, and signing out."""
+"""Signing in by a password, setting one by a link, and signing out."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from omixa.access.passwords import MAX_CHARS, MIN_CHARS
 from omixa.domain.access import Secret
 from omixa.errors import InvalidRequest, OmixaError, Overloaded, RateLimited, SignInFailed
 from omixa.web.console.visit import Visit
 
-# Pages of ours to which a browser may be sent after signing in.
+# Pages of ours to which a browser may be sent after signing in. All of it may stand in a cookie.
 _PLACE = re.compile(r"console(/[A-Za-z0-9][A-Za-z0-9._-]*)*(\?[A-Za-z0-9._~%&=+-]*)?")
 _MAX_PLACE_CHARS = 2000
 _HOME = "console"
@@ -18,22 +18,35 @@ _HOME = "console"
 
 async def show_sign_in(visit: Visit) -> None:
     """Send the page on which people sign in, or those who have to where they wanted to go."""
-    query = parse_qs(visit.exchange.scope["query_string"].decode("latin-1"), max_num_fields=10)
-    place = _place(query.get("next", [_HOME])[0])
+    place = wanted(visit)
     if visit.is_signed_in:
         await visit.redirect(place)
         return
-    await _send_sign_in(visit, place=place)
+    await send_sign_in(visit, place=place)
+
+
+def wanted(visit: Visit) -> str:
+    """Return the page to which the address of a visit leads after signing in."""
+    return place_of(query_of(visit).get("next", ""))
+
+
+def query_of(visit: Visit) -> dict[str, str]:
+    """Return what stands in the address of a visit, each name's first value; of too many names, nothing."""
+    try:
+        found = parse_qs(visit.exchange.scope["query_string"].decode("latin-1"), max_num_fields=20)
+    except ValueError:
+        return {}
+    return {name: values[0] for name, values in found.items()}
 
 
 async def sign_in(visit: Visit) -> None:
     """Begin a session with a new token, whatever the browser had before."""
-    place, name = _place(visit.form.exact("next")), visit.form.text("name")
+    place, name = place_of(visit.form.exact("next")), visit.form.text("name")
     people = visit.services.people
     try:
         token = await people.sign_in(name, visit.form.exact("password"), address=visit.client_address)
     except (SignInFailed, RateLimited, Overloaded) as error:
-        await _send_sign_in(visit, place=place, name=name[:MAX_CHARS], error=error)
+        await send_sign_in(visit, place=place, name=name[:MAX_CHARS], error=error)
         return
     if visit.token is not None:
         await people.sign_out(visit.token)
@@ -41,9 +54,19 @@ async def sign_in(visit: Visit) -> None:
     await visit.redirect(place)
 
 
-async def _send_sign_in(visit: Visit, *, place: str, name: str = "", error: OmixaError | None = None) -> None:
-    status = 200 if error is None else error.status
-    await visit.send("console/sign_in.html", "Sign in", status=status, place=place, name=name, error=error)
+async def send_sign_in(visit: Visit, *, place: str, name: str = "", error: OmixaError | None = None) -> None:
+    """Send the page on which people sign in, with what went wrong."""
+    door = visit.services.openid
+    await visit.send(
+        "console/sign_in.html",
+        "Sign in",
+        status=200 if error is None else error.status,
+        place=place,
+        name=name,
+        error=error,
+        provider=None if door is None else door.provider.registration.name,
+        next_question=urlencode({"next": place}),
+    )
 
 
 async def show_welcome(visit: Visit) -> None:
@@ -95,7 +118,15 @@ async def show_home(visit: Visit) -> None:
 
 async def show_profile(visit: Visit) -> None:
     """Send what is known of the visitor, and how to sign out everywhere."""
-    await visit.send("console/profile.html", "You")
+    door, outside = visit.services.openid, None
+    if door is not None and await door.knows(visit.visitor.person_id):
+        outside = await door.provider.sign_out_address(f"{visit.place.address}/sign-in")
+    await visit.send(
+        "console/profile.html",
+        "You",
+        outside=outside,
+        provider=None if door is None else door.provider.registration.name,
+    )
 
 
 async def sign_out(visit: Visit) -> None:
@@ -113,6 +144,6 @@ async def sign_out_everywhere(visit: Visit) -> None:
     await visit.redirect("sign-in")
 
 
-def _place(text: str) -> str:
+def place_of(text: str) -> str:
     """Return a page of the console; its beginning for everything else, so that no link leads elsewhere through here."""
     return text if len(text) <= _MAX_PLACE_CHARS and _PLACE.fullmatch(text) else _HOME

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from omixa.access.roles import Action
 from omixa.services import Services
-from omixa.web.console import door, keys, overview, pictures, requests, settings, usage, wallet
+from omixa.web.console import door, keys, openid, overview, pictures, requests, settings, usage, wallet
 from omixa.web.console.visit import Visit
 
 Handler = Callable[[Visit], Awaitable[None]]
@@ -24,6 +24,11 @@ def always(services: Services) -> bool:
 def sells_credit(services: Services) -> bool:
     """Offer a route where credit is for sale."""
     return services.topups is not None
+
+
+def has_provider(services: Services) -> bool:
+    """Offer a route where people may sign in at an OpenID provider."""
+    return services.openid is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class ConsoleRoute:
 ROUTES: Final = (
     ConsoleRoute("GET", "/sign-in", door.show_sign_in, None, for_everybody=True),
     ConsoleRoute("POST", "/sign-in", door.sign_in, None, for_everybody=True),
+    ConsoleRoute("GET", "/sign-in/openid", openid.begin, None, for_everybody=True, is_offered=has_provider),
+    ConsoleRoute("GET", "/sign-in/openid/back", openid.come_back, None, for_everybody=True, is_offered=has_provider),
     ConsoleRoute("GET", "/welcome/{link}", door.show_welcome, None, for_everybody=True),
     ConsoleRoute("POST", "/welcome/{link}", door.set_password, None, for_everybody=True),
     ConsoleRoute("GET", "/console", door.show_home, None),

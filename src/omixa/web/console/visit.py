@@ -19,7 +19,7 @@ from omixa.errors import FormRefused, NotFound, OmixaError, RoleForbidden
 from omixa.gateway.people import SESSION_LIFETIME_MS, Visitor
 from omixa.services import Services
 from omixa.storage.database import Transaction
-from omixa.web.console.cookies import Place
+from omixa.web.console.cookies import FLOW, SESSION, Place
 from omixa.web.console.forms import EMPTY, Form
 from omixa.web.page import Page
 from omixa.web.pages import SECURITY
@@ -43,6 +43,7 @@ class Visit:
         self.form: Form = EMPTY
         self._visitor: Visitor | None = None
         self._member: Member | None = None
+        self._cookies: dict[str, tuple[bytes, bytes]] = {}
         self._further: Headers = []
 
     # ------------------------------------------------------------------------------------------------------ who visits
@@ -159,7 +160,7 @@ class Visit:
         if self.token is None:
             # Forms of visitors who have not signed in belong to their browser too.
             self.token = generate_token()
-            self._further.append(self.place.write_cookie(self.token))
+            self._cookies[SESSION] = self.place.write_cookie(self.token)
         page = Page(self.path, title, "The console of this gateway.", "Console", "", template)
         known: dict[str, Any] = {
             "visitor": self._visitor,
@@ -182,8 +183,11 @@ class Visit:
 
     async def redirect(self, path: str) -> None:
         """Send the browser to another page below the root, to fetch it anew."""
-        target = ("../" * self.path.count("/") or "./") + path
-        await self._respond(303, b"text/plain; charset=utf-8", b"", [(b"location", target.encode())])
+        await self.leave(("../" * self.path.count("/") or "./") + path)
+
+    async def leave(self, address: str) -> None:
+        """Send the browser to another address."""
+        await self._respond(303, b"text/plain; charset=utf-8", b"", [(b"location", address.encode())])
 
     async def explain(self, error: OmixaError) -> None:
         """Send the page that says why something was not done."""
@@ -205,15 +209,26 @@ class Visit:
 
     def keep(self, token: Secret | None) -> None:
         """Let the browser keep the token of a session, or forget the one that it has."""
-        self._further = [self.place.write_cookie(token, max_age_s=SESSION_LIFETIME_MS // 1000)]
+        self._cookies[SESSION] = self.place.write_cookie(token, max_age_s=SESSION_LIFETIME_MS // 1000)
         self.token = token
+
+    def keep_flow(self, flow: Secret | None, *, max_age_s: int | None = None) -> None:
+        """Let the browser keep what it needs on its way to a provider and back, or forget it."""
+        self._cookies[FLOW] = self.place.write_cookie(flow, FLOW, max_age_s=max_age_s)
 
     async def _respond(self, status: int, media_type: bytes, body: bytes, headers: Headers) -> None:
         await self.exchange.respond(
             status,
             media_type,
             body,
-            [*SECURITY, (b"cache-control", b"no-store"), (b"vary", b"cookie"), *self._further, *headers],
+            [
+                *SECURITY,
+                (b"cache-control", b"no-store"),
+                (b"vary", b"cookie"),
+                *self._cookies.values(),
+                *self._further,
+                *headers,
+            ],
         )
 
 
