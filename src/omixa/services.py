@@ -81,6 +81,8 @@ PICTURES_OF_A_REQUEST = 16
 MAX_PICTURES_ON_THEIR_WAY = 512
 # Servers of one machine that may share a PostgreSQL database.
 MAX_SERVERS_OF_A_MACHINE = 64
+# Reports that read every request of a month. Each keeps one of the database's readers busy while it is made.
+MAX_REPORTS = 1
 _DIRECTORY_MODE = 0o700
 _SECRET_FILE_MODE = 0o600
 
@@ -141,6 +143,7 @@ class Services(BackOffice):
     links: LinkSigner
     operators: OperatorTokens
     sending: Slots
+    reports: Slots
     pipeline: Pipeline
     conversions: Conversions
     sweeper: Sweeper
@@ -259,6 +262,7 @@ async def open_services(
                 links=office.workspaces.link_signer(),
                 operators=office.workspaces.operator_tokens(),
                 sending=Slots(MAX_PICTURES_ON_THEIR_WAY, "pictures are on their way"),
+                reports=Slots(MAX_REPORTS, "report of a whole month is being made"),
                 pipeline=pipeline,
                 conversions=conversions,
                 sweeper=sweeper,

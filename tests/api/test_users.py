@@ -56,7 +56,14 @@ def test_people_are_invited_listed_and_removed(omixa: Omixa) -> None:
     way = way_in(omixa("users", "invite", "Ada@Example.org", "--role", "billing") + "\n")
     (listed,) = omixa.json("users", "list")
     del listed["since"]
-    waits = {"name": "ada@example.org", "workspace": "default", "role": "billing", "password": "waits", "sessions": 0}
+    waits = {
+        "name": "ada@example.org",
+        "workspace": "default",
+        "role": "billing",
+        "operator": "no",
+        "password": "waits",
+        "sessions": 0,
+    }
     assert listed == waits
     with omixa.serving("serve", "--port", "0") as server, server.client(None) as client:
         # An owner is still missing, so there is a link for one too.
@@ -76,6 +83,26 @@ def test_people_are_invited_listed_and_removed(omixa: Omixa) -> None:
     assert [row["name"] for row in omixa.json("users", "list")] == ["owner"]
     assert omixa.run("users", "remove", "ada@example.org").returncode == 1
     assert omixa.run("users", "link", "nobody").returncode == 1
+
+
+def test_who_runs_the_gateway_is_said_where_it_runs(omixa: Omixa) -> None:
+    assert omixa.run("users", "operator", "ada@example.org").returncode == 1
+    omixa("users", "link")
+    omixa("users", "invite", "ada@example.org", "--role", "viewer")
+    assert {row["name"]: row["operator"] for row in omixa.json("users", "list")} == {
+        "ada@example.org": "no",
+        "owner": "yes",
+    }
+    last = omixa.run("users", "operator", "owner", "--remove")
+    assert (last.returncode, "the only operator" in last.stderr) == (1, True)
+    assert omixa("users", "operator", "Ada@example.org") == "ada@example.org runs this gateway."
+    assert omixa("users", "operator", "owner", "--remove") == "owner does not run this gateway any more."
+    removed = omixa.run("users", "remove", "ada@example.org")
+    assert (removed.returncode, "the only operator" in removed.stderr) == (1, True)
+    with omixa.serving("serve", "--port", "0") as server, server.client(omixa("users", "token")) as client:
+        entries = client.get("/api/v1/operator/audit?action=operator.made").json()["data"]
+        assert [entry["details"]["name"] for entry in entries] == ["ada@example.org", "owner"]
+        assert client.get("/api/v1/balance").status_code == 401
 
 
 def test_keys_have_a_last_day_and_are_rolled(omixa: Omixa) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import httpx2 as httpx
 
 from omixa.domain.access import Role
+from omixa.domain.times import utc_today
 from tests.support.servers import Gateway
 
 PASSWORD = "four words in a row"
@@ -76,6 +77,33 @@ def signed_in(gateway: Gateway, name: str, role: Role, workspace: str = "default
     answer = somebody.post(way, way, password=PASSWORD, again=PASSWORD)
     assert answer.status_code == 303, text_of(answer.text)
     return somebody
+
+
+def made_operator(gateway: Gateway, name: str) -> None:
+    """Let somebody run the gateway."""
+    gateway.call(lambda services: services.people.set_operator(name, is_operator=True, actor="test"))
+
+
+def operated(gateway: Gateway, workspace: str) -> list[str]:
+    """Return the addresses of the pages of operators, with a workspace on one of them and a request that failed."""
+    with gateway.client(gateway.key("test", workspace)) as client:
+        failed = client.post("/api/v1/images/generations", json={"model": "MAI-Image-2.5", "prompt": "sim:500x9 x"})
+    gateway.grant(25_000_000, workspace=workspace)
+    month = f"{utc_today():%Y-%m}"
+    return [
+        "operator",
+        "operator/routes",
+        "operator/calls",
+        f"operator/requests/{failed.headers['x-request-id']}",
+        "operator/prices",
+        f"operator/prices/difference?month={month}&mode=test",
+        "operator/workspaces",
+        f"operator/workspaces/{workspace}",
+        "operator/findings",
+        "operator/margins",
+        f"operator/margins?month={month}&mode=test",
+        "operator/audit",
+    ]
 
 
 def lived_in(gateway: Gateway, workspace: str) -> list[str]:

@@ -73,6 +73,54 @@ def house(place: Place) -> Iterator[House]:
     assert fatal == []
 
 
+# -------------------------------------------------------------------------------------------------------------- operators
+
+
+def test_the_first_owner_runs_the_gateway_and_the_last_operator_goes_on(house: House) -> None:
+    owner = house.owner()
+    visitor = house.do(house.people.visitor(owner))
+    assert visitor is not None
+    assert visitor.is_operator
+
+    def operates(token: Secret) -> bool:
+        found = house.do(house.people.visitor(token))
+        assert found is not None
+        return found.is_operator
+
+    def set_operator(name: str, is_operator: bool) -> None:
+        house.do(house.people.set_operator(name, is_operator=is_operator, actor="test"))
+
+    link = house.invite("ada", "owner", "acme")
+    assert link is not None
+    ada = house.do(house.people.use_link(link, PASSWORD, address=HERE))
+    # An owner of a workspace, and of the default one too, is no operator by that.
+    house.invite("ada", "owner")
+    assert not operates(ada)
+    with pytest.raises(InvalidRequest):
+        set_operator(FIRST_PERSON, False)
+    set_operator("ada", True)
+    assert operates(ada)
+    set_operator(FIRST_PERSON, False)
+    assert not operates(owner)
+    # Asking for the owner's link again makes nobody an operator while there is one.
+    house.do(house.people.link(FIRST_PERSON, actor="test"))
+    assert not operates(owner)
+    with pytest.raises(InvalidRequest):
+        set_operator("ada", False)
+    house.do(house.people.remove("ada", workspace="default", actor="test"))
+    # Whoever belongs to no workspace any more cannot sign in, so the last operator stays in one.
+    house.invite("grace", "owner", "acme")
+    with pytest.raises(InvalidRequest):
+        house.do(house.people.remove("ada", workspace="acme", actor="test"))
+    assert operates(ada)
+    set_operator(FIRST_PERSON, True)
+    house.do(house.people.remove("ada", workspace="acme", actor="test"))
+    assert not house.is_in(ada)
+    for name in ("nobody", "ada"):
+        with pytest.raises((NotFound, InvalidRequest)):
+            set_operator(name, True)
+
+
 # ------------------------------------------------------------------------------------------------------------------ links
 
 

@@ -15,7 +15,7 @@ import httpx2 as httpx
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import PHONE, WIDE, Theme, executable, opened, running_browser
-from tests.support.console import invited, lived_in, signed_in
+from tests.support.console import invited, lived_in, made_operator, operated, signed_in
 from tests.support.servers import running_gateway
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,11 +35,13 @@ def main() -> None:
         index = httpx.get(f"{gateway.url}/docs/search.json", trust_env=False, verify=False).json()
         way = (invited(gateway, "waits@example.org", "viewer") or "").removeprefix("/")
         owner = signed_in(gateway, "ada@example.org", "owner")
+        made_operator(gateway, "ada@example.org")
         paths = ["", *(entry["path"] for entry in index), "sign-in", way, *lived_in(gateway, "default")]
+        paths += operated(gateway, "acme")
         for path in [path for path in paths if arguments.only in path]:
             for look, (theme, width) in LOOKS.items():
                 with opened(browser, theme, width) as (page, wrong):
-                    if path.startswith("console"):
+                    if path.startswith(("console", "operator")):
                         cookies = [
                             {"name": name, "value": value, "url": gateway.url} for name, value in owner.cookies()
                         ]

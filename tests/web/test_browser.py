@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from omixa.catalogue.loader import load_catalogue
 from tests.support.browser import PHONE, WIDE, Theme
-from tests.support.console import PASSWORD, invited, lived_in
+from tests.support.console import PASSWORD, invited, lived_in, made_operator, operated
 from tests.support.servers import Gateway
 
 THEMES: tuple[Theme, ...] = ("light", "dark")
@@ -188,6 +188,14 @@ def test_everybody_can_read_the_console(page: Page, gateway: Gateway, workspace:
             details.click()
             page.evaluate(AXE)
             assert page.evaluate("axe.run('details')")["violations"] == []
+
+
+def test_everybody_can_read_the_pages_of_operators(page: Page, gateway: Gateway, workspace: str) -> None:
+    pages = operated(gateway, workspace)
+    sign_in(page, gateway, workspace)
+    made_operator(gateway, f"owner@{workspace}")
+    for path in pages:
+        require_readable(page, f"{gateway.url}/{path}")
 
 
 def test_a_key_is_made_used_found_in_the_log_and_revoked_in_a_browser(

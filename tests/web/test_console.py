@@ -351,6 +351,8 @@ def filled(route: ConsoleRoute, team: Team, **other: str) -> str:
         "key": team.key_id,
         "month": "2020-01",
         "link": "nothing",
+        "name": team.workspace,
+        "finding": "find_" + "0" * 26,
     }
     return route.path.format(**values | other)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import and_, bindparam, delete, func, select, update
 
 from omixa.domain.access import Member, Role
 from omixa.domain.ids import new_id
-from omixa.storage.database import Transaction
+from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
 from omixa.storage.tables import membership, openid_identity, person, session, sign_in_link, workspace
 
@@ -20,6 +21,7 @@ class Person:
     id: str
     name: str
     password_hash: str | None
+    is_operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class PersonRow:
     name: str
     workspace: str
     role: Role
+    is_operator: bool
     has_password: bool
     sessions: int
     created_at_ms: int
@@ -36,7 +39,7 @@ class PersonRow:
 
 # ----------------------------------------------------------------------------------------------------------------- people
 
-_person = select(person.c.id, person.c.name, person.c.password_hash)
+_person = select(person.c.id, person.c.name, person.c.password_hash, person.c.is_operator)
 _person_by_name = _person.where(person.c.name == bindparam("name"))
 _person_by_id = _person.where(person.c.id == bindparam("person_id"))
 _owners_by_age = (
@@ -49,12 +52,20 @@ _oldest_owner = _owners_by_age.where(membership.c.workspace_id == bindparam("wor
 _owner_with_password = _owners_by_age.where(person.c.password_hash.is_not(None))
 _insert_person = insert_into(person, "id", "name", "created_at_ms")
 _set_hash = update(person).where(person.c.id == bindparam("of_person")).values(password_hash=bindparam("hash"))
+_set_operator = update(person).where(person.c.id == bindparam("of_person")).values(is_operator=bindparam("flag"))
+# Whoever asks has all of them for this transaction alone.
+_operators = select(person.c.id).where(person.c.is_operator == 1).order_by(person.c.id).with_for_update()
+_names = select(person.c.name).where(person.c.id == bindparam("person_id"))
 
 
 def find_person(tx: Transaction, name: str) -> Person | None:
     """Return the person of a name."""
     row = tx.first(_person_by_name, name=name)
-    return None if row is None else Person(row["id"], row["name"], row["password_hash"])
+    return None if row is None else _as_person(row)
+
+
+def _as_person(row: Row) -> Person:
+    return Person(row["id"], row["name"], row["password_hash"], bool(row["is_operator"]))
 
 
 def insert_person(tx: Transaction, name: str) -> Person:
@@ -67,7 +78,7 @@ def insert_person(tx: Transaction, name: str) -> Person:
 def find_owner(tx: Transaction, workspace_id: str) -> Person | None:
     """Return the owner of a workspace who was there first."""
     row = tx.first(_oldest_owner, workspace_id=workspace_id)
-    return None if row is None else Person(row["id"], row["name"], row["password_hash"])
+    return None if row is None else _as_person(row)
 
 
 def can_an_owner_sign_in(tx: Transaction) -> bool:
@@ -78,6 +89,22 @@ def can_an_owner_sign_in(tx: Transaction) -> bool:
 def set_password_hash(tx: Transaction, person_id: str, password_hash: str | None) -> None:
     """Set what a person's password is held against; None takes the password away."""
     tx.execute(_set_hash, of_person=person_id, hash=password_hash)
+
+
+def operators(tx: Transaction) -> list[str]:
+    """Return the ids of all who run the gateway, and let nobody else change that until this transaction ends."""
+    return [row["id"] for row in tx.all(_operators)]
+
+
+def set_operator(tx: Transaction, person_id: str, is_operator: bool) -> None:
+    """Say whether a person runs the gateway."""
+    tx.execute(_set_operator, of_person=person_id, flag=int(is_operator))
+
+
+def names(tx: Transaction, person_ids: Iterable[str]) -> dict[str, str]:
+    """Return what people are called, by their ids; of other ids, nothing."""
+    found = {one: tx.first(_names, person_id=one) for one in person_ids}
+    return {one: row["name"] for one, row in found.items() if row is not None}
 
 
 # ------------------------------------------------------------------------------------------------------------ memberships
@@ -113,6 +140,7 @@ _people = (
         person.c.name,
         workspace.c.name.label("workspace"),
         membership.c.role,
+        person.c.is_operator,
         person.c.password_hash.is_not(None).label("has_password"),
         func.count(session.c.digest).label("sessions"),
         membership.c.created_at_ms,
@@ -128,7 +156,10 @@ _people = (
             session.c.ends_at_ms > bindparam("now"),
         ),
     )
-    .group_by(person.c.name, person.c.password_hash, workspace.c.name, membership.c.role, membership.c.created_at_ms)
+    .group_by(
+        *(person.c.name, person.c.is_operator, person.c.password_hash),
+        *(workspace.c.name, membership.c.role, membership.c.created_at_ms),
+    )
     .order_by(workspace.c.name, person.c.name)
 )
 _people_of_workspace = _people.where(workspace.c.name == bindparam("workspace"))
@@ -180,6 +211,7 @@ def list_people(tx: Transaction, workspace_name: str | None) -> list[PersonRow]:
             row["name"],
             row["workspace"],
             row["role"],
+            bool(row["is_operator"]),
             bool(row["has_password"]),
             int(row["sessions"]),
             row["created_at_ms"],
@@ -192,7 +224,7 @@ def list_people(tx: Transaction, workspace_name: str | None) -> list[PersonRow]:
 
 _insert_session = insert_into(session)
 _session = (
-    select(session.c.person_id, person.c.name, session.c.idle_until_ms, session.c.ends_at_ms)
+    select(session.c.person_id, person.c.name, person.c.is_operator, session.c.idle_until_ms, session.c.ends_at_ms)
     .join(person, person.c.id == session.c.person_id)
     .where(session.c.digest == bindparam("digest"))
 )
@@ -210,6 +242,7 @@ class Session:
 
     person_id: str
     person: str
+    is_operator: bool
     idle_until_ms: int
     ends_at_ms: int
 
@@ -233,7 +266,7 @@ def find_session(tx: Transaction, digest: str) -> Session | None:
     row = tx.first(_session, digest=digest)
     if row is None or min(row["idle_until_ms"], row["ends_at_ms"]) <= tx.now_ms():
         return None
-    return Session(row["person_id"], row["name"], row["idle_until_ms"], row["ends_at_ms"])
+    return Session(row["person_id"], row["name"], bool(row["is_operator"]), row["idle_until_ms"], row["ends_at_ms"])
 
 
 def stay(tx: Transaction, digest: str, *, idle_ms: int) -> None:
@@ -275,7 +308,7 @@ def find_link(tx: Transaction, digest: str) -> Person | None:
     if row is None or row["expires_at_ms"] <= tx.now_ms():
         return None
     found = tx.first(_person_by_id, person_id=row["person_id"])
-    return None if found is None else Person(found["id"], found["name"], found["password_hash"])
+    return None if found is None else _as_person(found)
 
 
 def use_link(tx: Transaction, digest: str) -> Person | None:
@@ -305,7 +338,7 @@ _delete_identities = delete(openid_identity).where(openid_identity.c.person_id =
 def find_identity(tx: Transaction, issuer: str, subject: str) -> Person | None:
     """Return whom an OpenID provider means by a subject."""
     row = tx.first(_person_of_identity, issuer=issuer, subject=subject)
-    return None if row is None else Person(row["id"], row["name"], row["password_hash"])
+    return None if row is None else _as_person(row)
 
 
 def insert_identity(tx: Transaction, person_id: str, issuer: str, subject: str) -> None:

@@ -1,4 +1,4 @@
-"""Who may do what in a workspace: one table. Pages and tests are made from it."""
+"""Who may do what: one table of roles in a workspace, and what is for operators. Pages and tests are made from both."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from typing import Final, Literal, get_args
 from omixa.domain.access import Role
 
 Action = Literal["read", "see_pictures", "delete_pictures", "manage_keys", "buy_credit", "manage_settings"]
+
+# What whoever runs the gateway may do in all of it, whatever their role in a workspace is.
+# see_gateway: everything but secrets, prompts and pictures. manage_routes: use deployments again. manage_accounts: accounts at
+# providers and their keys. manage_workspaces: credit, markups, budgets and limits of every workspace. explain_findings: take over
+# what a provider bills. compare_prices: rate what was used by other lists, which changes nothing.
+OperatorAction = Literal[
+    "see_gateway", "manage_routes", "manage_accounts", "manage_workspaces", "explain_findings", "compare_prices"
+]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 

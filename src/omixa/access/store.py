@@ -69,6 +69,7 @@ class AccountRow:
 
 
 _workspaces = select(workspace).order_by(workspace.c.name)
+_whole_workspace = select(workspace).where(workspace.c.name == bindparam("name"))
 _workspace_by_name = select(workspace.c.id).where(workspace.c.name == bindparam("name"))
 _insert_workspace = insert_into(workspace, "id", "name", "markup_ppm", "created_at_ms")
 
@@ -88,19 +89,26 @@ def insert_workspace(tx: Transaction, name: str) -> str:
 
 def list_workspaces(tx: Transaction) -> list[WorkspaceRow]:
     """Return all workspaces in the order of the alphabet."""
-    return [
-        WorkspaceRow(
-            id=row["id"],
-            name=row["name"],
-            markup_ppm=row["markup_ppm"],
-            limits=_limits(row),
-            created_at_ms=row["created_at_ms"],
-            suspended_at_ms=row["suspended_at_ms"],
-            result_retention_ms=row["result_retention_ms"],
-            response_format=row["response_format"],
-        )
-        for row in tx.all(_workspaces)
-    ]
+    return [_workspace_row(row) for row in tx.all(_workspaces)]
+
+
+def read_workspace(tx: Transaction, name: str) -> WorkspaceRow | None:
+    """Return a workspace with what is set for it."""
+    row = tx.first(_whole_workspace, name=name)
+    return None if row is None else _workspace_row(row)
+
+
+def _workspace_row(row: Row) -> WorkspaceRow:
+    return WorkspaceRow(
+        id=row["id"],
+        name=row["name"],
+        markup_ppm=row["markup_ppm"],
+        limits=_limits(row),
+        created_at_ms=row["created_at_ms"],
+        suspended_at_ms=row["suspended_at_ms"],
+        result_retention_ms=row["result_retention_ms"],
+        response_format=row["response_format"],
+    )
 
 
 _set_markup = update(workspace).where(workspace.c.id == bindparam("workspace_id")).values(markup_ppm=bindparam("ppm"))

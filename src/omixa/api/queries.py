@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
@@ -11,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from omixa.api.exchange import Exchange
-from omixa.api.shapes import RequestId
+from omixa.api.shapes import CallId, FindingId, RequestId
 from omixa.errors import InvalidRequest
 from omixa.gateway.exports import Form
 from omixa.usage.analytics import Grouping, PeriodType, RequestState
@@ -20,9 +21,13 @@ from omixa.usage.exports import What
 Q = TypeVar("Q", bound="Query")
 
 MAX_PAGE = 100
+# What a double in JavaScript holds exactly.
+Seq = Annotated[int, Meta(ge=1, le=2**53)]
 # More than any endpoint has.
 _MAX_PARAMETERS = 20
 _MAX_SHOWN_CHARS = 80
+# What ids begin with.
+_KINDS: Mapping[str, str] = {"req": "request", "att": "call", "find": "finding"}
 _PLACE = re.compile(r" - at `\$\.(\w+)`$")
 
 
@@ -87,12 +92,51 @@ class ExportQuery(Query):
     until: Annotated[datetime.date | UnsetType, Meta(description="The last UTC day; by default today.")] = UNSET
 
 
+class CallQuery(Query):
+    """Which page of the calls that failed, and of which deployment."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many calls a page has.")] = 50
+    after: Annotated[CallId | UnsetType, Meta(description="The `last_id` of the page before.")] = UNSET
+    route: Annotated[str | UnsetType, Meta(description="Only calls to this deployment.")] = UNSET
+
+
+class WorkspaceQuery(Query):
+    """Which page of the workspaces."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many workspaces a page has.")] = 50
+    first: Annotated[str, Meta(description="With which name the page begins: `next_first` of the page before.")] = ""
+
+
+class FindingQuery(Query):
+    """Which page of the findings."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many findings a page has.")] = 50
+    after: Annotated[FindingId | UnsetType, Meta(description="The `last_id` of the page before.")] = UNSET
+
+
+class AuditQuery(Query):
+    """Which page of the audit log, and which entries."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="How many entries a page has.")] = 50
+    before: Annotated[Seq | UnsetType, Meta(description="The `next_before` of the page before.")] = UNSET
+    actor: Annotated[str | UnsetType, Meta(description="Only what this one did, by id or as the log has it.")] = UNSET
+    action: Annotated[str | UnsetType, Meta(description="Only this, such as `credit.granted`.")] = UNSET
+    target: Annotated[str | UnsetType, Meta(description="Only what was done to this id.")] = UNSET
+
+
+def given(value: Any) -> Any:
+    """Return what a parameter says, None where it was not given. No database keeps the character that is taken out."""
+    if isinstance(value, UnsetType):
+        return None
+    return value.replace("\0", "") if isinstance(value, str) else value
+
+
 def parse_query(exchange: Exchange, kind: type[Q], *, blank_is_missing: bool = False) -> Q:
     """Return a request's query. Raises InvalidRequest for unknown names, repeated ones and values that are not accepted.
 
     With `blank_is_missing`, a parameter without a value is none: that is how forms send fields that were left alone.
     """
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name, value in _pairs(exchange):
         if blank_is_missing and not value:
             continue
@@ -102,16 +146,16 @@ def parse_query(exchange: Exchange, kind: type[Q], *, blank_is_missing: bool = F
                 code="unknown_parameter",
                 param=_shown(name),
             )
-        if name in given:
+        if name in values:
             raise InvalidRequest(f"{name} is given more than once.", param=name)
-        given[name] = value
+        values[name] = value
     try:
-        return msgspec.convert(given, kind, strict=False)
+        return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         place = _PLACE.search(str(error))
         assert place is not None, "every known parameter has a place"
         name = place[1]
-    raise InvalidRequest(f"{name} must be {_expectation(kind, name)}; got {_shown(given[name])}.", param=name)
+    raise InvalidRequest(f"{name} must be {_expectation(kind, name)}; got {_shown(values[name])}.", param=name)
 
 
 def query_schemas(kind: type[Query]) -> dict[str, dict[str, Any]]:
@@ -136,7 +180,9 @@ def _expectation(kind: type[Query], name: str) -> str:
         return f"one of {', '.join(schema['enum'])}"
     if schema["type"] == "integer":
         return f"an integer from {schema['minimum']} to {schema['maximum']}"
-    return "a day such as 2026-11-23" if schema.get("format") == "date" else "the id of a request"
+    if schema.get("format") == "date":
+        return "a day such as 2026-11-23"
+    return f"the id of a {_KINDS[schema['pattern'][1:].partition('_')[0]]}"
 
 
 def _shown(text: str) -> str:

@@ -41,6 +41,8 @@ Instant = Annotated[
 ]
 HASH_PATTERN = "^[0-9a-f]{64}$"
 RequestId = Annotated[str, Meta(pattern=r"^req_[0-9a-hjkmnp-tv-z]{26}$", description="The id of a request.")]
+CallId = Annotated[str, Meta(pattern=r"^att_[0-9a-hjkmnp-tv-z]{26}$", description="The id of a call to a provider.")]
+FindingId = Annotated[str, Meta(pattern=r"^find_[0-9a-hjkmnp-tv-z]{26}$", description="The id of a finding.")]
 Operation = Literal["generation", "edit"]
 Currency = Annotated[str, Meta(description="ISO 4217.", examples=["USD"])]
 
@@ -866,3 +868,122 @@ class EnabledRoutes(Shape, tag_field="object", tag="list"):
     """The deployments that are used again: all of the account."""
 
     data: list[str]
+
+
+# -------------------------------------------------------------------------------------------------------------- operators
+
+SignedExactAmount = Annotated[
+    str, Meta(pattern=r"^-?\d+\.\d{12}$", description="An amount before rounding: a decimal with twelve digits.")
+]
+
+
+class FailedCall(Shape):
+    """A call to a provider that brought no picture."""
+
+    id: CallId
+    request_id: RequestId
+    workspace: str
+    mode: Mode
+    model: str
+    route: RouteName
+    state: Annotated[
+        Literal["failed_free", "failed_billed", "unknown"], Meta(description="Whether the provider charges for it.")
+    ]
+    http_status: Annotated[int | None, Meta(description="What the provider answered; null without an answer.")]
+    code: Annotated[str | None, Meta(description="The error, as its page in the documentation has it.")]
+    sent_at: Instant
+    ended_at: Instant
+
+
+class FailedCallList(Shape, tag_field="object", tag="list"):
+    """Calls that failed, newest first."""
+
+    data: list[FailedCall]
+    last_id: CallId | None
+    has_more: bool
+
+
+class OperatedWorkspace(Shape):
+    """A workspace as the operator sees it: its live balance, and what live requests cost since the UTC month began."""
+
+    id: str
+    name: str
+    available: Annotated[Amount, Meta(description="What new requests can use.")]
+    held: Annotated[Amount, Meta(description="Set aside for requests that run.")]
+    spent: Annotated[Amount, Meta(description="Charged this month, refunds taken off and adjustments added.")]
+    requests: Annotated[int, Meta(ge=0, description="Requests charged this month.")]
+    markup_ppm: MarkupPpm
+    created_at: Instant
+    suspended_at: Annotated[Instant | None, Meta(description="Since when it may not spend; null: it may.")]
+
+
+class OperatedWorkspaceList(Shape, tag_field="object", tag="list"):
+    """Workspaces in the order of the alphabet."""
+
+    data: list[OperatedWorkspace]
+    next_first: Annotated[str | None, Meta(description="With which name the next page begins; null on the last one.")]
+
+
+class PublishedPrices(Shape):
+    """A price list that was published, which never changes."""
+
+    model: str
+    version: str
+    effective_from: Annotated[str, Meta(description="The UTC day from which it is in force.")]
+    standing: Annotated[
+        Literal["in force", "to come", "over", "withdrawn"],
+        Meta(description="Withdrawn: the catalogue does not have it any more."),
+    ]
+    prices: Annotated[dict[str, str], Meta(description="US dollars per so many units, by what is charged for.")]
+
+
+class PublishedPricesList(Shape, tag_field="object", tag="list"):
+    """Every price list that was ever published, by model and day."""
+
+    data: list[PublishedPrices]
+
+
+class OpenFinding(Shape):
+    """What a provider bills and what is recorded do not agree, and nobody has explained it."""
+
+    id: FindingId
+    provider: str
+    kind: Annotated[
+        Literal["no_attempt", "unknown_billed", "unknown_free", "price_differs", "not_billed"],
+        Meta(description="What does not agree."),
+    ]
+    call_id: CallId | None
+    request_id: RequestId | None
+    line_id: Annotated[str | None, Meta(description="The line of the provider's file, where it has no call.")]
+    provider_request_id: str | None
+    expected: Annotated[SignedExactAmount | None, Meta(description="What is recorded as the call's cost, in USD.")]
+    billed: Annotated[SignedExactAmount, Meta(description="What the provider bills, in USD.")]
+    found_at: Instant
+
+
+class OpenFindingList(Shape, tag_field="object", tag="list"):
+    """Findings that wait to be explained, oldest first."""
+
+    data: list[OpenFinding]
+    last_id: FindingId | None
+    has_more: bool
+
+
+class AuditEntry(Shape):
+    """What somebody did."""
+
+    seq: Annotated[int, Meta(ge=1, description="Its place in the log.")]
+    at: Instant
+    actor: Annotated[str, Meta(description="Who: a person's id, a user of the command line, or a part of the gateway.")]
+    actor_name: Annotated[str | None, Meta(description="What the person is called.")]
+    action: Annotated[str, Meta(examples=["credit.granted"])]
+    target: Annotated[str, Meta(description="The id of what it was done to.")]
+    details: Annotated[dict[str, Any], Meta(description="More about it; never a secret.")]
+    hash: Annotated[str, Meta(pattern=HASH_PATTERN, description="SHA-256 over the entry and the hash before it.")]
+
+
+class AuditEntryList(Shape, tag_field="object", tag="list"):
+    """Entries of the audit log, newest first."""
+
+    data: list[AuditEntry]
+    next_before: Annotated[int | None, Meta(description="Where the next page begins; null on the last one.")]

@@ -443,7 +443,7 @@ _finding_counts = (
     .where(recon_finding.c.provider == bindparam("provider"))
     .group_by(recon_finding.c.kind, recon_finding.c.state)
 )
-_listed = (
+_found = (
     select(
         recon_finding,
         attempt.c.request_id,
@@ -453,10 +453,38 @@ _listed = (
     )
     .outerjoin(attempt, attempt.c.id == recon_finding.c.attempt_id)
     .outerjoin(provider_statement, provider_statement.c.id == recon_finding.c.statement_id)
-    .where(recon_finding.c.provider == bindparam("provider"), recon_finding.c.state == literal_column("'open'"))
+)
+_listed = (
+    _found.where(recon_finding.c.provider == bindparam("provider"), recon_finding.c.state == literal_column("'open'"))
     .order_by(recon_finding.c.id)
     .limit(bindparam("limit", type_=Integer))
 )
+
+
+_open_counts = (
+    select(recon_finding.c.provider, recon_finding.c.kind, func.count().label("found"))
+    .where(recon_finding.c.state == literal_column("'open'"))
+    .group_by(recon_finding.c.provider, recon_finding.c.kind)
+    .order_by(recon_finding.c.provider, recon_finding.c.kind)
+)
+_open_page = (
+    _found.where(recon_finding.c.state == literal_column("'open'"), recon_finding.c.id > bindparam("after"))
+    .order_by(recon_finding.c.id)
+    .limit(bindparam("limit", type_=Integer))
+)
+
+
+def count_open(tx: Transaction) -> dict[tuple[str, FindingKind], int]:
+    """Return how many findings wait to be explained, by provider and kind."""
+    return {(row["provider"], row["kind"]): row["found"] for row in tx.all(_open_counts)}
+
+
+def open_findings(tx: Transaction, *, limit: int, after: str = "") -> tuple[list[Finding], str | None]:
+    """Return up to `limit` findings of all providers that wait to be explained, behind one of them, and the next cursor."""
+    # One more than asked for tells whether there is a next page.
+    rows = tx.all(_open_page, limit=limit + 1, after=after)
+    found = [_as_finding(row) for row in rows[:limit]]
+    return found, found[-1].id if found and len(rows) > limit else None
 
 
 def report(tx: Transaction, provider: str) -> Report:

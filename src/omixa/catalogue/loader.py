@@ -178,6 +178,16 @@ def read_model_file(path: Path) -> Model:
     return read_model(str(path), path.read_bytes(), _common_parameters(beside))
 
 
+def read_candidate(text: bytes, directory: Traversable | None = None) -> Model:
+    """Return the model of a file that is in no catalogue yet. Raises CatalogueError.
+
+    It may take parameters from those of a catalogue's directory, by default of the catalogue that comes with Omixa.
+    """
+    return read_model(
+        "the file", text, _common_parameters(files("omixa.catalogue") / "data" if directory is None else directory)
+    )
+
+
 def read_model(place: str, text: bytes, common: CommonParameters) -> Model:
     """Return the model of one file's text; `place` is how errors name it. Raises CatalogueError."""
     with _at(place):

@@ -15,10 +15,9 @@ from omixa.domain.times import month_after, month_before, start_of, utc_today
 
 if TYPE_CHECKING:
     from omixa.billing.margins import Margin
-    from omixa.billing.prices import PublishedPrices
     from omixa.billing.rerating import PriceComparison
-    from omixa.catalogue.loader import Catalogue
-    from omixa.domain.models import Model, PriceList
+    from omixa.domain.models import Model
+    from omixa.gateway.price_lists import PriceDifference, PublishedList
     from omixa.services import BackOffice
 
 PRICE_FIELDS = ("model", "version", "effective_from", "status", "prices")
@@ -72,11 +71,11 @@ def prices() -> None:
 @click.pass_obj
 def list_prices(context: Context, as_json: bool) -> None:
     """List every price list that was published, and which one is in force."""
-    from omixa.billing.prices import list_prices as read
+    from omixa.gateway.price_lists import published_lists
 
     async def work(office: BackOffice) -> list[dict[str, object]]:
-        today = utc_today()
-        return [_published(row, office.catalogue, today) for row in await office.database.read(read)]
+        found = await office.database.read(lambda tx: published_lists(tx, office.catalogue, utc_today()))
+        return [_published(row) for row in found]
 
     rows = context.run(work)
     if as_json:
@@ -85,17 +84,10 @@ def list_prices(context: Context, as_json: bool) -> None:
     print_table(PRICE_FIELDS[:-1], [[row[name] for name in PRICE_FIELDS[:-1]] for row in rows], empty="No prices yet.")
 
 
-def _published(published: PublishedPrices, catalogue: Catalogue, today: datetime.date) -> dict[str, object]:
-    prices, model = published.prices, catalogue.models.get(published.model.lower())
-    lists = {} if model is None else {known.version: known for known in model.price_lists}
-    current = None if model is None else model.prices_on(today)
-    status = "in force" if current is not None and current.version == prices.version else "over"
-    if prices.version not in lists:
-        status = "withdrawn"
-    elif prices.effective_from > today:
-        status = "to come"
+def _published(published: PublishedList) -> dict[str, object]:
+    prices = published.prices
     lines = {line.name: f"{line.usd} / {line.per:,}" for line in prices.lines}
-    cells = (published.model, prices.version, prices.effective_from.isoformat(), status, lines)
+    cells = (published.model, prices.version, prices.effective_from.isoformat(), published.standing, lines)
     return dict(zip(PRICE_FIELDS, cells, strict=True))
 
 
@@ -114,43 +106,33 @@ def diff_prices(context: Context, file: Path | None, month: datetime.date | None
     The newest ones are the last price lists of the catalogue or, with FILE, of a model file that is not in use yet. Each
     workspace keeps the markup that it was charged with. Nothing is written.
     """
-    from omixa.billing.rerating import compare_prices
+    from omixa.gateway.price_lists import price_difference
 
     today = utc_today()
     first = month or month_before(today)
 
-    async def work(office: BackOffice) -> tuple[dict[str, PriceList], list[PriceComparison]]:
+    async def work(office: BackOffice) -> PriceDifference:
         candidates = office.catalogue.models.values() if file is None else [_model(file)]
-        in_force = {
-            model.id: current for model in office.catalogue.models.values() if (current := model.prices_on(today))
-        }
-        newest = {model.id: model.price_lists[-1] for model in candidates if model.price_lists}
-        changed = {model: prices for model, prices in newest.items() if prices != in_force.get(model)}
-        rows = await office.database.read(
-            lambda tx: compare_prices(
-                tx, in_force, changed, mode=mode, since_ms=start_of(first), until_ms=start_of(month_after(first))
-            )
+        return await office.database.read(
+            lambda tx: price_difference(tx, office.catalogue, candidates, today=today, month=first, mode=mode)
         )
-        return changed, rows
 
-    changed, rows = context.run(work)
-    cells = [_comparison(row) for row in rows]
+    found = context.run(work)
+    cells = [_comparison(row) for row in found.rows]
     if as_json:
-        versions = {model: prices.version for model, prices in changed.items()}
-        total = sum(row.difference_micro_usd for row in rows)
         print_json(
             {
                 "month": f"{first:%Y-%m}",
-                "new_versions": versions,
-                "difference": format_usd(total),
+                "new_versions": {model: prices.version for model, prices in found.changed.items()},
+                "difference": format_usd(found.difference_micro_usd),
                 "rows": [dict(zip(DIFF_FIELDS, row, strict=True)) for row in cells],
             }
         )
         return
-    if not changed:
+    if not found.changed:
         click.echo("The newest prices are in force: nothing would change.")
         return
-    for model, new in changed.items():
+    for model, new in found.changed.items():
         click.echo(f"{model}: {new.version}, from {new.effective_from}")
     print_table(DIFF_FIELDS, cells, empty=f"No {mode} usage of these models in {first:%Y-%m}.")
 

@@ -1,7 +1,8 @@
-"""omixa users: link, invite, list, remove."""
+"""omixa users: link, invite, list, remove, operator."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, get_args
 
 import click
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from omixa.config import Settings
     from omixa.services import BackOffice
 
-USER_FIELDS = ("name", "workspace", "role", "password", "sessions", "since")
+USER_FIELDS = ("name", "workspace", "role", "operator", "password", "sessions", "since")
 
 
 @click.group()
@@ -90,7 +91,8 @@ def list_users(context: Context, workspace: str | None, as_json: bool) -> None:
 
 def _cells(row: PersonRow) -> tuple[object, ...]:
     password = "set" if row.has_password else "waits"
-    return row.name, row.workspace, row.role, password, row.sessions, iso_time(row.created_at_ms)
+    operator = "yes" if row.is_operator else "no"
+    return row.name, row.workspace, row.role, operator, password, row.sessions, iso_time(row.created_at_ms)
 
 
 @users.command("remove")
@@ -101,3 +103,24 @@ def remove(context: Context, name: str, workspace: str) -> None:
     """Take NAME out of a workspace. Whoever belongs to none any more is signed out at once."""
     context.run(lambda office: office.people.remove(name, workspace=workspace, actor=actor()))
     click.echo(f"{name.lower()} does not belong to {workspace} any more.")
+
+
+@users.command("operator")
+@click.argument("name")
+@click.option("--remove", is_flag=True, help="Let them run it no longer. The last operator stays one.")
+@click.pass_obj
+def set_operator(context: Context, name: str, remove: bool) -> None:
+    """Let NAME run this gateway: routes, prices, the credit of every workspace, on the pages at /operator."""
+    context.run(lambda office: office.people.set_operator(name, is_operator=not remove, actor=actor()))
+    click.echo(f"{name.lower()} {'does not run' if remove else 'runs'} this gateway{' any more' if remove else ''}.")
+
+
+@users.command("token")
+@click.pass_obj
+def make_token(context: Context) -> None:
+    """Print a token with which a program may call the API of operators, /api/v1/operator/…, for a minute."""
+
+    async def issue(office: BackOffice) -> str:
+        return office.workspaces.operator_tokens().issue(now_s=int(time.time())).reveal()
+
+    click.echo(context.run(issue))

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 # The name of an owner that nobody has named.
 FIRST_PERSON = "owner"
+# Whom the audit log names for what nobody asked for.
+FIRST_START = "first start"
 
 LINK_LIFETIME_MS = 24 * 3_600_000
 SESSION_LIFETIME_MS = 14 * 24 * 3_600_000
@@ -45,6 +47,7 @@ class Visitor:
     person_id: str
     name: str
     memberships: tuple[Member, ...]
+    is_operator: bool = False
 
     def member_of(self, workspace: str) -> Member | None:
         """Return what they are in a workspace of that name; None for one that is not theirs, whether it exists or not."""
@@ -71,7 +74,7 @@ class People:
         def operation(tx: Transaction) -> bool:
             if people.can_an_owner_sign_in(tx):
                 return False
-            self._insert_link(tx, _owner(tx), token)
+            self._insert_link(tx, _owner(tx, FIRST_START), token)
             return True
 
         return token if await self._database.write(operation) else None
@@ -82,7 +85,7 @@ class People:
 
         def operation(tx: Transaction) -> None:
             if name == FIRST_PERSON:
-                _owner(tx)
+                _owner(tx, actor)
             found = _require_person(tx, name)
             self._insert_link(tx, found, token)
             store.audit(tx, actor=actor, action="person.linked", target=found.id, details={"name": name})
@@ -122,7 +125,7 @@ class People:
     async def remove(self, name: str, *, workspace: str, actor: str) -> None:
         """Take a person out of a workspace. Whoever belongs to none any more is signed out and has no way in.
 
-        Raises NotFound, or InvalidRequest for the last owner.
+        Nor do they run the gateway any longer. Raises NotFound, or InvalidRequest for the last owner and the last operator.
         """
         name = name.lower()
 
@@ -136,12 +139,30 @@ class People:
                 _require_another_owner(tx, workspace_id, workspace)
             people.delete_membership(tx, found.id, workspace_id)
             if not people.memberships(tx, found.id):
+                if found.is_operator:
+                    _set_operator(tx, found, False, actor)
                 people.set_password_hash(tx, found.id, None)
                 people.delete_identities(tx, found.id)
                 people.delete_links(tx, found.id)
                 people.close_sessions(tx, found.id)
             details = {"name": name, "workspace": workspace, "role": role}
             store.audit(tx, actor=actor, action="person.removed", target=found.id, details=details)
+
+        await self._database.write(operation)
+
+    async def set_operator(self, name: str, *, is_operator: bool, actor: str) -> None:
+        """Say whether a person runs the gateway, with all of its workspaces.
+
+        Raises NotFound, or InvalidRequest for somebody who belongs to no workspace and for the last operator, who stays one.
+        """
+        name = name.lower()
+
+        def operation(tx: Transaction) -> None:
+            found = _require_person(tx, name)
+            if is_operator and not people.memberships(tx, found.id):
+                raise InvalidRequest(f"{name[:80]} belongs to no workspace. Invite them to one first.", param="name")
+            if found.is_operator != is_operator:
+                _set_operator(tx, found, is_operator, actor)
 
         await self._database.write(operation)
 
@@ -224,7 +245,8 @@ class People:
             found = people.find_session(tx, digest)
             if found is None:
                 return None
-            visitor = Visitor(found.person_id, found.person, tuple(people.memberships(tx, found.person_id)))
+            memberships = tuple(people.memberships(tx, found.person_id))
+            visitor = Visitor(found.person_id, found.person, memberships, found.is_operator)
             return visitor, found.idle_until_ms < tx.now_ms() + SESSION_IDLE_MS - _NOTED_EVERY_MS
 
         found = await self._database.read(operation)
@@ -270,15 +292,27 @@ class People:
         people.insert_link(tx, found.id, self.keys.link_digest(token), lifetime_ms=LINK_LIFETIME_MS)
 
 
-def _owner(tx: Transaction) -> Person:
-    """Return the owner of the default workspace, who is created where there is none."""
+def _owner(tx: Transaction, actor: str) -> Person:
+    """Return the owner of the default workspace, who is created where there is none.
+
+    They run the gateway where nobody does yet.
+    """
     workspace_id = _require_workspace(tx, DEFAULT_WORKSPACE)
     found = people.find_owner(tx, workspace_id)
-    if found is not None:
-        return found
-    created = people.find_person(tx, FIRST_PERSON) or people.insert_person(tx, FIRST_PERSON)
-    people.set_role(tx, created.id, workspace_id, "owner")
-    return created
+    if found is None:
+        found = people.find_person(tx, FIRST_PERSON) or people.insert_person(tx, FIRST_PERSON)
+        people.set_role(tx, found.id, workspace_id, "owner")
+    if not people.operators(tx):
+        _set_operator(tx, found, True, actor)
+    return found
+
+
+def _set_operator(tx: Transaction, found: Person, is_operator: bool, actor: str) -> None:
+    if not is_operator and people.operators(tx) == [found.id]:
+        raise InvalidRequest(f"{found.name} is the only operator. Make somebody else one first.", param="name")
+    people.set_operator(tx, found.id, is_operator)
+    action = "operator.made" if is_operator else "operator.unmade"
+    store.audit(tx, actor=actor, action=action, target=found.id, details={"name": found.name})
 
 
 def _require_person(tx: Transaction, name: str) -> Person:

@@ -71,6 +71,8 @@ class Sweeper:
         self._last_beat_ms = 0
         # Serving processes that share the database, this one among them, as of the last beat.
         self.live_nodes = 1
+        # What the last verification of this process found, and the database's time of it.
+        self.last_verified: tuple[Verification, int] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = threading.Event()
 
@@ -144,6 +146,7 @@ class Sweeper:
         except StorageUnavailable as error:
             log.warning("results.not_verified", extra={"reason": str(error.__cause__ or error)})
             found = await self._database.read(lambda tx: verify(tx, stopping=self._stopping.is_set))
+        self.last_verified = found, await self._database.read(lambda tx: tx.now_ms())
         if found.findings:
             shown = [str(finding) for finding in found.findings[:MAX_LOGGED_FINDINGS]]
             log.error("ledger.verify_failed", extra={"count": len(found.findings), "findings": shown})

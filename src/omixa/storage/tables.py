@@ -111,6 +111,8 @@ person = Table(
     # Argon2id in its usual text form; NULL until it is set by a link, and again when they belong to no workspace any more.
     Column("password_hash", Text),
     _time("created_at_ms"),
+    # 1 for whoever runs this gateway, with all of its workspaces.
+    Column("is_operator", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 
@@ -550,7 +552,21 @@ attempt = Table(
     _one_of("state", "sent", "ok", "failed_free", "failed_billed", "unknown", "superseded"),
     _one_of("cost_basis", "reported", "estimated", "none"),
     CheckConstraint("(state = 'sent') = (ended_at_ms IS NULL)", name="sent_has_not_ended"),
+    # The condition is repeated by the queries that use it; see `has_failed`. Calls that go well have no entry.
+    Index(
+        "attempt_that_failed",
+        "id",
+        "deployment",
+        "error_code",
+        sqlite_where=text("state IN ('failed_free', 'failed_billed', 'unknown')"),
+        postgresql_where=text("state IN ('failed_free', 'failed_billed', 'unknown')"),
+    ),
     sqlite_with_rowid=False,
+)
+
+# Calls that brought no picture.
+has_failed = attempt.c.state.in_(
+    [literal_column("'failed_free'"), literal_column("'failed_billed'"), literal_column("'unknown'")]
 )
 
 # A provider's usage file that was imported. Only what lies between `covers_from_ms` and `covers_until_ms` can be missed in it.
@@ -620,6 +636,7 @@ recon_finding = Table(
     _one_of("state", "open", "explained"),
     CheckConstraint("(attempt_id IS NULL) <> (statement_id IS NULL)", name="about_one_thing"),
     CheckConstraint("(state = 'open') = (closed_at_ms IS NULL)", name="open_is_not_closed"),
+    Index("finding_to_explain", "id", sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
     sqlite_with_rowid=False,
 )
 
@@ -695,6 +712,9 @@ audit_log = Table(
     Column("hash", Text, nullable=False),
     _time("at_ms"),
     Index("one_successor_per_entry", "prev_hash", unique=True),
+    Index("audit_by_actor", "actor", "seq"),
+    Index("audit_by_action", "action", "seq"),
+    Index("audit_by_target", "target", "seq"),
 )
 
 # The last group of operations of each connection that writes, where several processes share a PostgreSQL database: it is part

@@ -59,6 +59,11 @@ CHAPTERS: Final = (
         "Console",
         "Pages for people: what was spent, every request with its receipt, keys, and who may do what.",
     ),
+    Chapter(
+        "operators",
+        "Operators",
+        "Pages for whoever runs the gateway: what is broken, what will change, routes, prices, workspaces, the audit log.",
+    ),
     Chapter("events", "Events", "Low balances and refunds, posted to an endpoint of yours, signed and at least once."),
     Chapter(
         "limits", "Limits", "How often, how much at a time, how large: every limit, its number, and what happens there."

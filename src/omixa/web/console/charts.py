@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from omixa.usage.analytics import RequestDetails
+from typing import Literal, Protocol
 
 FULL = 1000
 # A bar that is there is seen.
@@ -30,25 +28,47 @@ class Step:
     code: str | None = None
 
 
+class TimedCall(Protocol):
+    """What a time line shows of a call to a provider. Times are Unix milliseconds."""
+
+    @property
+    def n(self) -> int: ...
+    @property
+    def image_index(self) -> int: ...
+    @property
+    def deployment(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def upstream_status(self) -> int | None: ...
+    @property
+    def error_code(self) -> str | None: ...
+    @property
+    def sent_at_ms(self) -> int: ...
+    @property
+    def ended_at_ms(self) -> int | None: ...
+
+
 def share(part: int, whole: int) -> int:
     """Return a part in per mille of the whole, 1000 at most."""
     return min(max(part, 0) * FULL // whole, FULL) if whole > 0 else FULL if part > 0 else 0
 
 
-def timeline(details: RequestDetails) -> list[Step]:
-    """Return what happened in a request, in its order: before the first call, each call, and after the last one."""
-    summary = details.summary
-    began = summary.created_at_ms
-    ends = [step.ended_at_ms for step in details.attempts if step.ended_at_ms is not None]
-    known = [*ends, *(step.sent_at_ms for step in details.attempts), began]
-    end = summary.ended_at_ms if summary.ended_at_ms is not None else max(known)
+def timeline(began: int, ended: int | None, calls: Sequence[TimedCall]) -> list[Step]:
+    """Return what happened in a request between two times, in its order: before the first call, each call, after the last one.
+
+    A request that runs has not ended.
+    """
+    ends = [step.ended_at_ms for step in calls if step.ended_at_ms is not None]
+    known = [*ends, *(step.sent_at_ms for step in calls), began]
+    end = ended if ended is not None else max(known)
     whole = max(end, *known) - began
     steps: list[Step] = []
-    several = any(step.image_index for step in details.attempts)
-    if details.attempts:
-        first = min(step.sent_at_ms for step in details.attempts)
+    several = any(step.image_index for step in calls)
+    if calls:
+        first = min(step.sent_at_ms for step in calls)
         steps.append(_step("Gateway", "hold, choice of a route", 0, first - began, whole, "wait"))
-    for one in details.attempts:
+    for one in calls:
         name = f"Attempt {one.n}" + (f", picture {one.image_index + 1}" if several else "")
         duration = None if one.ended_at_ms is None else max(one.ended_at_ms - one.sent_at_ms, 0)
         look: Look = "ok" if one.state == "ok" else "wait" if duration is None else "bad"
@@ -58,9 +78,9 @@ def timeline(details: RequestDetails) -> list[Step]:
         steps.append(
             _step(name, f"{one.deployment}: {told}{status}", one.sent_at_ms - began, duration, whole, look, code)
         )
-    if ends and summary.ended_at_ms is not None:
+    if ends and ended is not None:
         last = max(ends)
-        steps.append(_step("Gateway", "price, store, charge", last - began, summary.ended_at_ms - last, whole, "wait"))
+        steps.append(_step("Gateway", "price, store, charge", last - began, ended - last, whole, "wait"))
     return steps
 
 

@@ -11,7 +11,7 @@ from omixa.errors import InvalidRequest, OmixaError, Overloaded, RateLimited, Si
 from omixa.web.console.visit import Visit
 
 # Pages of ours to which a browser may be sent after signing in. All of it may stand in a cookie.
-_PLACE = re.compile(r"console(/[A-Za-z0-9][A-Za-z0-9._-]*)*(\?[A-Za-z0-9._~%&=+-]*)?")
+_PLACE = re.compile(r"(console|operator)(/[A-Za-z0-9][A-Za-z0-9._-]*)*(\?[A-Za-z0-9._~%&=+-]*)?")
 _MAX_PLACE_CHARS = 2000
 _HOME = "console"
 

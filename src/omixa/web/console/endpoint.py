@@ -62,4 +62,6 @@ class ConsoleEndpoint:
                 return
             if self._route.action is not None:
                 visit.enter_workspace(self._route.action)
+            if self._route.operates is not None:
+                visit.enter_gateway()
         await self._route.handler(visit)

@@ -218,7 +218,7 @@ async def show_request(visit: Visit) -> None:
         details=read.details,
         requested_model=parameters.pop("requested_model", summary.model),
         parameters={name: _text(value) for name, value in parameters.items() if value not in (None, [], "auto", False)},
-        steps=timeline(read.details),
+        steps=timeline(summary.created_at_ms, summary.ended_at_ms, read.details.attempts),
         receipt=None if read.receipt is None else receipt_shape(read.receipt),
         pictures=pictures,
         picture_fault=fault,

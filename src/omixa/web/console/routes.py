@@ -1,4 +1,4 @@
-"""The table of the console's routes: what each is, who may use it, and what answers."""
+"""The table of all routes for people: what each is, who may use it, and what answers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from omixa.access.roles import Action
+from omixa.access.roles import Action, OperatorAction
 from omixa.services import Services
 from omixa.web.console import door, keys, openid, overview, pictures, requests, settings, usage, wallet
 from omixa.web.console.visit import Visit
+from omixa.web.operator import audit, calls, findings, margins, prices, routing, workspaces
+from omixa.web.operator import overview as gateway
 
 Handler = Callable[[Visit], Awaitable[None]]
 
 _WORKSPACE: Final = "/console/{workspace}/{mode}"
+_GATEWAY: Final = "/operator"
 
 
 def always(services: Services) -> bool:
@@ -33,7 +36,9 @@ def has_provider(services: Services) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ConsoleRoute:
-    """One row. `action` is what a member's role must be enough for; it is None exactly where the path has no workspace.
+    """One row. `action` is what a member's role must be enough for; it is None exactly where the path leads into no workspace.
+
+    `operates` is what an operator does there, on the pages of the gateway as a whole; they are for nobody else.
 
     `for_everybody` marks what is there before anybody has signed in.
     """
@@ -42,6 +47,7 @@ class ConsoleRoute:
     path: str
     handler: Handler
     action: Action | None
+    operates: OperatorAction | None = None
     for_everybody: bool = False
     is_offered: Callable[[Services], bool] = always
 
@@ -76,4 +82,25 @@ ROUTES: Final = (
     ConsoleRoute("POST", f"{_WORKSPACE}/keys/{{key}}/limits", keys.change_key, "manage_keys"),
     ConsoleRoute("POST", f"{_WORKSPACE}/keys/{{key}}/roll", keys.roll_key, "manage_keys"),
     ConsoleRoute("POST", f"{_WORKSPACE}/keys/{{key}}/revoke", keys.revoke_key, "manage_keys"),
+    ConsoleRoute("GET", _GATEWAY, gateway.show_overview, None, "see_gateway"),
+    ConsoleRoute("GET", f"{_GATEWAY}/routes", routing.show_routes, None, "see_gateway"),
+    ConsoleRoute("POST", f"{_GATEWAY}/routes/enable", routing.enable_route, None, "manage_routes"),
+    ConsoleRoute("GET", f"{_GATEWAY}/calls", calls.list_calls, None, "see_gateway"),
+    ConsoleRoute("GET", f"{_GATEWAY}/requests", calls.find_request, None, "see_gateway"),
+    ConsoleRoute("GET", f"{_GATEWAY}/requests/{{request}}", calls.show_request, None, "see_gateway"),
+    ConsoleRoute("GET", f"{_GATEWAY}/prices", prices.show_prices, None, "see_gateway"),
+    ConsoleRoute("GET", f"{_GATEWAY}/prices/difference", prices.show_difference, None, "see_gateway"),
+    ConsoleRoute("POST", f"{_GATEWAY}/prices/difference", prices.compare_file, None, "compare_prices"),
+    ConsoleRoute("GET", f"{_GATEWAY}/workspaces", workspaces.list_workspaces, None, "see_gateway"),
+    ConsoleRoute("GET", f"{_GATEWAY}/workspaces/{{name}}", workspaces.show_workspace, None, "see_gateway"),
+    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/credit", workspaces.grant, None, "manage_workspaces"),
+    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/markup", workspaces.set_markup, None, "manage_workspaces"),
+    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/budgets", workspaces.set_budgets, None, "manage_workspaces"),
+    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/limits", workspaces.set_limits, None, "manage_workspaces"),
+    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/results", workspaces.set_results, None, "manage_workspaces"),
+    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/resume", workspaces.resume, None, "manage_workspaces"),
+    ConsoleRoute("GET", f"{_GATEWAY}/findings", findings.list_findings, None, "see_gateway"),
+    ConsoleRoute("POST", f"{_GATEWAY}/findings/{{finding}}/accept", findings.accept, None, "explain_findings"),
+    ConsoleRoute("GET", f"{_GATEWAY}/margins", margins.show_margins, None, "see_gateway"),
+    ConsoleRoute("GET", f"{_GATEWAY}/audit", audit.list_entries, None, "see_gateway"),
 )

@@ -26,9 +26,11 @@ from omixa.web.pages import SECURITY
 from omixa.web.site import Site
 
 _HTML = b"text/html; charset=utf-8"
-_ID = re.compile(r"[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26}")
+ID = re.compile(r"[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26}")
 
-Section = Literal["overview", "requests", "pictures", "usage", "wallet", "keys", "settings", ""]
+_OfWorkspace = Literal["overview", "requests", "pictures", "usage", "wallet", "keys", "settings"]
+_OfGateway = Literal["routes", "calls", "accounts", "prices", "workspaces", "findings", "margins", "audit"]
+Section = Literal[_OfWorkspace, _OfGateway, ""]
 
 
 class Visit:
@@ -98,6 +100,11 @@ class Visit:
             )
         self._member = member
 
+    def enter_gateway(self) -> None:
+        """Let the visitor into the pages of operators. Raises NotFound for everybody else, as if there were none."""
+        if not self.visitor.is_operator:
+            raise nothing_here()
+
     def may(self, action: Action) -> bool:
         """Tell whether the visitor's role is enough for an action."""
         return may(self.member.role, action)
@@ -123,7 +130,7 @@ class Visit:
     def identifier(self, name: str) -> str:
         """Return an id in the path. Raises NotFound for what cannot be one."""
         text: str = self.exchange.path_parameters[name]
-        if not _ID.fullmatch(text):
+        if not ID.fullmatch(text):
             raise nothing_here()
         return text
 
@@ -141,6 +148,10 @@ class Visit:
         given = {name: value for name, value in query.items() if value not in (None, "")}
         question = f"?{urlencode(given)}" if given else ""
         return f"curl '{self.place.address}/api/v1/{path}{question}' \\\n  -H \"Authorization: Bearer $OMIXA_API_KEY\""
+
+    def operator_call(self, path: str, **query: str | int | None) -> str:
+        """Return the call of the operators' API that gives the same, as a command of a shell on the server."""
+        return self.call(f"operator/{path}", **query).replace("$OMIXA_API_KEY", "$(omixa users token)")
 
     @property
     def home(self) -> str:

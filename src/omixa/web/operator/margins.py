@@ -1,0 +1,60 @@
+"""What is left of a month's charges after the providers' costs, by model and provider."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from omixa.api.queries import Query, parse_query
+from omixa.billing.margins import Margin, margins
+from omixa.domain.access import Mode
+from omixa.domain.money import PICO_PER_MICRO, format_percent
+from omixa.domain.times import month_after, start_of
+from omixa.errors import OmixaError
+from omixa.gateway.receipt import format_exact
+from omixa.web.console.visit import Visit
+from omixa.web.operator.months import months_until, read_month
+
+
+class MarginQuery(Query):
+    """Of which month; without one, nothing is worked out."""
+
+    month: Annotated[str, Meta(description="A UTC month such as 2026-11.")] = ""
+    mode: Annotated[Mode, Meta(description="Real money or play money.")] = "live"
+
+
+async def show_margins(visit: Visit) -> None:
+    """Send the page. Every request of the month is read for it, so it is made when somebody asks, one at a time."""
+    query = parse_query(visit.exchange, MarginQuery, blank_is_missing=True)
+    services, today = visit.services, visit.services.pipeline.today()
+    found: list[Margin] | None = None
+    error: OmixaError | None = None
+    try:
+        month = read_month(query.month)
+        if month is not None:
+            since_ms, until_ms = start_of(month), start_of(month_after(month))
+            with services.reports.slot():
+                found = await services.database.read(lambda tx: margins(tx, query.mode, since_ms, until_ms))
+    except OmixaError as refusal:
+        error = refusal
+    await visit.send(
+        "operator/margins.html",
+        "Margins",
+        section="margins",
+        status=200 if error is None else error.status,
+        error=error,
+        rows=None if found is None else [(row, *_amounts(row)) for row in found],
+        month=query.month,
+        months=months_until(today),
+        mode_of=query.mode,
+        calls=[visit.operator_call("prices")],
+        commands=[f"omixa prices margin --month {query.month or 'MONTH'} --mode {query.mode} --json"],
+    )
+
+
+def _amounts(row: Margin) -> tuple[str, str, str, str | None]:
+    """Return what calls with a picture cost, what others did, what is left, and that in percent."""
+    costs = row.reported_pico_usd + row.estimated_pico_usd
+    percent = format_percent(row.margin_pico_usd, row.earned_micro_usd * PICO_PER_MICRO)
+    return format_exact(costs), format_exact(row.absorbed_pico_usd), format_exact(row.margin_pico_usd), percent
