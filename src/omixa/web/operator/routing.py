@@ -37,7 +37,8 @@ class RouteLine:
     @property
     def host(self) -> str:
         """Return where it is, nothing inside the process."""
-        return urlsplit(self.standing.deployment.endpoint).netloc
+        deployment = self.standing.deployment
+        return "" if deployment.in_process else urlsplit(deployment.endpoint).netloc
 
     @property
     def question(self) -> str:
