@@ -40,6 +40,7 @@ from omixa.gateway.finishing import Finisher
 from omixa.gateway.people import People
 from omixa.gateway.pipeline import Pipeline
 from omixa.gateway.provenance import Credentials, sample
+from omixa.gateway.rehearsals import Rehearsals
 from omixa.gateway.replay import Replays
 from omixa.gateway.results import Results
 from omixa.gateway.run import Runs
@@ -152,6 +153,7 @@ class Services(BackOffice):
     openid: OpenIdDoor | None
     body_bytes: ByteBudget
     rates: Rates
+    rehearsals: Rehearsals
 
 
 @asynccontextmanager
@@ -271,6 +273,7 @@ async def open_services(
                 openid=_openid(settings, office),
                 body_bytes=ByteBudget(settings.max_body_bytes_in_flight),
                 rates=_rates(settings, sweeper),
+                rehearsals=Rehearsals(),
             )
 
 

@@ -23,12 +23,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from omixa.domain.scenarios import STEPS, Scenario, Step, parse_scenario, split_prompt
 from omixa.imaging.inspect import inspect
 from omixa.simulator.foundry import FoundrySimulatorOptions, RateWindow, create_app
 from omixa.simulator.models import MODELS, auto_size, edit_size, image_tokens, input_tokens
 from omixa.simulator.multipart import parse_multipart
 from omixa.simulator.replies import HUGE_BODY_BYTES
-from omixa.simulator.scenarios import STEPS, Moods, Script, Step, parse_scenario, split_prompt
+from omixa.simulator.scenarios import Moods, Script
 from omixa.simulator.wire import JSON_BODY_MAX_BYTES, MULTIPART_BODY_MAX_BYTES, ServiceError
 from omixa.tokens import Tokenizer
 from tests.support.servers import workers
@@ -711,12 +712,28 @@ steps = st.builds(
 
 @given(st.lists(steps, max_size=8))
 def test_a_scenario_reads_back_as_it_is_written(script: list[Step]) -> None:
-    assert list(parse_scenario(",".join(map(str, script)))) == script
+    assert list(parse_scenario(",".join(map(str, script))).steps) == script
+    assert list(parse_scenario(", then ".join(map(str, script))).steps) == script
+
+
+@given(st.lists(steps, max_size=5), st.integers(0, 600).map(lambda tenths: tenths / 10), st.integers(1, 3))
+def test_a_whole_scenario_reads_back_as_it_is_written(script: list[Step], latency_s: float, routes: int) -> None:
+    scenario = Scenario(tuple(script), latency_s, routes)
+    assert parse_scenario(str(scenario)) == scenario
+
+
+@given(st.lists(steps.filter(lambda step: step.count is not None), min_size=1, max_size=6))
+def test_a_position_has_the_step_that_a_script_plays_there(script: list[Step]) -> None:
+    scenario, played = Scenario(tuple(script), latency_s=2.0), Script(Scenario(tuple(script), latency_s=2.0))
+    for position in range(sum(step.count or 0 for step in script) + 2 if len(script) < 3 else 50):
+        step, taken = scenario.step_at(position), played.take()
+        assert (step.name, step.number, step.retry_after) == (taken.name, taken.number, taken.retry_after)
+        assert step.latency_s == taken.latency_s == 2.0
 
 
 @given(st.lists(steps.filter(lambda step: step.count is not None), max_size=6))
 def test_a_script_plays_each_step_as_often_as_it_says(script: list[Step]) -> None:
-    played = Script(script)
+    played = Script(Scenario(tuple(script)))
     for step in script:
         for _ in range(step.count or 0):
             assert played.take().name == step.name
@@ -727,7 +744,19 @@ def test_a_script_plays_each_step_as_often_as_it_says(script: list[Step]) -> Non
     "text",
     [
         *("418", "429x0", "429x", "429x1000001", "429(retry_after=)", "429(wait=1)", "500(retry_after=1)", "429,,500"),
-        *("slow", "slow=x", "slow=0", "500=3", "ok" * 3000, "ok\x00"),
+        *(
+            "slow",
+            "slow=x",
+            "slow=0",
+            "500=3",
+            "ok" * 3000,
+            "ok\x00",
+            "then ok",
+            "429 then",
+            "429;ok",
+            "429;;latency=1",
+        ),
+        *("ok;latency=0", "ok;latency=61", "ok;latency=1;latency=1", "ok;routes=0", "ok;routes=4", "ok;speed=1"),
     ],
 )
 def test_a_scenario_that_is_none(text: str) -> None:
@@ -737,8 +766,8 @@ def test_a_scenario_that_is_none(text: str) -> None:
 
 @given(st.text())
 def test_any_prompt_can_be_split(prompt: str) -> None:
-    assert split_prompt(prompt) == ((), prompt) or prompt.startswith("sim:")
-    assert split_prompt("sim:500 " + prompt)[0] == (Step("500"),)
+    assert split_prompt(prompt) == (Scenario(), prompt) or prompt.startswith("sim:")
+    assert split_prompt("sim:500;latency=2s " + prompt)[0] == Scenario((Step("500"),), latency_s=2.0)
 
 
 def test_the_memory_of_prompts_is_bounded() -> None:
@@ -798,3 +827,29 @@ def test_multipart_bodies_that_are_none(body: bytes) -> None:
 def test_multipart_needs_its_content_type(content_type: str) -> None:
     with pytest.raises(ValueError, match="Content-Type"):
         parse_multipart(b"--b--", content_type)
+
+
+def test_a_header_says_what_its_own_request_meets(shared: httpx2.Client) -> None:
+    play(shared, "500")
+    prompt = f"sim:502 {PROMPT}"
+
+    def asked(scenario: str) -> httpx2.Response:
+        fields = {"model": "prod", "prompt": prompt}
+        return shared.post(GENERATIONS, json=fields, headers={"x-omixa-scenario": scenario})
+
+    assert [asked(scenario).status_code for scenario in ("429,503", "429,503", "ok", "latency=0.01")] == [
+        *(429, 429, 200, 200)
+    ]
+    assert "is not a step" in asked("418").text
+    # Neither the prompt's own scenario nor the application's was used up by that.
+    assert generate(shared, prompt).status_code == 502
+    assert left(shared) == "500"
+    play(shared, "")
+
+
+def test_latency_is_waited_for_before_every_answer(shared: httpx2.Client) -> None:
+    play(shared, "429;latency=60s")
+    with pytest.raises(httpx2.ReadTimeout):
+        shared.post(GENERATIONS, json={"model": "prod", "prompt": PROMPT}, timeout=0.3)
+    assert left(shared) == "latency=60s"
+    play(shared, "")

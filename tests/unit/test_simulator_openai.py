@@ -13,10 +13,10 @@ import httpx2
 import pytest
 from PIL import Image
 
+from omixa.domain.scenarios import STEPS
 from omixa.imaging.inspect import inspect
 from omixa.simulator.openai import OpenAISimulatorOptions, create_app
 from omixa.simulator.openai_rules import MODELS, PARTIAL_IMAGE_TOKENS
-from omixa.simulator.scenarios import STEPS
 from tests.support.document import events
 from tests.support.servers import running_app, tokenizer, workers
 

@@ -13,6 +13,7 @@ from msgspec import UnsetType
 from omixa.api import shapes
 from omixa.api.exchange import Exchange
 from omixa.api.queries import RequestQuery, RollupQuery, parse_query
+from omixa.api.receipts import rehearsal_shape
 from omixa.billing.ledger import CURRENCY, Balance
 from omixa.billing.prices import load_prices
 from omixa.billing.pricing import Charge, rate
@@ -122,6 +123,7 @@ def _summary(summary: RequestSummary) -> dict[str, Any]:
 def _details(details: RequestDetails, charge: Charge | None) -> shapes.RequestDetails:
     summary = details.summary
     asked = dict(details.parameters)
+    asked.pop("rehearsal", None)
     items = () if charge is None else charge.items
     return shapes.RequestDetails(
         **_summary(summary),
@@ -136,6 +138,7 @@ def _details(details: RequestDetails, charge: Charge | None) -> shapes.RequestDe
         markup_ppm=details.markup_ppm,
         attempts=[_attempt(step, summary.created_at_ms) for step in details.attempts],
         corrections=[_correction(made) for made in details.corrections],
+        rehearsal=rehearsal_shape(details.parameters, len(details.attempts), summary.charged_micro_usd),
     )
 
 

@@ -95,6 +95,9 @@ async def _started_run(exchange: Exchange, services: Services, read: Intake, cal
             run = Run(exchange.id, exchange.principal, request, asked.requested_model, terms, asked.cap_micro_usd)
             retention_ms = services.settings.idempotency_retention_hours * 3_600_000
             run.identity = request_identity(exchange, asked.fingerprint, retention_ms)
+            if asked.rehearsal is not None:
+                scenario, identity = asked.rehearsal
+                run.rehearsal = services.rehearsals.begin(run.id, identity, scenario)
 
             def end() -> None:
                 lease.release()

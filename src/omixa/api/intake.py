@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from omixa.api.exchange import Exchange
 from omixa.api.forms import FORM, FormReader
 from omixa.api.models import allowed_model
-from omixa.api.repeats import fingerprint
+from omixa.api.repeats import body_digest, fingerprint, idempotency_key
 from omixa.catalogue.edits import EditField, as_edit
 from omixa.catalogue.pictures import picture_fields
 from omixa.catalogue.validation import Body, parse_body, requested_model, validate
 from omixa.domain.images import ImageRequest
 from omixa.domain.models import Model
 from omixa.domain.money import parse_usd
+from omixa.domain.scenarios import Scenario, parse_scenario, split_prompt
 from omixa.errors import InvalidRequest
 from omixa.gateway.quotes import CAP_HEADER
+from omixa.gateway.rehearsals import SIMULATE_HEADER, SIMULATE_MAX_CHARACTERS
 from omixa.limits.bodies import ByteLease
 from omixa.services import Services
 
@@ -36,7 +38,8 @@ class Asked:
     """A checked request, its model, the name by which the model was called, and the most that it may cost, if that is said.
 
     `picture_fields` are the places of its pictures in the body, for `gateway/preparing.py`. `fingerprint` is the same for every
-    request that asks for the same, and None where no repeat could be known for one.
+    request that asks for the same, and None where no repeat could be known for one. `rehearsal` is a scenario to play, and what
+    names the request for it.
     """
 
     request: ImageRequest
@@ -45,6 +48,7 @@ class Asked:
     requested_model: str
     cap_micro_usd: int | None
     fingerprint: str | None
+    rehearsal: tuple[Scenario, str] | None = None
 
 
 Intake = Callable[[Exchange, Services, ByteLease], Awaitable[Asked]]
@@ -92,6 +96,7 @@ async def _checked(
     exchange: Exchange, services: Services, received: _Received, edited: EditField | None, cap_micro_usd: int | None
 ) -> Asked:
     """Check a body; `edited` is what it calls the pictures to edit, where it must have some."""
+    told = _scenario(exchange)
 
     def check() -> Asked:
         body = received.parse()
@@ -107,9 +112,48 @@ async def _checked(
             name,
             cap_micro_usd,
             fingerprint(exchange, body, services.workspaces.fingerprint_key),
+            _rehearsal(exchange, services, model, request.prompt, body, told),
         )
 
     return check() if received.size <= INLINE_BODY_BYTES else await asyncio.to_thread(check)
+
+
+def _scenario(exchange: Exchange) -> Scenario | None:
+    """Return the scenario that the header wants. Raises InvalidRequest for one that is none, and always with a live key."""
+    text = exchange.sole_header(SIMULATE_HEADER)
+    if text is None:
+        return None
+    if exchange.principal.mode == "live":
+        raise InvalidRequest(
+            f"{SIMULATE_HEADER} is for test keys (omx_test_…): failures are never rehearsed at a real provider. Leave it out.",
+            param=SIMULATE_HEADER,
+        )
+    try:
+        if len(text) > SIMULATE_MAX_CHARACTERS:
+            raise ValueError(f"It must have at most {SIMULATE_MAX_CHARACTERS} characters; got {len(text)}.")
+        return parse_scenario(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{SIMULATE_HEADER}: {error}", param=SIMULATE_HEADER) from None
+
+
+def _rehearsal(
+    exchange: Exchange, services: Services, model: Model, prompt: str, body: Body, told: Scenario | None
+) -> tuple[Scenario, str] | None:
+    """Return what the header, or else the prompt, wants to be played. Raises InvalidRequest where nobody plays it."""
+    mode = exchange.principal.mode
+    scenario = split_prompt(prompt)[0] if told is None and mode == "test" else told
+    if not scenario:
+        return None
+    if not any(one.is_simulated for one in services.router.configured(model, mode)):
+        if told is None:
+            return None
+        raise InvalidRequest(
+            f"{SIMULATE_HEADER} works with models that a simulator plays for test keys; {model.id} runs inside Omixa and has no"
+            " provider that could fail.",
+            param=SIMULATE_HEADER,
+        )
+    name = idempotency_key(exchange) or body_digest(exchange, body, services.workspaces.fingerprint_key)
+    return scenario, f"{exchange.principal.key_id} {name}"
 
 
 def _cap(exchange: Exchange) -> int | None:

@@ -29,6 +29,7 @@ from omixa.domain.models import Model
 from omixa.errors import Gone, InternalError, LedgerUnavailable, OmixaError, RateLimited, Unauthenticated
 from omixa.gateway.idempotency import KEY_HEADER
 from omixa.gateway.quotes import CAP_HEADER
+from omixa.gateway.rehearsals import SIMULATE_HEADER, SIMULATE_MAX_CHARACTERS
 from omixa.services import Services
 
 Json = dict[str, Any]
@@ -163,6 +164,12 @@ _REQUEST_HEADERS: Mapping[str, Json] = {
     },
 }
 _SPENDING_HEADERS: Mapping[str, Json] = {
+    SIMULATE_HEADER: {
+        "description": "With a test key, what the simulated provider does: steps such as `429x2, then ok`, then options such as"
+        " `; latency=8s`. Each repeat of the request takes the next step. Refused with a live key.",
+        "schema": {"type": "string", "maxLength": SIMULATE_MAX_CHARACTERS},
+        "example": "429x2, then ok; latency=8s",
+    },
     KEY_HEADER: {
         "description": "A key of the client's own for this request, 1 to 255 visible ASCII characters. The same request with the"
         " same key gets the same answer and is charged once, however often it is sent.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import UnsetType
+
 from omixa.api import shapes
 from omixa.domain.money import format_usd, parse_usd
 
@@ -30,6 +32,7 @@ def sheet(receipt: shapes.RequestReceipt) -> list[Table]:
     """Return what stands on a receipt, from top to bottom."""
     return [
         _request(receipt),
+        *_rehearsal(receipt),
         *_input_images(receipt),
         _price(receipt),
         _hold(receipt),
@@ -60,6 +63,21 @@ def _request(receipt: shapes.RequestReceipt) -> Table:
         ("Price list", receipt.price_version),
     ]
     return Table("", (), rows)
+
+
+def _rehearsal(receipt: shapes.RequestReceipt) -> list[Table]:
+    played = receipt.rehearsal
+    if isinstance(played, UnsetType):
+        return []
+    tries = f"{played.tries}, {played.waited_ms:,} ms after the first" if played.tries > 1 else "1"
+    rows = [
+        ("Scenario", played.scenario),
+        ("Try of the client", tries),
+        *(("Tried before, not charged", earlier) for earlier in played.earlier_requests),
+        ("Calls of the provider", str(played.provider_calls)),
+        ("A live key would have paid", f"{played.live_amount} {receipt.currency}"),
+    ]
+    return [Table("Rehearsal", (), rows)]
 
 
 def _input_images(receipt: shapes.RequestReceipt) -> list[Table]:

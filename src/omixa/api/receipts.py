@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from omixa.api import shapes
 from omixa.api.exchange import Exchange
@@ -22,6 +22,7 @@ from omixa.domain.times import iso_time
 from omixa.errors import RequestInProgress, RequestNotFound
 from omixa.gateway.idempotency import RUNNING_RETRY_AFTER_S
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
+from omixa.gateway.rehearsals import rehearsal_json
 from omixa.services import Services
 from omixa.storage.database import Row, Transaction
 from omixa.usage.analytics import find_result
@@ -133,7 +134,18 @@ def receipt_shape(receipt: Receipt) -> shapes.RequestReceipt:
         attempts=[_call(call) for call in receipt.calls],
         cost_amount=format_exact(sum(call.cost_pico_usd or 0 for call in receipt.calls)),
         transfers=[_transfer(row) for row in receipt.transfers],
+        rehearsal=rehearsal_shape(receipt.parameters, len(receipt.calls), receipt.billed),
     )
+
+
+def rehearsal_shape(
+    parameters: Mapping[str, Any], provider_calls: int, billed_micro_usd: int
+) -> shapes.Rehearsal | UnsetType:
+    """Return what a request rehearsed, if it did."""
+    record = parameters.get("rehearsal")
+    if record is None:
+        return UNSET
+    return msgspec.convert(rehearsal_json(record, provider_calls, billed_micro_usd), shapes.Rehearsal)
 
 
 def _input_images(receipt: Receipt) -> list[shapes.InputImage]:

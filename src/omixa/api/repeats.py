@@ -27,6 +27,11 @@ def fingerprint(exchange: Exchange, body: Body, key: bytes) -> str | None:
     headers = (KEY_HEADER, *RETRY_HEADERS)
     if all(exchange.header(header.lower().encode()) is None for header in headers):
         return None
+    return body_digest(exchange, body, key)
+
+
+def body_digest(exchange: Exchange, body: Body, key: bytes) -> str:
+    """Return the SHA-256 that a fingerprint is, whether or not a repeat can be known by it."""
     digest = hashlib.sha256(key + f"{exchange.scope['method']} {_endpoint(exchange)}\n".encode())
     for piece in body.canonical():
         digest.update(piece)

@@ -163,6 +163,19 @@ class FailedImage(Shape):
     message: str
 
 
+class Rehearsal(Shape):
+    """What a test key rehearsed, and what it would have come to with a live key. The scenario is played over all tries."""
+
+    scenario: Annotated[str, Meta(description="What the simulator played.", examples=["429x2,ok; latency=8s"])]
+    tries: Annotated[Positive, Meta(description="How often the client has sent the request, this time included.")]
+    waited_ms: Annotated[Count, Meta(description="Milliseconds from its first try to this one.")]
+    earlier_requests: Annotated[
+        list[RequestId], Meta(description="The tries before this one, of which none was charged; the last 20.")
+    ]
+    provider_calls: Annotated[Count, Meta(description="How often this try has called the provider.")]
+    live_amount: Annotated[Amount, Meta(description="What a live key would have been charged, for all tries together.")]
+
+
 class Receipt(Shape):
     """How an answer came about and what it cost, to the last digit."""
 
@@ -202,6 +215,7 @@ class Receipt(Shape):
     parked_from: Annotated[
         RequestId | UnsetType, Meta(description="The request that had made this result and could not be charged.")
     ] = UNSET
+    rehearsal: Rehearsal | UnsetType = UNSET
 
 
 class Picture(Shape):
@@ -521,6 +535,7 @@ class RequestDetails(RequestSummary, tag_field="object", tag="request"):
     markup_ppm: MarkupPpm
     attempts: list[AttemptStep]
     corrections: Annotated[list[Correction], Meta(description="Refunds and adjustments, oldest first.")]
+    rehearsal: Rehearsal | UnsetType = UNSET
 
 
 class ReceiptCall(Shape):
@@ -596,6 +611,7 @@ class RequestReceipt(Shape, tag_field="object", tag="receipt"):
     transfers: Annotated[
         list[ReceiptTransfer], Meta(description="The charge and its corrections; empty where nothing was charged.")
     ]
+    rehearsal: Rehearsal | UnsetType = UNSET
 
 
 class RequestList(Shape, tag_field="object", tag="list"):

@@ -138,8 +138,8 @@ class Attempts:
                 deployment = call.permit.deployment
                 ended = self._failure(run, call.started, deployment, error)
                 calls.end(ended)
-                tried[deployment.id] = error
-                exhausted = len(tried) == MAX_ATTEMPTS or asyncio.get_running_loop().time() >= deadline
+                tried[_route(run, call)] = error
+                exhausted = len(tried) == _most_calls(run) or asyncio.get_running_loop().time() >= deadline
                 _shorten_wait(error, tried.values())
                 # Whoever has seen a picture in the making would see another one begin.
                 shown = image_index in run.previewed
@@ -182,7 +182,7 @@ class Attempts:
             )
         except OmixaError:
             return None
-        if not self.router.may_retry(permit):
+        if run.rehearsal is None and not self.router.may_retry(permit):
             log.warning("attempt.no_retry_left", extra={"request_id": run.id, "provider": permit.deployment.provider})
             permit.close()
             return None
@@ -206,7 +206,8 @@ class Attempts:
         deployment, started = making.permit.deployment, making.started
         offer = self.catalogue.offer(deployment.provider, run.request.model)
         asked = _left_to_provider(run.request, self._model(run))
-        call = ProviderCall(asked, offer, deployment, run.id, started.image_index)
+        scenario = "" if run.rehearsal is None else run.rehearsal.next_step()
+        call = ProviderCall(asked, offer, deployment, run.id, started.image_index, scenario)
         result = await self._unless_departed(run, call, deadline)
         usage, remark = self._usage(run, call, result)
         # What the provider says that it charges is better than what its price list gives.
@@ -343,6 +344,16 @@ def _left_to_provider(request: ImageRequest, model: Model) -> ImageRequest:
     if model.cuts_out(request.background):
         request = replace(request, background="opaque")
     return replace(request, mask=None) if request.mask and model.mask_policy == "composite" else request
+
+
+def _most_calls(run: Run) -> int:
+    return MAX_ATTEMPTS if run.rehearsal is None else run.rehearsal.scenario.routes
+
+
+def _route(run: Run, call: Call) -> str:
+    """Return what a call has used up: its deployment, or one of the routes of a rehearsal, which all lead to the simulator."""
+    deployment = call.permit.deployment.id
+    return deployment if run.rehearsal is None else f"{deployment} {call.started.n}"
 
 
 def _shorten_wait(last: UpstreamError, failures: Iterable[UpstreamError]) -> None:

@@ -117,6 +117,8 @@ class Pipeline:
             answer = await self._settle(run, model, ceiling, made, deadline)
         except Exception as error:
             raise await self._released(run, calls, error) from error
+        if run.rehearsal is not None:
+            run.rehearsal.end()
         if parked is not None:
             # The answer has a place of its own now; its pictures are views of the old file, which stay good.
             await self.results.discard(parked.ref)
@@ -334,6 +336,7 @@ def _parameters_json(run: Run) -> str:
             "input_images": [_picture(image) for image in request.input_images],
             "mask": None if request.mask is None else _picture(request.mask),
             "given": sorted(request.given),
+            **({} if run.rehearsal is None else {"rehearsal": run.rehearsal.record}),
         }
     ).decode()
 

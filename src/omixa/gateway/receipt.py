@@ -12,6 +12,7 @@ from omixa.domain.models import Model, Offer
 from omixa.domain.money import PICO_PER_USD, format_usd
 from omixa.errors import OmixaError
 from omixa.gateway.attempts import AttemptLog, Delivery
+from omixa.gateway.rehearsals import rehearsal_json
 from omixa.gateway.run import Run
 from omixa.usage.records import add_up
 
@@ -82,6 +83,7 @@ def build_envelope(
                 {"image": failure.image_index, "code": failure.error.code, "message": failure.error.message}
                 for failure in failures
             ],
+            **_rehearsal(run, calls, billed_micro_usd),
         },
     }
 
@@ -146,6 +148,12 @@ def format_exact(pico_usd: int) -> str:
     sign = "-" if pico_usd < 0 else ""
     whole, rest = divmod(abs(pico_usd), PICO_PER_USD)
     return f"{sign}{whole}.{rest:012d}"
+
+
+def _rehearsal(run: Run, calls: AttemptLog, billed_micro_usd: int) -> dict[str, Any]:
+    if run.rehearsal is None:
+        return {}
+    return {"rehearsal": rehearsal_json(run.rehearsal.record, len(calls.history), billed_micro_usd)}
 
 
 def _ignored(request: ImageRequest, offer: Offer) -> list[str]:

@@ -18,6 +18,7 @@ from omixa.domain.access import Principal
 from omixa.domain.images import Image, ImageRequest
 from omixa.errors import Overloaded
 from omixa.gateway.idempotency import Earlier, RequestIdentity
+from omixa.gateway.rehearsals import Rehearsal
 from omixa.providers.base import PartialImage
 from omixa.routing.policies import Wanted
 
@@ -44,6 +45,7 @@ class Run:
 
     `terms` are final once the money is held. `identity` is by what a repeat is recognised, `earlier` the request that answers
     this one. `stored` is the answer as soon as it is durable in a file. `previewed` are the pictures of which a preview came.
+    `rehearsal` is the scenario that a test key asked for.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Run:
     identity: RequestIdentity | None = None
     earlier: Earlier | None = None
     stored: StoredResult | None = None
+    rehearsal: Rehearsal | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     previewed: set[int] = field(default_factory=set)
     _departed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -12,18 +12,25 @@ from omixa.domain.models import Deployment, Offer
 
 @dataclass(frozen=True, slots=True)
 class ProviderCall:
-    """One picture wanted from one deployment. `index` counts the pictures of the request from 0."""
+    """One picture wanted from one deployment. `index` counts the pictures of the request from 0.
+
+    `scenario` is what a simulator inside the process is to play; no other provider hears of it.
+    """
 
     request: ImageRequest
     offer: Offer
     deployment: Deployment
     request_id: str
     index: int
+    scenario: str = ""
 
     @property
     def simulator_headers(self) -> dict[str, str]:
         """Return what the simulator inside the process has to know besides: it paints one picture for each prompt and index."""
-        return {"x-omixa-variant": str(self.index)} if self.deployment.is_simulated else {}
+        if not self.deployment.is_simulated:
+            return {}
+        rehearsed = {"x-omixa-scenario": self.scenario} if self.scenario else {}
+        return {"x-omixa-variant": str(self.index), **rehearsed}
 
     @property
     def credential(self) -> str | None:

@@ -21,12 +21,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from omixa.domain.scenarios import Step
 from omixa.engines.workers import Workers
 from omixa.errors import InvalidRequest
 from omixa.imaging.inspect import inspect
 from omixa.simulator.documents import DocumentService, encoded
 from omixa.simulator.rules import TRIGGER
-from omixa.simulator.scenarios import Step
 from omixa.simulator.service import STATUSES, Refusal, SimulatorOptions, Wanted, natural_size, read_picture, variant_of
 from omixa.simulator.wire import LARGE_JSON_BODY_MAX_BYTES, ServiceError, read_body
 
@@ -93,7 +93,7 @@ class BedrockSimulator(DocumentService):
         if rules is None:
             raise _problem(400, "The provided model identifier is invalid.")
         wanted = _wanted(_fields(request, body), rules, variant_of(request))
-        entry, step = self.enter(request, wanted.prompt)
+        entry, step = await self.enter(request, wanted.prompt)
         self._refuse(step, request.url.path)
         named = {"x-amzn-requestid": entry.request_id}
         entry.status = 200

@@ -9,8 +9,8 @@ import msgspec
 import pybase64
 from starlette.responses import Response
 
+from omixa.domain.scenarios import Step
 from omixa.simulator.replies import BIG_USAGE_FACTOR
-from omixa.simulator.scenarios import Step
 from omixa.simulator.service import Service
 
 

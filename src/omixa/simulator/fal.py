@@ -18,9 +18,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from omixa.domain.images import ImageFormat
+from omixa.domain.scenarios import Step
 from omixa.engines.workers import Workers
 from omixa.imaging.inspect import inspect
-from omixa.simulator.scenarios import Step
 from omixa.simulator.service import (
     STATUSES,
     Job,
@@ -63,7 +63,7 @@ class FalSimulator(Service):
         form = await read_json(request, LARGE_JSON_BODY_MAX_BYTES)
         # The queue takes whatever comes: what is wrong with it is told by the job.
         prompt = form.fields.get("prompt")
-        _, step = self.enter(request, prompt if isinstance(prompt, str) else "")
+        _, step = await self.enter(request, prompt if isinstance(prompt, str) else "")
         self._refuse(step, request.url.path)
         owner, app = model.split("/")[:2]
         try:

@@ -20,10 +20,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from omixa.domain.images import ImageFormat
+from omixa.domain.scenarios import Step
 from omixa.engines.workers import Workers
 from omixa.errors import InvalidRequest
 from omixa.imaging.inspect import inspect
-from omixa.simulator.scenarios import Step
 from omixa.simulator.service import (
     STATUSES,
     Job,
@@ -81,7 +81,7 @@ class FluxSimulator(Service):
         if model not in _CREDITS:
             raise Refusal(404, {"detail": "Not Found"})
         wanted = await _wanted(request, _Rules(model, _REFERENCES.get(model, 8)))
-        entry, step = self.enter(request, wanted.prompt)
+        entry, step = await self.enter(request, wanted.prompt)
         self._refuse(step, entry)
         job = self.start(wanted, step)
         entry.request_id, entry.status = job.id, 200
@@ -132,7 +132,7 @@ class FluxSimulator(Service):
         if model not in _ON_FOUNDRY or request.query_params.get("api-version") != "preview":
             raise Refusal(404, {"error": {"code": "404", "message": "Resource not found"}})
         wanted = await _wanted(request, _Rules(model, _ON_FOUNDRY[model], frozenset({"model", "num_images"}), True))
-        entry, step = self.enter(request, wanted.prompt)
+        entry, step = await self.enter(request, wanted.prompt)
         self._refuse(step, entry)
         if is_refused(wanted, step):
             entry.status = 400

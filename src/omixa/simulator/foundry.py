@@ -32,6 +32,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from omixa.domain.scenarios import Step, parse_scenario, split_prompt
 from omixa.engines.illustrator import Commission
 from omixa.engines.workers import RETRY_AFTER_S, Workers
 from omixa.errors import InvalidRequest, UpstreamError
@@ -39,7 +40,7 @@ from omixa.simulator.models import MODELS, ModelSpec
 from omixa.simulator.refusals import bad_key, busy, rate_limited, refuse, too_many_headers, unknown_deployment
 from omixa.simulator.replies import Answer, reply
 from omixa.simulator.rules import Order, check_content, edit_order, generation_order
-from omixa.simulator.scenarios import Moods, Step, parse_scenario, split_prompt
+from omixa.simulator.scenarios import Moods
 from omixa.simulator.statement import UsageFile
 from omixa.simulator.studio import Studio
 from omixa.simulator.wire import Form, ServiceError, invalid, json_response, read_body, read_json, read_multipart
@@ -182,7 +183,7 @@ class FoundrySimulator:
         order = await asyncio.to_thread(take_order, form, spec, self._tokenizer)
         check_content(order.prompt)
         variant = variant_of(request.headers)
-        step = self._moods.step_for(order.prompt)
+        step = await self._moods.next_step(request.headers, order.prompt)
         entry.step = step.name
         refuse(step, entry.path)
         return await self._deliver(order, spec, variant, step, entry)

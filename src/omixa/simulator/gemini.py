@@ -22,12 +22,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from omixa.domain.images import MEDIA_TYPES, ImageFormat
+from omixa.domain.scenarios import Step
 from omixa.engines.workers import Workers
 from omixa.errors import InvalidRequest
 from omixa.imaging.inspect import inspect
 from omixa.simulator.documents import DocumentService, encoded, reported
 from omixa.simulator.rules import TRIGGER
-from omixa.simulator.scenarios import Step
 from omixa.simulator.service import STATUSES, Refusal, SimulatorOptions, Wanted, natural_size, read_picture, variant_of
 from omixa.simulator.wire import LARGE_JSON_BODY_MAX_BYTES, ServiceError, read_json
 from omixa.tokens import Tokenizer
@@ -107,7 +107,7 @@ class GeminiSimulator(DocumentService):
         except ServiceError as error:
             raise _problem(error.status, error.message) from error
         order = _order(form.fields, model)
-        entry, step = self.enter(request, order.prompt)
+        entry, step = await self.enter(request, order.prompt)
         self._refuse(step, request.url.path)
         usage = {
             "promptTokenCount": 0,

@@ -32,6 +32,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from omixa.domain.images import ImageFormat
+from omixa.domain.scenarios import Step, parse_scenario, split_prompt
 from omixa.engines.conversions import Conversion, Converter
 from omixa.engines.illustrator import Commission, Illustrator
 from omixa.engines.workers import RETRY_AFTER_S, Workers
@@ -48,7 +49,7 @@ from omixa.simulator.openai_replies import Painting, failure, finished, stream_o
 from omixa.simulator.openai_rules import MODELS, GptImage, ImageOrder, Rejection, take_order
 from omixa.simulator.refusals import busy, content_violation, refuse
 from omixa.simulator.rules import check_content
-from omixa.simulator.scenarios import Moods, Step, parse_scenario, split_prompt
+from omixa.simulator.scenarios import Moods
 from omixa.simulator.wire import Form, ServiceError, read_body, read_json, read_multipart
 from omixa.tokens import Tokenizer
 
@@ -147,7 +148,7 @@ class OpenAISimulator:
         # In a thread, because the vocabulary is read on first use and a long prompt takes its time.
         order = await asyncio.to_thread(take_order, form, model, self._tokenizer, formats)
         check_content(order.prompt)
-        step = self._moods.step_for(order.prompt)
+        step = await self._moods.next_step(request.headers, order.prompt)
         entry.step = step.name
         refuse(step, entry.path)
         return await self._deliver(order, variant_of(request.headers), step, entry)

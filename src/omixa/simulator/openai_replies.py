@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
+from omixa.domain.scenarios import Step
 from omixa.simulator.openai_rules import ImageOrder, Rejection
 from omixa.simulator.replies import BIG_USAGE_FACTOR, Answer, ConnectionCut, reply
-from omixa.simulator.scenarios import Step
 from omixa.simulator.wire import ServiceError
 
 # The refusals that all simulators share, in this service's words.

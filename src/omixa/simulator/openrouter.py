@@ -16,12 +16,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from omixa.domain.scenarios import Step
 from omixa.engines.workers import Workers
 from omixa.errors import InvalidRequest
 from omixa.imaging.inspect import inspect
 from omixa.simulator.documents import DocumentService, encoded, reported
 from omixa.simulator.models import CONTEXT_WINDOW_TOKENS, edit_size, image_tokens, input_tokens
-from omixa.simulator.scenarios import Step
 from omixa.simulator.service import STATUSES, Refusal, SimulatorOptions, Wanted, is_refused, read_picture, variant_of
 from omixa.simulator.wire import LARGE_JSON_BODY_MAX_BYTES, ServiceError, read_json
 from omixa.tokens import Tokenizer
@@ -68,7 +68,7 @@ class OpenRouterSimulator(DocumentService):
         except ServiceError as error:
             raise _problem(error.status, error.message) from error
         order = _order(form.fields)
-        entry, step = self.enter(request, order.prompt)
+        entry, step = await self.enter(request, order.prompt)
         wanted = Wanted(order.prompt, order.size, variant_of(request), references=order.references)
         self._refuse(step, wanted, request.url.path)
         try:

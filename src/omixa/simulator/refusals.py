@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from omixa.simulator.scenarios import Step
+from omixa.domain.scenarios import Step
 from omixa.simulator.wire import ServiceError
 
 REDIRECT_TARGET = "https://elsewhere.invalid"

@@ -19,9 +19,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from omixa.domain.images import ImageFormat
+from omixa.domain.scenarios import Step
 from omixa.engines.workers import Workers
 from omixa.imaging.inspect import inspect
-from omixa.simulator.scenarios import Step
 from omixa.simulator.service import (
     STATUSES,
     Job,
@@ -72,7 +72,7 @@ class ReplicateSimulator(Service):
         if set(form.fields) - {"input", "webhook", "webhook_events_filter"} or not isinstance(given, dict):
             raise _problem(422, "- input is required")
         wanted = _wanted(given, variant_of(request))
-        _, step = self.enter(request, wanted.prompt)
+        _, step = await self.enter(request, wanted.prompt)
         self._refuse(step, request.url.path)
         job = self.start(wanted, step)
         await self._wait(request, job)

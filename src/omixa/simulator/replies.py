@@ -13,8 +13,8 @@ import pybase64
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from omixa.domain.scenarios import Step
 from omixa.simulator.models import CONTEXT_WINDOW_TOKENS
-from omixa.simulator.scenarios import Step
 from omixa.simulator.spoiling import SPOILT
 from omixa.simulator.wire import json_response
 

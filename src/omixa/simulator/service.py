@@ -30,6 +30,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from omixa.domain.images import MEDIA_TYPES, ImageFormat, ImageInfo
+from omixa.domain.scenarios import Step, parse_scenario, split_prompt
 from omixa.engines.illustrator import Commission
 from omixa.engines.workers import Workers
 from omixa.errors import InvalidRequest, UpstreamError
@@ -43,7 +44,7 @@ from omixa.simulator.replies import (
     huge_body,
 )
 from omixa.simulator.rules import TRIGGER
-from omixa.simulator.scenarios import Moods, Step, parse_scenario, split_prompt
+from omixa.simulator.scenarios import Moods
 from omixa.simulator.spoiling import SPOILT
 from omixa.simulator.studio import Studio
 from omixa.simulator.wire import ServiceError, read_body
@@ -152,10 +153,10 @@ class Service:
         """Tell whether this is the account's key."""
         return hmac.compare_digest(given.encode(), self._options.api_key.encode())
 
-    def enter(self, request: Request, prompt: str) -> tuple[LogEntry, Step]:
-        """Write a request into the log and return its mood."""
+    async def enter(self, request: Request, prompt: str) -> tuple[LogEntry, Step]:
+        """Write a request into the log and return its mood, after the wait that its scenario wants. Raises ServiceError 400."""
         entry = LogEntry(request.url.path, prompt_sha256=hashlib.sha256(prompt.encode()).hexdigest())
-        step = self._moods.step_for(prompt)
+        step = await self._moods.next_step(request.headers, prompt)
         entry.step = step.name
         self._log.append(entry)
         return entry, step

@@ -17,10 +17,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from omixa.domain.images import ImageFormat
+from omixa.domain.scenarios import Step
 from omixa.engines.workers import Workers
 from omixa.errors import InvalidRequest
 from omixa.imaging.inspect import inspect
-from omixa.simulator.scenarios import Step
 from omixa.simulator.service import (
     STATUSES,
     Refusal,
@@ -93,7 +93,7 @@ class StabilitySimulator(Service):
             wanted = _wanted(service, await read_multipart(request), variant_of(request))
         except ServiceError as error:
             raise _problem(400, "bad_request", error.message) from error
-        entry, step = self.enter(request, wanted.prompt)
+        entry, step = await self.enter(request, wanted.prompt)
         self._refuse(step, request.url.path)
         if step.name == "filter":
             raise _problem(403, "content_moderation", "Your request was flagged by our content moderation system.")

@@ -11,9 +11,11 @@ from omixa.access.passwords import MIN_CHARS
 from omixa.access.roles import ROLES, Action, may
 from omixa.access.signatures import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from omixa.api.operation import Operation
+from omixa.domain.scenarios import LATENCY_MAX_S, ROUTES_MAX, STEPS
 from omixa.gateway.idempotency import KEY_HEADER
 from omixa.gateway.people import LINK_LIFETIME_MS, SESSION_IDLE_MS, SESSION_LIFETIME_MS
 from omixa.gateway.quotes import CAP_HEADER
+from omixa.gateway.rehearsals import PAUSE_MAX_S, SIMULATE_HEADER, SIMULATE_MAX_CHARACTERS
 from omixa.gateway.workspaces import HOUR_MS
 from omixa.services import Services
 from omixa.web.page import Page
@@ -36,7 +38,11 @@ CHAPTERS: Final = (
         "From nothing to a picture with its receipt, on your own machine, without an account.",
     ),
     Chapter("authentication", "Authentication", "The base URL, the headers, and keys: test and live, limited, signed."),
-    Chapter("test-mode", "Test mode", "Play money, a simulator in place of the provider, and failures on demand."),
+    Chapter(
+        "test-mode",
+        "Test mode and fault rehearsal",
+        "Play money, a simulator in place of the provider, and failures on demand.",
+    ),
     Chapter(
         "streaming", "Streaming", "Answers as server-sent events: previews, finished pictures, the receipt at the end."
     ),
@@ -84,6 +90,12 @@ def guide_pages(services: Services, operations: Sequence[Operation], problems: S
         "problems": problems,
         "key_header": KEY_HEADER,
         "cap_header": CAP_HEADER,
+        "simulate_header": SIMULATE_HEADER,
+        "simulate_characters": SIMULATE_MAX_CHARACTERS,
+        "steps": STEPS,
+        "latency_max_s": int(LATENCY_MAX_S),
+        "routes_max": ROUTES_MAX,
+        "rehearsal_pause_minutes": int(PAUSE_MAX_S) // 60,
         "timestamp_header": TIMESTAMP_HEADER,
         "signature_header": SIGNATURE_HEADER,
         "roles": {role: [action for action in get_args(Action) if may(role, action)] for role in ROLES},

@@ -210,6 +210,7 @@ async def show_request(visit: Visit) -> None:
     pictures, fault = await _pictures(visit, request_id, read.place)
     parameters = dict(read.details.parameters)
     parameters.pop("given", None)
+    parameters.pop("rehearsal", None)
     await visit.send(
         "console/request.html",
         request_id,
