@@ -123,7 +123,7 @@ class DeploymentSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         tuple[str, ...], Meta(description="models that it serves; default: all of the provider's in the catalogue")
     ] = ()
     deployment: Annotated[str, Meta(description="name of the deployment, where it is not the model's")] = ""
-    region: Annotated[str, Meta(max_length=63, description="where it is, for people")] = ""
+    region: Annotated[str, Meta(max_length=63, description="where it is; workspaces may be bound to regions")] = ""
     weight: Annotated[
         int, Meta(ge=1, le=1000, description="its share of the requests, among those of the same priority")
     ] = 1

@@ -5,7 +5,7 @@ OmixaError
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402
-│  ├─ Forbidden 403 (WorkspaceSuspended · BadLink) · RateLimited 429 · RefusalLimit 429
+│  ├─ Forbidden 403 (WorkspaceSuspended · NoAllowedRoute · BadLink) · RateLimited 429 · RefusalLimit 429
 │  ├─ SignInFailed 403 · OpenIdFailed 403 · SignInRefused 403 · BadSignInLink 403 · FormRefused 403
 │  │  RoleForbidden 403: on the console's pages alone
 │  ├─ Conflict 409 (RequestInProgress · IdempotencyInProgress · PriceChanged · ReferenceUsed) · Gone 410
@@ -236,6 +236,13 @@ class WorkspaceSuspended(Forbidden):
     """The workspace may not spend until the operator resumes it."""
 
     default_code = "workspace_suspended"
+    further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class NoAllowedRoute(Forbidden):
+    """The workspace is bound to providers or regions, and no deployment of the model is among them."""
+
+    default_code = "no_allowed_route"
     further_codes: ClassVar[Mapping[str, str]] = {}
 
 

@@ -122,6 +122,61 @@ def test_each_deployment_can_be_tried_without_a_server(omixa: Omixa, foundry: Si
     assert omixa.run("routes", "test", "omixa-illustrator-1").returncode == 1
 
 
+def test_a_workspace_is_bound_to_providers_and_regions(
+    omixa: Omixa, server: Server, foundry: Simulator, live_key: str
+) -> None:
+    told = omixa("workspaces", "set-routes", "--workspace", "default", "--regions", "SwedenCentral")
+    assert told == "Requests of default may go to regions swedencentral."
+    # A key of its own, so that nothing is remembered of an earlier request.
+    with server.client(omixa("keys", "create", "--mode", "live")) as client:
+        before = len(foundry.log())
+        for number in range(3):
+            made = client.post("/api/v1/images/generations", json={**BODY, "prompt": f"bound {number}"})
+            assert made.json()["omixa"]["route"] == f"second/{MODEL}"
+        assert len(foundry.log()) == before
+        told = client.get("/api/v1/routes").json()
+        assert (told["allowed_providers"], told["allowed_regions"]) == (None, ["swedencentral"])
+        assert [one["route"] for one in told["data"] if one["model"] == MODEL] == [f"second/{MODEL}"]
+    allowed = omixa.json("workspaces", "set-routes", "--providers", "openai,embedded")
+    assert allowed == {"workspace": "default", "providers": ["embedded", "openai"], "regions": ["swedencentral"]}
+    with server.client(omixa("keys", "create", "--mode", "live")) as client:
+        balance = client.get("/api/v1/balance").json()
+        estimate = client.post("/api/v1/images/estimate", json=BODY).json()
+        assert (estimate["admitted"], estimate["refusal"]["code"]) == (False, "no_allowed_route")
+        refused = client.post("/api/v1/images/generations", json=BODY)
+        assert refused.status_code == 403
+        error = refused.json()["error"]
+        assert (error["code"], error["type"]) == ("no_allowed_route", "permission_error")
+        assert "providers embedded, openai and regions swedencentral" in error["message"]
+        assert "second" not in error["message"]
+        assert client.get("/api/v1/balance").json() == balance
+        # What runs inside the server is sent nowhere.
+        made = client.post("/api/v1/images/generations", json={"model": "omixa-illustrator-1", "prompt": "a red fox"})
+        assert made.json()["omixa"]["route"] == "embedded/omixa-illustrator-1"
+    tried = omixa.run("routes", "test", MODEL, "--workspace", "default")
+    assert tried.returncode == 1
+    assert "providers embedded, openai and regions swedencentral, to which default is bound" in tried.stderr
+    (row,) = omixa.json("workspaces", "list")
+    assert row["routes"] == "providers embedded, openai and regions swedencentral"
+    told = omixa("workspaces", "set-routes", "--providers", "any", "--regions", "any")
+    assert told == "Requests of default may go to all providers."
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ([], 2, "give --providers, --regions or both"),
+        (["--providers", "nobody"], 2, "no provider is called nobody; known: "),
+        (["--regions", "a,,b"], 2, "is no list"),
+        (["--workspace", "nowhere", "--regions", "a"], 1, "no workspace"),
+    ],
+)
+def test_wrong_constraints_are_explained(omixa: Omixa, options: list[str], code: int, message: str) -> None:
+    refused = omixa.run("workspaces", "set-routes", *options)
+    assert (refused.returncode, refused.stdout) == (code, "")
+    assert message in refused.stderr
+
+
 def test_config_check_explains_every_table_and_hides_keys(omixa: Omixa) -> None:
     options = {option["name"]: option for option in omixa.json("config", "check")}
     assert options["deployments"]["value"] == "second"

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omixa.catalogue.loader import load_catalogue
-from omixa.domain.access import RateLimits, Secret
+from omixa.domain.access import Constraints, RateLimits, Secret
 from omixa.domain.models import Deployment
 from omixa.errors import (
     AllKeysCooling,
+    NoAllowedRoute,
     NoCapacity,
     NoHealthyRoute,
     Overloaded,
@@ -437,6 +438,145 @@ def test_those_who_wait_hear_when_all_have_failed() -> None:
         with pytest.raises(AllKeysCooling) as caught:
             await waiting
         assert caught.value.retry_after_s == 33
+
+    run(check())
+
+
+# ------------------------------------------------------------------------------------------------------------ constraints
+
+
+def bound(*regions: str, providers: tuple[str, ...] | None = None) -> Wanted:
+    return Wanted("ws", "auto", Constraints(None if providers is None else frozenset(providers), frozenset(regions)))
+
+
+def in_regions(clock: Clock, **regions: str) -> Router:
+    """Return a router with one call at a time for each deployment, which are named with their regions."""
+    found = [deployment(name, region=region, limits=RateLimits(0, 0, 1)) for name, region in regions.items()]
+    return Router(found, policy="priority", clock_ns=clock, queue_length=3)
+
+
+places = st.sampled_from(["", "sweden", "Virginia", "tokyo"])
+sellers = st.sampled_from(["foundry", "openai", "embedded"])
+
+
+@given(
+    st.lists(st.tuples(sellers, places, st.booleans()), min_size=1, max_size=6),
+    st.none() | st.frozensets(sellers, max_size=3),
+    st.none() | st.frozensets(places.map(str.lower).filter(bool), max_size=3),
+    st.lists(st.sampled_from(["claim", "fail", "succeed", "turn"]), max_size=30),
+)
+def test_no_request_goes_where_its_workspace_may_not(
+    found: list[tuple[str, str, bool]],
+    providers: frozenset[str] | None,
+    regions: frozenset[str] | None,
+    steps: list[str],
+) -> None:
+    async def check() -> None:
+        clock, wanted = Clock(), Wanted("ws", "auto", Constraints(providers, regions))
+        deployments = [
+            deployment(f"d{number}", provider=provider, region=region, in_process=in_process)
+            for number, (provider, region, in_process) in enumerate(found)
+        ]
+        allowed = {
+            one.id
+            for one in deployments
+            if (providers is None or one.provider in providers)
+            and (regions is None or one.in_process or one.region.lower() in regions)
+        }
+        routes = Router(deployments, clock_ns=clock, draw=random.Random(1))
+        if not allowed:
+            for refused in (routes.claim, routes.plan, routes.configured):
+                with pytest.raises(NoAllowedRoute):
+                    refused(MODEL, "live", wanted)
+            with pytest.raises(NoAllowedRoute):
+                await routes.acquire(MODEL, "live", wanted, until=FAR)
+            return
+        assert {one.id for one in routes.configured(MODEL, "live", wanted)} == allowed
+        for step in steps:
+            if step == "turn":
+                clock.turn(4)
+            elif (permit := routes.claim(MODEL, "live", wanted)) is None:
+                # All that it may use have failed, whatever the others do.
+                with pytest.raises(AllKeysCooling):
+                    await routes.acquire(MODEL, "live", wanted, until=asyncio.get_running_loop().time() + 0.01)
+            else:
+                assert permit.deployment.id in allowed
+                assert {one.id for one in routes.plan(MODEL, "live", wanted)} <= allowed
+                if step == "fail":
+                    fail(permit, UpstreamUnreachable("x"))
+                elif step == "succeed":
+                    succeed(permit)
+                else:
+                    permit.close()
+
+    run(check())
+
+
+def test_the_refusal_says_what_is_allowed_and_names_no_account() -> None:
+    routes = router(Clock(), "secret-account")
+    with pytest.raises(NoAllowedRoute) as caught:
+        routes.claim(MODEL, "live", bound("swedencentral", "tokyo", providers=("openai",)))
+    assert "providers openai and regions swedencentral, tokyo" in caught.value.message
+    assert "secret-account" not in caught.value.message
+
+
+def test_one_who_may_not_use_what_is_free_keeps_nobody_from_it_and_loses_nothing() -> None:
+    async def check() -> None:
+        routes = in_regions(Clock(), a="sweden", b="tokyo")
+        first, second = claim(routes), claim(routes)
+        bound_one = asyncio.create_task(routes.acquire(MODEL, "live", bound("sweden"), until=FAR))
+        await asyncio.sleep(0)
+        later = asyncio.create_task(routes.acquire(MODEL, "live", until=FAR))
+        await asyncio.sleep(0)
+        # What the first one may not use goes to the one behind.
+        second.close()
+        assert (await later).deployment.id == "b"
+        assert not bound_one.done()
+        # Nobody passes the first one where both may go.
+        another = asyncio.create_task(routes.acquire(MODEL, "live", until=FAR))
+        await asyncio.sleep(0)
+        first.close()
+        assert routes.claim(MODEL, "live") is None
+        assert (await bound_one).deployment.id == "a"
+        assert not another.done()
+        another.cancel()
+
+    run(check())
+
+
+def test_a_queue_of_those_who_may_not_use_it_leaves_a_deployment_to_others() -> None:
+    async def check() -> None:
+        routes = in_regions(Clock(), a="sweden", b="tokyo")
+        held = claim(routes)
+        waiting = [asyncio.create_task(routes.acquire(MODEL, "live", bound("sweden"), until=FAR)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await routes.acquire(MODEL, "live", bound("sweden"), until=FAR)
+        permit = claim(routes)
+        assert permit.deployment.id == "b"
+        permit.close()
+        permit = await routes.acquire(MODEL, "live", tried=["a"], until=FAR)
+        assert permit.deployment.id == "b"
+        permit.close()
+        held.close()
+        for task in waiting:
+            permit = await task
+            assert permit.deployment.id == "a"
+            permit.close()
+
+    run(check())
+
+
+def test_a_deployment_that_nobody_who_waits_may_use_sets_no_alarm() -> None:
+    async def check() -> None:
+        clock = Clock()
+        routes = in_regions(clock, a="sweden", b="tokyo")
+        held = claim(routes)
+        waiting = asyncio.create_task(routes.acquire(MODEL, "live", bound("sweden"), until=FAR))
+        await asyncio.sleep(0)
+        assert all(pool.timer is None for pool in routes._pools.values())
+        held.close()
+        (await waiting).close()
 
     run(check())
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import msgspec
 from sqlalchemy import bindparam, null, select, update
 
-from omixa.domain.access import Mode, Principal, RateLimits, ResponseFormat
+from omixa.domain.access import Constraints, Mode, Principal, RateLimits, ResponseFormat
 from omixa.domain.ids import new_id
 from omixa.storage.chain import AUDIT_COLUMNS, GENESIS_HASH, row_hash
 from omixa.storage.database import Row, Transaction
@@ -49,6 +49,7 @@ class WorkspaceRow:
     suspended_at_ms: int | None
     result_retention_ms: int | None
     response_format: ResponseFormat
+    constraints: Constraints
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def _workspace_row(row: Row) -> WorkspaceRow:
         suspended_at_ms=row["suspended_at_ms"],
         result_retention_ms=row["result_retention_ms"],
         response_format=row["response_format"],
+        constraints=_constraints(row),
     )
 
 
@@ -172,6 +174,33 @@ def set_response_format(tx: Transaction, workspace_id: str, response_format: Res
     tx.execute(_set_response_format, of_workspace=workspace_id, response_format_now=response_format)
 
 
+_route_settings = select(workspace.c.providers_json, workspace.c.regions_json).where(
+    workspace.c.id == bindparam("of_workspace")
+)
+_set_constraints = (
+    update(workspace)
+    .where(workspace.c.id == bindparam("of_workspace"))
+    .values(providers_json=bindparam("providers_now"), regions_json=bindparam("regions_now"))
+)
+
+
+def constraints(tx: Transaction, workspace_id: str) -> Constraints:
+    """Return where requests of a workspace, which exists, may go."""
+    row = tx.first(_route_settings, of_workspace=workspace_id)
+    assert row is not None, "the workspace was found in this transaction"
+    return _constraints(row)
+
+
+def set_constraints(tx: Transaction, workspace_id: str, allowed: Constraints) -> None:
+    """Set where requests of a workspace may go."""
+    tx.execute(
+        _set_constraints,
+        of_workspace=workspace_id,
+        providers_now=_names_json(allowed.providers),
+        regions_now=_names_json(allowed.regions),
+    )
+
+
 _insert_key = insert_into(
     api_key,
     *("id", "workspace_id", "mode", "name", "digest", "last4", "models_json", "requires_signature", "created_at_ms"),
@@ -216,6 +245,8 @@ _principal = (
         workspace.c.markup_ppm,
         workspace.c.result_retention_ms,
         workspace.c.response_format,
+        workspace.c.providers_json,
+        workspace.c.regions_json,
         *(api_key.c[name] for name in _LIMITS),
         *(workspace.c[name].label(f"workspace_{name}") for name in _LIMITS),
     )
@@ -274,6 +305,7 @@ def find_principal(tx: Transaction, digest: str) -> Principal | None:
         workspace_limits=_limits(row, "workspace_"),
         result_retention_ms=row["result_retention_ms"],
         response_format=row["response_format"],
+        constraints=_constraints(row),
     )
 
 
@@ -378,8 +410,22 @@ def _limits(row: Row, prefix: str = "") -> RateLimits:
 
 
 def _models(row: Row) -> tuple[str, ...] | None:
-    text = row["models_json"]
+    return _names(row["models_json"])
+
+
+def _constraints(row: Row) -> Constraints:
+    providers, regions = _names(row["providers_json"]), _names(row["regions_json"])
+    return Constraints(
+        None if providers is None else frozenset(providers), None if regions is None else frozenset(regions)
+    )
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else msgspec.json.decode(text, type=tuple[str, ...])
+
+
+def _names_json(names: frozenset[str] | None) -> str | None:
+    return None if names is None else msgspec.json.encode(sorted(names)).decode()
 
 
 # Where several processes write, the first entry's lock is the whole log's: who has it reads the last entry and continues it.

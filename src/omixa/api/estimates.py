@@ -18,7 +18,7 @@ from omixa.domain.money import format_usd
 from omixa.errors import OmixaError
 from omixa.gateway import quotes
 from omixa.gateway.receipt import format_exact, line_item_json
-from omixa.routing.policies import Wanted
+from omixa.gateway.run import wanted
 from omixa.services import Services
 
 
@@ -68,12 +68,12 @@ def _verdict(
 ) -> tuple[Charge | None, OmixaError | None]:
     """Return the expected charge, and what making the request now would be refused with, by the checks that refuse it."""
     expected, mode = None, exchange.principal.mode
+    choice = wanted(exchange.principal, asked.request)
     try:
-        first, *_ = services.router.configured(asked.model, mode)
+        first, *_ = services.router.configured(asked.model, mode, choice)
         offer = services.catalogue.offer(first.provider, asked.model.id)
         expected = quotes.expected(asked.request, asked.model, offer, terms)
-        wanted = Wanted(exchange.principal.workspace_id, asked.request.quality)
-        services.router.plan(asked.model, mode, wanted)
+        services.router.plan(asked.model, mode, choice)
         services.fail_stop.check()
         services.runs.require_room()
         services.rates.of(exchange.principal).require_images(asked.request.n)

@@ -17,14 +17,23 @@ MAX_BODY_BYTES = 4 * 1024
 
 
 async def list_routes(exchange: Exchange, services: Services) -> None:
-    """Send what serves the key's requests, by name, and whether it does now."""
+    """Send what serves the key's requests, by name, and whether it does now, and where the workspace's may go at all."""
     principal = exchange.principal
     shown = [
         shapes.Route(route=one.deployment.id, model=one.deployment.model, health=one.state)
         for one in services.router.standings()
-        if principal.mode in one.deployment.modes and principal.may_call(one.deployment.model)
+        if principal.mode in one.deployment.modes
+        and principal.may_call(one.deployment.model)
+        and one.deployment.is_within(principal.constraints)
     ]
-    await exchange.respond_json(shapes.RouteList(data=shown))
+    constraints = principal.constraints
+    await exchange.respond_json(
+        shapes.RouteList(
+            allowed_providers=None if constraints.providers is None else sorted(constraints.providers),
+            allowed_regions=None if constraints.regions is None else sorted(constraints.regions),
+            data=shown,
+        )
+    )
 
 
 async def list_operated_routes(exchange: Exchange, services: Services) -> None:

@@ -838,6 +838,12 @@ class Route(Shape):
 class RouteList(Shape, tag_field="object", tag="list"):
     """What serves the requests of a key at this server."""
 
+    allowed_providers: Annotated[
+        list[str] | None, Meta(description="Providers that requests of the workspace may go to; null: all.")
+    ]
+    allowed_regions: Annotated[
+        list[str] | None, Meta(description="Regions that requests of the workspace may go to; null: all.")
+    ]
     data: list[Route]
 
 

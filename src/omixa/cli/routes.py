@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from omixa.cli.context import EXIT_IO_ERROR, Context, fail, json_option, print_json, print_table, run
+from omixa.domain.access import UNCONSTRAINED, Constraints
 
 if TYPE_CHECKING:
     from omixa.config import Settings
@@ -60,17 +61,23 @@ def enable_route(context: Context, route: str, server: str | None) -> None:
 @routes.command("test")
 @click.argument("model")
 @click.option("--route", help="Only this deployment, or those of this account. Default: all that serve live keys.")
+@click.option("--workspace", help="Only those that this workspace may use.")
 @json_option
 @click.pass_obj
-def test_routes(context: Context, model: str, route: str | None, as_json: bool) -> None:
-    """Have one picture made by each deployment of MODEL, without a server and without a workspace.
+def test_routes(context: Context, model: str, route: str | None, workspace: str | None, as_json: bool) -> None:
+    """Have one picture made by each deployment of MODEL, without a server and without a request of a workspace.
 
     The provider charges you for them. They stand in no request log.
     """
     settings = context.configuration().settings
-    results = run(_test(settings, model, route))
+    constraints = UNCONSTRAINED
+    if workspace is not None:
+        constraints = context.run(lambda office: office.workspaces.constraints(workspace))
+    results = run(_test(settings, model, route, constraints))
     if not results:
-        fail(f"no deployment of {model} serves live keys over the network" + (f" as {route}" if route else ""), 1)
+        named = f" as {route}" if route else ""
+        within = "" if constraints == UNCONSTRAINED else f" among {constraints}, to which {workspace} is bound"
+        fail(f"no deployment of {model} serves live keys over the network{named}{within}", 1)
     if as_json:
         print_json(results)
     else:
@@ -114,7 +121,7 @@ def _address(settings: Settings) -> str:
     return settings.public_url or f"http://{host}:{settings.port}"
 
 
-async def _test(settings: Settings, model: str, route: str | None) -> list[dict[str, Any]]:
+async def _test(settings: Settings, model: str, route: str | None, constraints: Constraints) -> list[dict[str, Any]]:
     from omixa.engines.conversions import Conversions
     from omixa.providers.adapters import adapters
     from omixa.providers.transport import HttpTransport
@@ -125,7 +132,10 @@ async def _test(settings: Settings, model: str, route: str | None) -> list[dict[
     found = [
         one
         for one in deployments(settings, catalogue)
-        if one.model == wanted.id and one.account and (route is None or route in (one.id, one.account))
+        if one.model == wanted.id
+        and one.account
+        and (route is None or route in (one.id, one.account))
+        and one.is_within(constraints)
     ]
     conversions = Conversions(1, waiting=1)
     try:

@@ -1,27 +1,32 @@
-"""omixa workspaces: list, set-markup, set-budget, set-limits, set-results, set-alert, resume."""
+"""omixa workspaces: list, set-markup, set-budget, set-limits, set-routes, set-results, set-alert, resume."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from omixa.cli.budgets import BudgetAmount, day_option, month_option, print_budgets, require_some_limit
 from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
 from omixa.cli.limits import limit_options, print_limits, require_some_change, told
-from omixa.domain.access import Mode, ResponseFormat
+from omixa.domain.access import UNCONSTRAINED, Constraints, Mode, ResponseFormat
 from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
-from omixa.gateway.workspaces import HOUR_MS, MAX_RETENTION_HOURS, ResultChanges
+from omixa.gateway.workspaces import HOUR_MS, MAX_RETENTION_HOURS, ResultChanges, RouteChanges
 
-WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "limits", "results", "created", "suspended")
+if TYPE_CHECKING:
+    from omixa.services import BackOffice
+
+WORKSPACE_FIELDS = ("id", "name", "markup_ppm", "limits", "routes", "results", "created", "suspended")
 # What 0 and NULL are called.
 _DELIVERY, _DEFAULT = "delivery", "default"
+_ANY = "any"
+_MAX_NAME = 63
 
 
 @click.group()
 def workspaces() -> None:
-    """List workspaces, and set what they pay, may spend, how often they may ask and how results are kept."""
+    """List workspaces, and set what they pay, may spend, how often they may ask, where, and how results are kept."""
 
 
 @workspaces.command("list")
@@ -36,6 +41,7 @@ def list_workspaces(context: Context, as_json: bool) -> None:
             row.name,
             row.markup_ppm,
             told(row.limits),
+            "" if row.constraints == UNCONSTRAINED else str(row.constraints),
             _results_told(row.result_retention_ms, row.response_format),
             iso_time(row.created_at_ms),
             None if row.suspended_at_ms is None else iso_time(row.suspended_at_ms),
@@ -99,6 +105,66 @@ def set_limits(context: Context, /, workspace: str, as_json: bool, **limits: int
     changes = require_some_change(limits)
     found = context.run(lambda office: office.allowances.set_workspace_limits(workspace, changes, actor=actor()))
     print_limits(workspace, found, as_json=as_json)
+
+
+class Names(click.ParamType[tuple[str, ...] | None]):
+    """Names with commas between them, or `any` for all."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the names, in lower case, or the word for all."""
+        if not isinstance(value, str) or value == _ANY:
+            return value
+        names = tuple(name.strip().lower() for name in value.split(","))
+        if not all(0 < len(name) <= _MAX_NAME for name in names):
+            self.fail(f'"{value[:40]}" is no list: write names with commas between them, or any', param, ctx)
+        return names
+
+
+@workspaces.command("set-routes")
+@workspace_option
+@click.option("--providers", type=Names(), help="Providers that its requests may go to, such as foundry,openai; any.")
+@click.option("--regions", type=Names(), help="Regions that they may go to, such as swedencentral; any.")
+@json_option
+@click.pass_obj
+def set_routes(
+    context: Context,
+    workspace: str,
+    providers: tuple[str, ...] | str | None,
+    regions: tuple[str, ...] | str | None,
+    as_json: bool,
+) -> None:
+    """Set which providers and regions requests of a workspace may go to. Servers obey within seconds.
+
+    The models that come with Omixa are of the provider embedded. What runs inside the server is in every region; elsewhere a
+    deployment without a region is in none.
+    """
+    changes: RouteChanges = {}
+    if providers is not None:
+        changes["providers"] = None if isinstance(providers, str) else frozenset(providers)
+    if regions is not None:
+        changes["regions"] = None if isinstance(regions, str) else frozenset(regions)
+    if not changes:
+        raise click.UsageError("give --providers, --regions or both")
+
+    async def work(office: BackOffice) -> Constraints:
+        known = {one.lower() for one in office.catalogue.providers}
+        for name in changes.get("providers") or ():
+            if name not in known:
+                raise click.BadParameter(
+                    f"no provider is called {name}; known: {', '.join(sorted(known))}", param_hint="--providers"
+                )
+        return await office.workspaces.set_routes(workspace, changes, actor=actor())
+
+    allowed = context.run(work)
+    if as_json:
+        lists = {"providers": allowed.providers, "regions": allowed.regions}
+        print_json(
+            {"workspace": workspace, **{kind: None if one is None else sorted(one) for kind, one in lists.items()}}
+        )
+    else:
+        click.echo(f"Requests of {workspace} may go to {allowed}.")
 
 
 class RetentionHours(click.ParamType[int | str]):

@@ -66,12 +66,36 @@ NO_LIMITS = RateLimits(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
+class Constraints:
+    """Where requests may be made: at which providers and in which regions, None for all of them. Names are in lower case.
+
+    Regions bound where a request is sent to, so what runs inside the process is in all of them; elsewhere a deployment of which
+    no region is known is in none.
+    """
+
+    providers: frozenset[str] | None = None
+    regions: frozenset[str] | None = None
+
+    def __str__(self) -> str:
+        parts = [
+            f"{name} {', '.join(sorted(allowed))}"
+            for name, allowed in (("providers", self.providers), ("regions", self.regions))
+            if allowed is not None
+        ]
+        return " and ".join(parts) or "all providers"
+
+
+UNCONSTRAINED = Constraints()
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated key: whose money it spends, in which mode, and which models it may call (None: every model).
 
     `markup_ppm` is what the workspace pays above the price lists in parts per million, a discount below zero.
     `requires_signature` says that requests with this key must be signed. The limits are those that were set for the key and for
-    its workspace. `result_retention_ms` is how long results are kept: None is what is usual, 0 until they are delivered.
+    its workspace, whose requests may go where its `constraints` allow. `result_retention_ms` is how long results are kept: None
+    is what is usual, 0 until they are delivered.
     """
 
     workspace_id: str
@@ -86,6 +110,7 @@ class Principal:
     workspace_limits: RateLimits = RateLimits()
     result_retention_ms: int | None = None
     response_format: ResponseFormat = "b64_json"
+    constraints: Constraints = UNCONSTRAINED
 
     @property
     def keeps_nothing(self) -> bool:

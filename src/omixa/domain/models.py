@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from omixa.domain.access import NO_LIMITS, Mode, RateLimits, Secret
+from omixa.domain.access import NO_LIMITS, Constraints, Mode, RateLimits, Secret
 from omixa.domain.images import PIXELS_PER_TOKEN
 from omixa.domain.money import Rounding
 
@@ -268,11 +268,11 @@ class ProviderProfile:
 class Deployment:
     """A model at a provider's address with a credential. `id` is what routes, attempts and logs call it.
 
-    `account` names whose credential it is: deployments of one account lose it together. `region` is a word for people. A lower
-    `priority` is tried first; within one, `weight` is the share of requests. `limits` are what the provider allows this
-    deployment, 0 where no limit is known; the gateway keeps to them by itself. `qualities` are those for which it is there under
-    the policy `quality`, none for every one. One that runs `in_process` is never left out
-    for its failures, because nothing else would serve in its place.
+    `account` names whose credential it is: deployments of one account lose it together. `region` is where it is, in the
+    operator's word. A lower `priority` is tried first; within one, `weight` is the share of requests. `limits` are what the
+    provider allows this deployment, 0 where no limit is known; the gateway keeps to them by itself. `qualities` are those for
+    which it is there under the policy `quality`, none for every one. One that runs `in_process` is never left out for its
+    failures, because nothing else would serve in its place.
     """
 
     id: str
@@ -295,3 +295,10 @@ class Deployment:
     def is_simulated(self) -> bool:
         """Tell whether the simulator inside the process stands in for the provider."""
         return self.endpoint.startswith(SIMULATOR_SCHEME)
+
+    def is_within(self, constraints: Constraints) -> bool:
+        """Tell whether a workspace with these constraints may use it."""
+        providers, regions = constraints.providers, constraints.regions
+        if providers is not None and self.provider.lower() not in providers:
+            return False
+        return regions is None or self.in_process or self.region.lower() in regions

@@ -39,6 +39,11 @@ class Answer:
     kept_until_ms: int = 0
 
 
+def wanted(principal: Principal, request: ImageRequest) -> Wanted:
+    """Return what the choice of a deployment may depend on, for a request with somebody's key."""
+    return Wanted(principal.workspace_id, request.quality, principal.constraints)
+
+
 @dataclass(slots=True)
 class Run:
     """One request on its way. `cap_micro_usd` is the most its caller allows, `timings_ms` becomes the header Server-Timing.
@@ -74,7 +79,7 @@ class Run:
     @property
     def wanted(self) -> Wanted:
         """Return what the choice of a deployment may depend on."""
-        return Wanted(self.principal.workspace_id, self.request.quality)
+        return wanted(self.principal, self.request)
 
     @property
     def told_id(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import TypedDict
 
@@ -19,7 +19,7 @@ from omixa.billing.budgets import Subject
 from omixa.billing.ledger import Balance
 from omixa.billing.lots import MAX_PRIORITY, MIN_PRIORITY, PAID, Lot, LotTerms
 from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM
-from omixa.domain.access import DEFAULT_WORKSPACE, EMAIL, Mode, Principal, ResponseFormat, Secret
+from omixa.domain.access import DEFAULT_WORKSPACE, EMAIL, Constraints, Mode, Principal, ResponseFormat, Secret
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
 from omixa.errors import InvalidRequest, NotFound, Unauthenticated
 from omixa.gateway.allowances import LimitChanges, Limits, require_key, require_limits, require_rates, set_limits
@@ -52,6 +52,13 @@ class ResultChanges(TypedDict, total=False):
 
     retention_hours: int | None
     response_format: ResponseFormat
+
+
+class RouteChanges(TypedDict, total=False):
+    """What is to be changed of where a workspace's requests may go: names of providers or regions, None for all."""
+
+    providers: frozenset[str] | None
+    regions: frozenset[str] | None
 
 
 class Workspaces:
@@ -379,6 +386,44 @@ class Workspaces:
             return store.result_settings(tx, workspace_id)
 
         return await self._database.write(operation)
+
+    async def set_routes(self, workspace: str, changes: RouteChanges, *, actor: str) -> Constraints:
+        """Set where requests of a workspace may go, and return all of that. Raises NotFound. Servers obey within a few seconds.
+
+        Names are told apart without case. Those of providers are the catalogue's, which the caller knows.
+        """
+        lowered = {
+            kind: None if names is None else frozenset(name.lower() for name in names)
+            for kind, names in (("providers", changes.get("providers")), ("regions", changes.get("regions")))
+            if kind in changes
+        }
+
+        def operation(tx: Transaction) -> Constraints:
+            workspace_id = store.find_workspace(tx, workspace)
+            if workspace_id is None:
+                raise _no_workspace(workspace)
+            allowed = replace(store.constraints(tx, workspace_id), **lowered)
+            store.set_constraints(tx, workspace_id, allowed)
+            details = {
+                "workspace": workspace,
+                "providers": None if allowed.providers is None else sorted(allowed.providers),
+                "regions": None if allowed.regions is None else sorted(allowed.regions),
+            }
+            store.audit(tx, actor=actor, action="workspace.routes_set", target=workspace_id, details=details)
+            return allowed
+
+        return await self._database.write(operation)
+
+    async def constraints(self, workspace: str) -> Constraints:
+        """Return where requests of a workspace may go. Raises NotFound."""
+
+        def operation(tx: Transaction) -> Constraints:
+            workspace_id = store.find_workspace(tx, workspace)
+            if workspace_id is None:
+                raise _no_workspace(workspace)
+            return store.constraints(tx, workspace_id)
+
+        return await self._database.read(operation)
 
     async def resume(self, *, workspace: str, reason: str, actor: str) -> bool:
         """Let a suspended workspace spend again. Returns False when it was not suspended. Raises NotFound, InvalidRequest."""

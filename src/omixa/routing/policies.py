@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from omixa.domain.access import UNCONSTRAINED, Constraints
 from omixa.domain.models import Deployment
 
 PolicyName = Literal["weighted", "priority", "least_busy", "cheapest", "fastest", "sticky", "quality"]
@@ -20,10 +21,11 @@ _HASHES = 2.0**64
 
 
 class Wanted(NamedTuple):
-    """What a request says to whoever chooses: whose it is, and the quality that it asks for."""
+    """What a request says to whoever chooses: whose it is, the quality that it asks for, and where it may be made."""
 
     workspace_id: str = ""
     quality: str = "auto"
+    constraints: Constraints = UNCONSTRAINED
 
 
 class Candidate(NamedTuple):

@@ -14,9 +14,17 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from omixa.domain.access import Mode
+from omixa.domain.access import UNCONSTRAINED, Mode
 from omixa.domain.models import Deployment, Model
-from omixa.errors import AllKeysCooling, NoCapacity, NoHealthyRoute, OmixaError, Overloaded, UpstreamError
+from omixa.errors import (
+    AllKeysCooling,
+    NoAllowedRoute,
+    NoCapacity,
+    NoHealthyRoute,
+    OmixaError,
+    Overloaded,
+    UpstreamError,
+)
 from omixa.routing.budget import Budget, RetryBudget
 from omixa.routing.health import NS_PER_S, Breaker, State
 from omixa.routing.latency import Latency
@@ -129,6 +137,12 @@ class _Pool:
     waiting: deque[_Waiter] = field(default_factory=deque)
     timer: asyncio.TimerHandle | None = None
 
+    def allowed(self, wanted: Wanted) -> Sequence[Route]:
+        """Return the routes that a request may use, well or not."""
+        if wanted.constraints == UNCONSTRAINED:
+            return self.routes
+        return [route for route in self.routes if route.deployment.is_within(wanted.constraints)]
+
 
 class Router:
     """Knows the configured deployments, in the operator's order. `cost_of` tells what a picture costs at one, in pico-USD."""
@@ -174,42 +188,48 @@ class Router:
         """Return every configured deployment."""
         return tuple(route.deployment for route in self._routes)
 
-    def configured(self, model: Model, mode: Mode) -> tuple[Deployment, ...]:
-        """Return the deployments of a model, healthy or not; never empty. Raises NoHealthyRoute."""
-        return tuple(route.deployment for route in self._pool(model, mode).routes)
+    def configured(self, model: Model, mode: Mode, wanted: Wanted = ANYTHING) -> tuple[Deployment, ...]:
+        """Return the deployments of a model that a request may use, healthy or not; never empty.
+
+        Raises NoHealthyRoute, NoAllowedRoute.
+        """
+        return tuple(route.deployment for route in self._pool(model, mode, wanted).allowed(wanted))
 
     def plan(self, model: Model, mode: Mode, wanted: Wanted = ANYTHING) -> tuple[Deployment, ...]:
         """Return the deployments that would be tried now, in order. Raises what `acquire` would raise at once."""
-        pool, now_ns = self._pool(model, mode), self.clock_ns()
-        ready = [route for route in pool.routes if route.admits(now_ns)]
+        pool, now_ns = self._pool(model, mode, wanted), self.clock_ns()
+        ready = [route for route in pool.allowed(wanted) if route.admits(now_ns)]
         if not ready:
-            refusal = self._refusal(pool, (), now_ns)
+            refusal = self._refusal(pool, wanted, (), now_ns)
             if refusal is not None:
                 raise refusal
-            ready = _usable(pool, (), now_ns)
+            ready = _usable(pool, wanted, (), now_ns)
         return tuple(one.deployment for one in self._order(ready, wanted))
 
     # ----------------------------------------------------------------------------------------------------------- permits
 
     def claim(self, model: Model, mode: Mode, wanted: Wanted = ANYTHING) -> Permit | None:
-        """Return leave for a request's first call, or None when it has to wait. Raises NoHealthyRoute without any deployment."""
-        pool = self._pool(model, mode)
-        # Whoever came earlier goes first.
-        return None if pool.waiting else self._claim(pool, wanted, ())
+        """Return leave for a request's first call, or None when it has to wait.
+
+        Raises NoHealthyRoute without any deployment, NoAllowedRoute without one that it may use.
+        """
+        return self._claim_in_turn(self._pool(model, mode, wanted), wanted, ())
 
     async def acquire(
         self, model: Model, mode: Mode, wanted: Wanted = ANYTHING, *, tried: Collection[str] = (), until: float
     ) -> Permit:
         """Wait for leave to call a deployment that was not tried yet, at most until a time of the event loop.
 
-        Raises AllKeysCooling when all have failed and are left alone, NoHealthyRoute when none is left at all, NoCapacity or
-        Overloaded when none has room in time.
+        Raises AllKeysCooling when all have failed and are left alone, NoHealthyRoute when none is left at all, NoAllowedRoute
+        when it may use none, NoCapacity or Overloaded when none has room in time.
         """
-        pool = self._pool(model, mode)
-        if (refusal := self._refusal(pool, tried, self.clock_ns())) is not None:
+        pool = self._pool(model, mode, wanted)
+        if (permit := self._claim_in_turn(pool, wanted, tried)) is not None:
+            return permit
+        if (refusal := self._refusal(pool, wanted, tried, self.clock_ns())) is not None:
             raise refusal
         if len(pool.waiting) >= self._queue_length:
-            raise self._no_room(pool, tried)
+            raise self._no_room(pool, wanted, tried)
         loop = asyncio.get_running_loop()
         waiter = _Waiter(wanted, tried, loop.create_future())
         pool.waiting.append(waiter)
@@ -220,16 +240,21 @@ class Router:
         except BaseException as error:
             _forget(pool, waiter)
             if isinstance(error, TimeoutError):
-                raise self._no_room(pool, tried) from None
+                raise self._no_room(pool, wanted, tried) from None
             raise
 
     def may_retry(self, permit: Permit) -> bool:
         """Tell whether a further attempt may be made, and count it."""
         return self._retries[permit.deployment.provider].take(self.clock_ns())
 
+    def _claim_in_turn(self, pool: _Pool, wanted: Wanted, tried: Collection[str]) -> Permit | None:
+        """Return leave where there is some now, after those who came earlier: what they leave, none of them may use."""
+        self.pump(pool)
+        return self._claim(pool, wanted, tried)
+
     def _claim(self, pool: _Pool, wanted: Wanted, tried: Collection[str]) -> Permit | None:
         now_ns = self.clock_ns()
-        ready = [route for route in pool.routes if route.deployment.id not in tried and route.admits(now_ns)]
+        ready = [route for route in pool.allowed(wanted) if route.deployment.id not in tried and route.admits(now_ns)]
         if not ready:
             return None
         route = ready[0]
@@ -253,9 +278,14 @@ class Router:
         return order(candidates, self._policy, wanted, self._draw)
 
     def pump(self, pool: _Pool) -> None:
-        """Give those who wait what there is, in the order in which they came."""
+        """Give those who wait what there is, in the order in which they came.
+
+        One who may not use what there is keeps nobody behind from it, and loses nothing: what becomes free and is allowed to
+        both, the earlier one gets.
+        """
         if not pool.waiting:
             return
+        now_ns = self.clock_ns()
         for waiter in list(pool.waiting):
             if waiter.permit.done():
                 # Its time has passed, or its caller has left.
@@ -263,29 +293,31 @@ class Router:
             elif (permit := self._claim(pool, waiter.wanted, waiter.tried)) is not None:
                 pool.waiting.remove(waiter)
                 waiter.permit.set_result(permit)
-            elif (refusal := self._refusal(pool, waiter.tried, self.clock_ns())) is not None:
+            elif (refusal := self._refusal(pool, waiter.wanted, waiter.tried, self.clock_ns())) is not None:
                 pool.waiting.remove(waiter)
                 waiter.permit.set_exception(refusal)
-            elif not waiter.tried:
+            elif not waiter.tried and waiter.wanted.constraints == UNCONSTRAINED:
                 # Whoever comes later may use no more than this one.
                 break
-        self._wind(pool)
+        self._wind(pool, now_ns)
 
-    def _wind(self, pool: _Pool) -> None:
-        """Look again when the next deployment has room, if time alone brings that."""
+    def _wind(self, pool: _Pool, now_ns: int) -> None:
+        """Look again when the next deployment has room, if time alone brings that.
+
+        One that had room at `now_ns`, before all who wait were looked at, may be used by none of them.
+        """
         if pool.timer is not None:
             pool.timer.cancel()
             pool.timer = None
         if pool.waiting:
-            now_ns = self.clock_ns()
-            waits = [wait for route in pool.routes if (wait := _wait_ns(route, now_ns)) is not None]
+            waits = [wait for route in pool.routes if (wait := _wait_ns(route, now_ns))]
             if waits:
-                delay_s = max(min(waits), 0) / NS_PER_S + 0.001
+                delay_s = min(waits) / NS_PER_S + 0.001
                 pool.timer = asyncio.get_running_loop().call_later(delay_s, self.pump, pool)
 
     # ---------------------------------------------------------------------------------------------------------- refusals
 
-    def _pool(self, model: Model, mode: Mode) -> _Pool:
+    def _pool(self, model: Model, mode: Mode, wanted: Wanted) -> _Pool:
         pool = self._pools.get((model.id.lower(), mode))
         if pool is None:
             raise NoHealthyRoute(
@@ -295,11 +327,16 @@ class Router:
                 if mode == "live"
                 else f"No simulator is configured for {model.id} with test keys."
             )
+        if not pool.allowed(wanted):
+            raise NoAllowedRoute(
+                f"This workspace may only use {wanted.constraints}, and no deployment of {model.id} is there."
+                " Nothing was held or sent."
+            )
         return pool
 
-    def _refusal(self, pool: _Pool, tried: Collection[str], now_ns: int) -> OmixaError | None:
+    def _refusal(self, pool: _Pool, wanted: Wanted, tried: Collection[str], now_ns: int) -> OmixaError | None:
         """Return why waiting does not help, or None where it does."""
-        routes = _usable(pool, tried, now_ns)
+        routes = _usable(pool, wanted, tried, now_ns)
         if not routes:
             return NoHealthyRoute(
                 f"No deployment of {pool.model} can be used: the provider refuses the operator's credentials."
@@ -316,9 +353,9 @@ class Router:
             return self._limited(pool, min(known))
         return None
 
-    def _no_room(self, pool: _Pool, tried: Collection[str]) -> OmixaError:
+    def _no_room(self, pool: _Pool, wanted: Wanted, tried: Collection[str]) -> OmixaError:
         now_ns = self.clock_ns()
-        waits = [_wait_ns(route, now_ns) for route in _usable(pool, tried, now_ns)]
+        waits = [_wait_ns(route, now_ns) for route in _usable(pool, wanted, tried, now_ns)]
         known = [wait for wait in waits if wait is not None]
         if known and len(known) == len(waits):
             return self._limited(pool, min(known))
@@ -396,10 +433,12 @@ def _forget(pool: _Pool, waiter: _Waiter) -> None:
         waiter.permit.result().close()
 
 
-def _usable(pool: _Pool, tried: Collection[str], now_ns: int) -> list[Route]:
-    """Return the routes that were not tried and whose credential is good."""
+def _usable(pool: _Pool, wanted: Wanted, tried: Collection[str], now_ns: int) -> list[Route]:
+    """Return the routes that a request may use, that were not tried and whose credential is good."""
     return [
-        route for route in pool.routes if route.deployment.id not in tried and route.breaker.state(now_ns) != "disabled"
+        route
+        for route in pool.allowed(wanted)
+        if route.deployment.id not in tried and route.breaker.state(now_ns) != "disabled"
     ]
 
 

@@ -73,6 +73,9 @@ workspace = Table(
     _time("retention_set_at_ms", nullable=True),
     # How pictures come back where a request does not say: inside the answer, as links, or both.
     Column("response_format", Text, nullable=False, server_default="b64_json"),
+    # Where its requests may go: lists in JSON of providers and of regions, NULL for all.
+    Column("providers_json", Text),
+    Column("regions_json", Text),
     _one_of("response_format", "b64_json", "url", "both"),
     CheckConstraint("result_retention_ms >= 0", name="retention_is_not_negative"),
     CheckConstraint("markup_ppm BETWEEN -1000000 AND 100000000", name="markup_within_bounds"),

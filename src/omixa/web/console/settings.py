@@ -1,7 +1,7 @@
-"""How a workspace's results are kept and come back, and who belongs to it.
+"""How a workspace's results are kept and come back, where its requests may go, and who belongs to it.
 
-Who belongs to it is changed by the operator alone: a name stands for a person in all workspaces, and nobody but the operator
-knows who that is.
+The operator alone says where requests go. Who belongs to it is changed by the operator alone, too: a name stands for a person
+in all workspaces, and nobody but the operator knows who that is.
 """
 
 from __future__ import annotations
@@ -33,8 +33,13 @@ async def change_settings(visit: Visit) -> None:
 
 async def _send(visit: Visit, error: InvalidRequest | None = None) -> None:
     workspace = visit.member.workspace
-    found, members = await visit.services.database.read(
-        lambda tx: (store.result_settings(tx, visit.member.workspace_id), people.list_people(tx, workspace))
+    workspace_id = visit.member.workspace_id
+    found, allowed, members = await visit.services.database.read(
+        lambda tx: (
+            store.result_settings(tx, workspace_id),
+            store.constraints(tx, workspace_id),
+            people.list_people(tx, workspace),
+        )
     )
     usual = visit.services.settings.result_retention_hours
     await visit.send(
@@ -47,9 +52,10 @@ async def _send(visit: Visit, error: InvalidRequest | None = None) -> None:
         hours=None if found.retention_ms is None else found.retention_ms // HOUR_MS,
         response_format=found.response_format,
         response_formats=get_args(ResponseFormat),
+        constraints=allowed,
         members=members,
         commands=[f"omixa users list --workspace {workspace} --json"],
-        calls=[visit.call("settings/results")],
+        calls=[visit.call("settings/results"), visit.call("routes")],
     )
 
 
