@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.browser import PHONE, WIDE, Theme, executable, opened, running_browser
 from tests.support.console import invited, lived_in, made_operator, operated, signed_in
-from tests.support.servers import running_gateway
+from tests.support.servers import Gateway, Simulator, running_gateway, running_simulator
 
 ROOT = Path(__file__).parent.parent.parent
 LOOKS: dict[str, tuple[Theme, int]] = {"light": ("light", WIDE), "dark": ("dark", WIDE), "phone": ("light", PHONE)}
@@ -31,14 +31,23 @@ def main() -> None:
     if executable() is None:
         raise SystemExit("There is no Chromium on this machine; Debian's package is called chromium.")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as data, running_gateway(Path(data)) as gateway, running_browser() as browser:
+    with (
+        tempfile.TemporaryDirectory() as data,
+        running_simulator() as provider,
+        running_gateway(Path(data), provider) as gateway,
+        running_browser() as browser,
+    ):
         index = httpx.get(f"{gateway.url}/docs/search.json", trust_env=False, verify=False).json()
         way = (invited(gateway, "waits@example.org", "viewer") or "").removeprefix("/")
         owner = signed_in(gateway, "ada@example.org", "owner")
         made_operator(gateway, "ada@example.org")
         paths = ["", *(entry["path"] for entry in index), "sign-in", way, *lived_in(gateway, "default")]
         paths += operated(gateway, "acme")
+        broken = False
         for path in [path for path in paths if arguments.only in path]:
+            if path.startswith("operator") and not broken:
+                # Readers see a gateway that works, and its operator has something to see.
+                broken = break_route(gateway, provider)
             for look, (theme, width) in LOOKS.items():
                 with opened(browser, theme, width) as (page, wrong):
                     if path.startswith(("console", "operator")):
@@ -53,6 +62,16 @@ def main() -> None:
                         play(page, gateway.key("test"))
                         save(page, arguments.out / f"playground-played-{look}.png")
                     sys.stdout.write(" ".join([path or "front", look, *wrong]) + "\n")
+
+
+def break_route(gateway: Gateway, provider: Simulator) -> bool:
+    """Have the key of the provider refused."""
+    gateway.grant(10_000_000, workspace="acme")
+    provider.play("401")
+    with gateway.client(gateway.key("live", "acme")) as client:
+        client.post("/api/v1/images/generations", json={"model": "MAI-Image-2.5", "prompt": "A red kite at dusk"})
+    provider.play("")
+    return True
 
 
 def save(page: Page, file: Path) -> None:
