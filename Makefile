@@ -9,7 +9,7 @@ CLIENTS := .venv-clients
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 NODE_CLIENTS := openai_node vercel_ai langchain_js oidc_provider
 
-.PHONY: setup dev clients demo screenshots test prove check fix types imports lint bench bench-ledger bench-codecs bench-engines lock run clean
+.PHONY: setup dev clients demo screenshots test prove check fix types imports lint bench bench-ledger bench-codecs bench-pages bench-engines lock run clean
 
 setup: $(VENV)/.run  ## what a server needs; afterwards the command is .venv/bin/omixa
 dev: $(VENV)/.dev    ## setup, and what tests, checks and the benchmark need
@@ -69,18 +69,22 @@ fix: dev             ## format and repair what can be repaired
 	@$(BIN)/ruff format src tests bench scripts
 	@$(BIN)/ruff check --fix src tests bench scripts
 
-bench: dev           ## added latency, throughput and CPU, failover, then the ledger and the codecs alone; writes bench/results/
+bench: dev           ## added latency, throughput and CPU, failover, the ledger and the codecs alone, pages over a full ledger; writes bench/results/
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.failover
 	@$(BIN)/python -m bench.saturation
 	@$(BIN)/python -m bench.ledger
 	@$(BIN)/python -m bench.codecs
+	@$(BIN)/python -m bench.pages
 
 bench-ledger: dev    ## holds and captures of one workspace per second, on SQLite and PostgreSQL
 	@$(BIN)/python -m bench.ledger
 
 bench-codecs: dev    ## a picture converted apart from the server, beside the codec alone
 	@$(BIN)/python -m bench.codecs
+
+bench-pages: dev     ## what each page and filter takes with a million requests in the ledger
+	@$(BIN)/python -m bench.pages
 
 bench-engines: dev   ## enlarging and cutting out: quality, time and memory
 	@$(BIN)/python -m bench.engines

@@ -308,7 +308,6 @@ class NotFound(CallerError):
     default_code = "not_found"
     further_codes: ClassVar[Mapping[str, str]] = {
         "unknown_path": "There is no such endpoint.",
-        "key_not_found": "There is no such key.",
         "workspace_not_found": "There is no such workspace.",
         "finding_not_found": "There is no such finding.",
         "person_not_found": "There is nobody of that name.",
@@ -319,6 +318,13 @@ class ModelNotFound(NotFound):
     """The catalogue has no such model, or it was retired; the message names those that there are, or its successor."""
 
     default_code = "model_not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class KeyNotFound(NotFound):
+    """The workspace has no such key in this mode."""
+
+    default_code = "key_not_found"
     further_codes: ClassVar[Mapping[str, str]] = {}
 
 

@@ -16,6 +16,7 @@ from omixa.access.keys import parse_key
 from omixa.billing.ledger import Hold
 from omixa.domain.access import Principal
 from omixa.domain.ids import new_id
+from omixa.domain.times import utc_today
 from omixa.services import Services
 from omixa.storage.tables import request
 from tests.support.document import Document, events
@@ -367,6 +368,71 @@ def test_rollups_between_days(client: httpx.Client) -> None:
 )
 def test_rollups_refuse_what_they_do_not_know(client: httpx.Client, query: str, param: str) -> None:
     _assert_refused(client.get(f"{ROLLUPS}?{query}"), param)
+
+
+def test_sums_by_route_are_those_of_the_answers(client: httpx.Client) -> None:
+    made = [make(client)["omixa"] for _ in range(2)]
+    (row,) = client.get(ROLLUPS, params={"group_by": "route"}).json()["data"]
+    assert (row["route"], row["model"], row["requests"]) == (made[0]["route"], None, 2)
+    assert Decimal(row["billed_amount"]) == sum(Decimal(one["billed_amount"]) for one in made)
+
+
+def test_the_log_is_narrowed_down_by_how_requests_ended(client: httpx.Client) -> None:
+    made = make(client)["omixa"]["request_id"]
+    refused = client.post(CREATE, json={"model": MODEL, "prompt": "sim:filter x"}).headers["x-request-id"]
+
+    def ids(**query: str) -> list[str]:
+        return [one["id"] for one in client.get(LOG, params=query).json()["data"]]
+
+    today = utc_today().isoformat()
+    assert ids(outcome="ok") == ids(outcome="ok", state="captured", since=today) == [made]
+    assert ids(outcome="content_policy_violation", until=today) == [refused]
+    assert ids(outcome="ok", state="released") == ids(outcome="a\0b") == ids(since="9999-12-30") == []
+    assert ids(until="2020-01-01") == ids(until="0001-01-01") == []
+    wrong = client.get(LOG, params={"since": "2026-02-01", "until": "2026-01-01"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "until")
+    assert client.get(LOG, params={"until": "9999-12-31"}).status_code in (200, 400)
+
+
+def test_keys_are_listed_without_their_secrets(
+    gateway: Gateway, client: httpx.Client, key: str, new_key: Callable[..., str]
+) -> None:
+    answer = client.get(f"{API}/keys")
+    found = answer.json()["data"]
+    own = next(one for one in found if one["last4"] == key[-4:])
+    assert (own["mode"], own["state"], own["models"], own["revoked_at"]) == ("test", "active", None, None)
+    assert key[9:-4] not in answer.text
+    assert client.get(f"{API}/keys/{own['id']}").json() == own
+    # Neither keys of the other mode nor those of others are there.
+    with gateway.client(new_key("live")) as live:
+        elsewhere = live.get(f"{API}/keys").json()["data"]
+        assert {one["mode"] for one in elsewhere} == {"live"}
+    for stranger in (elsewhere[0]["id"], "key_nothing", "%00"):
+        missing = client.get(f"{API}/keys/{stranger}")
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, "key_not_found")
+
+
+def test_what_it_comes_to(client: httpx.Client) -> None:
+    before = client.get(f"{API}/usage/forecast").json()
+    made = make(client)["omixa"]
+    after = client.get(f"{API}/usage/forecast").json()
+    spent = Decimal(after["month_spent_amount"]) - Decimal(before["month_spent_amount"])
+    assert spent == Decimal(made["billed_amount"])
+    assert Decimal(after["month_expected_amount"]) >= Decimal(after["month_spent_amount"])
+    assert after["available"] == client.get(f"{API}/balance").json()["available"]
+    assert after["runway_days"] is None or after["lasts_until"] > after["as_of"]
+
+
+def test_credit_and_alert(client: httpx.Client) -> None:
+    lots = client.get(f"{API}/credit").json()["data"]
+    balance = client.get(f"{API}/balance").json()
+    assert sum(Decimal(one["remaining"]) for one in lots) == Decimal(balance["posted"])
+    assert client.get(f"{API}/settings/alert").json() == {
+        "object": "alert_settings",
+        "below": None,
+        "email": None,
+        "is_low": False,
+    }
 
 
 def test_balance(gateway: Gateway, client: httpx.Client, key: str, workspace: str) -> None:

@@ -139,6 +139,7 @@ def lived_in(gateway: Gateway, workspace: str) -> list[str]:
         f"{home}/requests/{failed.headers['x-request-id']}",
         f"{home}/usage",
         f"{home}/usage?group_by=model",
+        f"{home}/usage?group_by=route",
         f"{home}/wallet",
         f"{home}/keys",
         f"{home}/keys/{key_id}",

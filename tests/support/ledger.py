@@ -115,6 +115,7 @@ def a_record(customer: Customer, request_id: str, usage: Usage, held: int) -> Us
         amount_micro_usd=min(charge.amount_micro_usd, held),
         markup_ppm=charge.markup_ppm,
         price_version_id=PRICES.version,
+        route="simulator/MAI-Image-2.5",
     )
 
 

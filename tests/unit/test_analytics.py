@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import time
 from collections.abc import Iterator
+from itertools import combinations, product
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
+from omixa.domain.ids import first_id
 from omixa.domain.images import Usage
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
-from omixa.usage.analytics import RequestPage, ResultPlace, Rollup
+from omixa.usage.analytics import Grouping, RequestFilter, RequestPage, ResultPlace, Rollup
 from tests.support.ledger import (
     HOUR_MS,
     MODEL,
@@ -40,10 +44,12 @@ def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
         yield opened
 
 
-def page(disk: DiskLedger, **options: object) -> RequestPage:
-    customer = disk.customer
+def page(disk: DiskLedger, *, limit: int = 100, after: str | None = None, **only: Any) -> RequestPage:
+    customer, wanted = disk.customer, RequestFilter(**only)
     return disk.read(
-        lambda tx: analytics.list_requests(tx, customer.workspace_id, customer.mode, **{"limit": 100} | options)  # type: ignore[arg-type]
+        lambda tx: analytics.list_requests(
+            tx, customer.workspace_id, customer.mode, limit=limit, after=after, only=wanted
+        )
     )
 
 
@@ -154,12 +160,47 @@ def test_a_full_last_page_has_no_next(disk: DiskLedger) -> None:
 
 
 def test_filters(disk: DiskLedger) -> None:
+    # Ids have the time of this machine in them.
+    now_ms = disk.clock.now_ms = time.time_ns() // 1_000_000
     captured = disk.settle()
-    held, _ = disk.hold(1)
-    assert ids(page(disk)) == [held, captured]
-    assert ids(page(disk, state="captured")) == [captured]
-    assert ids(page(disk, state="held", model=MODEL.id, key_id=disk.customer.key_id)) == [held]
-    assert ids(page(disk, model="other")) == ids(page(disk, key_id="other")) == ids(page(disk, state="released")) == []
+    refused, call = disk.hold(1)
+    disk.call(disk.settlement.release(refused, "provider_timeout", [failed(call)]))
+    disk.clock.now_ms += DAY_MS
+    held, _ = disk.hold(1, request_id=first_id("req", disk.clock.now_ms))
+    every = {
+        captured: ("captured", "ok", now_ms),
+        refused: ("released", "provider_timeout", now_ms),
+        held: ("held", None, now_ms + DAY_MS),
+    }
+    assert ids(page(disk)) == sorted(every, reverse=True)
+    # Every filter together with every other one says what it says on each row alone.
+    for model, state, outcome, key_id, since_ms, until_ms in product(
+        (None, MODEL.id, "other"),
+        (None, "held", "captured", "released"),
+        (None, "ok", "provider_timeout", "other"),
+        (None, disk.customer.key_id, "other"),
+        (None, now_ms, now_ms + 1),
+        (None, now_ms + DAY_MS),
+    ):
+        expected = [
+            request_id
+            for request_id, (its_state, its_outcome, at_ms) in every.items()
+            if model in (None, MODEL.id)
+            and key_id in (None, disk.customer.key_id)
+            and state in (None, its_state)
+            and outcome in (None, its_outcome)
+            and (since_ms is None or since_ms <= at_ms)
+            and (until_ms is None or at_ms < until_ms)
+        ]
+        wanted = {
+            "model": model,
+            "state": state,
+            "outcome": outcome,
+            "key_id": key_id,
+            "since_ms": since_ms,
+            "until_ms": until_ms,
+        }
+        assert sorted(ids(page(disk, **wanted))) == sorted(expected), wanted
 
 
 # ------------------------------------------------------------------------------------------------------------------- sums
@@ -202,19 +243,16 @@ def test_both_ends_of_a_range_belong_to_it(disk: DiskLedger) -> None:
     assert sums(disk, period_type="day", since="2027-01-01") == []
 
 
-def test_sums_by_model_and_key(disk: DiskLedger) -> None:
+def test_sums_by_model_key_and_route(disk: DiskLedger) -> None:
     disk.settle()
     disk.settle()
-    key_id = disk.customer.key_id
-    found = {
-        by: [(row.model, row.key_id, row.requests) for row in sums(disk, period_type="day", by=frozenset(by))]
-        for by in [("model",), ("key",), ("model", "key")]
-    }
-    assert found == {
-        ("model",): [(MODEL.id, None, 2)],
-        ("key",): [(None, key_id, 2)],
-        ("model", "key"): [(MODEL.id, key_id, 2)],
-    }
+    own = {"model": MODEL.id, "key": disk.customer.key_id, "route": "simulator/MAI-Image-2.5"}
+    for count in range(len(own) + 1):
+        for by in combinations(get_args(Grouping), count):
+            (row,) = sums(disk, period_type="day", by=frozenset(by))
+            found = {"model": row.model, "key": row.key_id, "route": row.route}
+            assert found == {name: value if name in by else None for name, value in own.items()}
+            assert row.requests == 2
 
 
 # ---------------------------------------------------------------------------------------------------------------- results

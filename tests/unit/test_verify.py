@@ -220,7 +220,7 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
         [CHANGE.format("usage_record")],
     ),
     "a lost usage record": (
-        {"I3", "sums"},
+        {"I3", "sums", "sums of corrections"},
         ["DELETE FROM usage_record"],
         [REMOVE.format("usage_record")],
     ),
@@ -300,7 +300,10 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
     "a missing day": ({"sums"}, ["DELETE FROM usage_day"], []),
     "a day too many": (
         {"sums"},
-        ["INSERT INTO usage_day SELECT workspace_id, mode, '2020-01-01', model, key_id, 1, 1, 1, 1, 1 FROM usage_day"],
+        [
+            """INSERT INTO usage_day SELECT workspace_id, mode, '2020-01-01', model, key_id, route, 1, 1, 1, 1, 1
+            FROM usage_day"""
+        ],
         [],
     ),
 }

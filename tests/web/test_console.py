@@ -25,6 +25,7 @@ from omixa.access.roles import ROLES, Action
 from omixa.billing.verify import verify
 from omixa.config import DatabaseAddress, StripeSettings
 from omixa.domain.access import Role, Secret
+from omixa.domain.times import utc_today
 from omixa.storage import tables
 from omixa.web.console.routes import ROUTES, ConsoleRoute
 from omixa.web.pages import POLICY
@@ -33,7 +34,7 @@ from tests.support.imagefiles import encoded
 from tests.support.payments import API_KEY, WEBHOOK_SECRET, FakeStripe, paid, running_stripe, signed
 from tests.support.postgres import Cluster
 from tests.support.servers import Gateway, running_gateway
-from tests.web.test_pages import Tags
+from tests.web.test_pages import MAX_WEIGHT, Tags, weight
 
 PAINTER = "omixa-illustrator-1"
 HOSTILE = (
@@ -475,6 +476,12 @@ def test_pages_keep_the_rules_of_all_pages_and_are_nobody_elses(acme: Team, owne
             assert found.status_code == 200, f"{path} leads to {target}"
 
 
+def test_a_page_of_the_console_stays_below_its_weight(house: Gateway, acme: Team, owner: Browser) -> None:
+    for path in pages_of(acme):
+        assert weight(owner.client, path) < MAX_WEIGHT, path
+    assert weight(browser(house).client, "/sign-in") < MAX_WEIGHT
+
+
 def test_every_call_that_a_page_names_gives_an_answer(house: Gateway, acme: Team, owner: Browser) -> None:
     named = set()
     with house.client(acme.key) as client:
@@ -488,7 +495,10 @@ def test_every_call_that_a_page_names_gives_an_answer(house: Gateway, acme: Team
                     answer = client.get(f"/api/v1{call}")
                     # Of a request that failed there are no pictures.
                     assert answer.status_code == 200 or call == f"/requests/{acme.failed}/images", call
-    assert {"/balance", "/budgets", "/statements", "/usage/rollups", "/usage/requests", "/usage/export"} <= named
+    assert {
+        *("/balance", "/budgets", "/credit", "/keys", "/settings/alert", "/settings/results", "/statements"),
+        *("/usage/export", "/usage/forecast", "/usage/requests", "/usage/rollups"),
+    } <= named
     assert f"/requests/{acme.made}/receipt" in named
 
 
@@ -568,8 +578,14 @@ def test_the_log_is_filtered_in_its_address_and_paged_by_a_cursor(house: Gateway
     narrow = somebody.get(f"{home}?key_id={key_id}&model={PAINTER.upper()}&state=captured").text
     assert re.findall(r"/requests/(req_[0-9a-z]+)\"", narrow) == [other]
     assert "No request like that" in somebody.get(f"{home}?state=held").text
+    refusals = somebody.get(f"{home}?outcome=content_policy_violation&key_id=&until={utc_today()}").text
+    assert re.findall(r"/requests/(req_[0-9a-z]+)\"", refusals) == made[:-51:-1]
+    assert "No request like that" in somebody.get(f"{home}?outcome=provider_timeout").text
+    assert "No request like that" in somebody.get(f"{home}?until=2020-01-01").text
     # What a form leaves empty filters nothing; what is wrong is named.
-    assert somebody.get(f"{home}?key_id=&model=&state=").status_code == 200
+    assert somebody.get(f"{home}?key_id=&model=&state=&outcome=&since=&until=").status_code == 200
+    order = somebody.get(f"{home}?since=2026-02-01&until=2026-01-01")
+    assert (order.status_code, "until must not lie before since" in text_of(order.text)) == (400, True)
     wrong = somebody.get(f"{home}?state=lost")
     assert (wrong.status_code, "state must be one of" in text_of(wrong.text)) == (400, True)
     rows = list(csv.DictReader(io.StringIO(somebody.get(f"{home}.csv").text)))
@@ -578,7 +594,7 @@ def test_the_log_is_filtered_in_its_address_and_paged_by_a_cursor(house: Gateway
 
 
 def test_usage_says_what_the_rollups_say(house: Gateway, acme: Team, owner: Browser) -> None:
-    for question in ("period_type=day", "period_type=month&group_by=model", "group_by=key"):
+    for question in ("period_type=day", "period_type=month&group_by=model", "group_by=key", "group_by=route"):
         with house.client(acme.key) as client:
             sums = client.get(f"/api/v1/usage/rollups?{question}").json()["data"]
         page = text_of(owner.get(f"{acme.home}/usage?{question}").text)
@@ -587,13 +603,70 @@ def test_usage_says_what_the_rollups_say(house: Gateway, acme: Team, owner: Brow
         for row, one in zip(rows, sums, strict=True):
             assert one["billed_amount"] in page
             assert row["billed_amount"] == one["billed_amount"]
-            assert (row["period"], row["model"] or None, row["key_id"] or None) == (
+            assert (row["period"], *(row[name] or None for name in ("model", "key_id", "route"))) == (
                 one["period"],
-                one["model"],
-                one["key_id"],
+                *(one[name] for name in ("model", "key_id", "route")),
             )
     wrong = owner.get(f"{acme.home}/usage?since=2026-02-01&until=2026-01-01")
     assert (wrong.status_code, "until must not lie before since" in text_of(wrong.text)) == (400, True)
+
+
+def test_what_it_comes_to_is_what_the_forecast_says(house: Gateway, workspace: str) -> None:
+    async def create(services: Any) -> str:
+        _, secret = await services.workspaces.create_key(
+            workspace=workspace, mode="test", name="Shop", models=None, actor="test", budgets={"month": 4_000}
+        )
+        return str(secret.reveal())
+
+    with house.client(house.call(create)) as client:
+        made = paint(client, "a lamp")["omixa"]
+        found = client.get("/api/v1/usage/forecast").json()
+        credit = client.get("/api/v1/credit").json()["data"]
+        keys = client.get("/api/v1/keys").json()["data"]
+    assert found["month_spent_amount"] == made["billed_amount"] == "0.002000"
+    (budget,) = found["budgets"]
+    assert (budget["scope"], budget["key_id"], budget["spent"]) == ("key", keys[0]["id"], "0.002000")
+    assert float(found["month_expected_amount"]) >= 0.002
+    somebody = signed_in(house, new_name(), "viewer", workspace)
+    usage = text_of(somebody.get(f"/console/{workspace}/test/usage").text)
+    assert f"Expected for {found['month']}" in usage
+    assert "Budgets, if it goes on as in the last seven days" in usage
+    wallet = text_of(somebody.get(f"/console/{workspace}/test/wallet").text)
+    assert "Lasts" in wallet
+    for one in credit:
+        assert one["remaining"] in wallet
+
+
+def test_an_alert_is_set_in_the_wallet(house: Gateway, workspace: str) -> None:
+    key = house.key("test", workspace)
+    home = f"/console/{workspace}/test/wallet"
+    somebody = signed_in(house, new_name(), "billing", workspace)
+    with house.client(key) as client:
+        assert client.get("/api/v1/settings/alert").json()["below"] is None
+        told = somebody.post(f"{home}/alert", home, below="5000.00", email="ada@example.org")
+        assert told.status_code == 303
+        found = client.get("/api/v1/settings/alert").json()
+        # Play money is a thousand dollars, so it is low at once.
+        assert (found["below"], found["email"], found["is_low"]) == ("5000.000000", "ada@example.org", True)
+        assert "The balance is below $5,000" in text_of(somebody.get(home).text).replace("$5000.00", "$5,000")
+        for below, email in (("0", ""), ("lots", ""), ("1", "<nobody>")):
+            wrong = somebody.post(f"{home}/alert", home, below=below, email=email)
+            assert wrong.status_code == 400, (below, email)
+        assert client.get("/api/v1/settings/alert").json() == found
+        assert somebody.post(f"{home}/alert", home, below="", email="").status_code == 303
+        assert client.get("/api/v1/settings/alert").json()["below"] is None
+
+
+def test_a_request_leads_to_the_playground_with_what_it_asked_for(house: Gateway, workspace: str) -> None:
+    with house.client(house.key("test", workspace)) as client:
+        made = paint(client, "a secret lamp", size="1536x1024", n=2)["omixa"]["request_id"]
+    somebody = signed_in(house, new_name(), "viewer", workspace)
+    page = somebody.get(f"/console/{workspace}/test/requests/{made}").text
+    found = re.search(r'href="[./]*playground#([^"]+)"', page)
+    assert found is not None
+    given = dict(httpx.QueryParams(html.unescape(found[1])).items())
+    assert given == {"model": PAINTER, "size": "1536x1024", "n": "2", "before": made}
+    assert "secret" not in page
 
 
 # -------------------------------------------------------------------------------------------------------------------- keys
@@ -900,7 +973,7 @@ def test_pages_work_below_a_path(tmp_path: Path) -> None:
         for prefix in ("", "/omixa"):
             answer = client.get(f"{prefix}/console/default/test/keys", headers=cookie)
             assert answer.status_code == 200
-            assert f"{address}/api/v1/budgets" in re.sub(r"<[^>]*>", "", answer.text)
+            assert f"{address}/api/v1/keys" in re.sub(r"<[^>]*>", "", answer.text)
             for target in (*Tags(answer.text).files, *Tags(answer.text).links):
                 joined = httpx.URL(f"{address}/console/default/test/keys").join(target)
                 assert joined.path.startswith("/omixa/"), target
@@ -914,12 +987,12 @@ def test_a_fault_of_the_ledger_is_told_on_a_page(tmp_path: Path) -> None:
             raise RuntimeError("out of order")
 
         assert gateway.services is not None
-        original = gateway.services.results.describe
+        original = gateway.services.results.describe_with_provenance
         with gateway.client(gateway.key("test")) as client:
             made = paint(client, "a lamp")["omixa"]["request_id"]
-        gateway.services.results.describe = broken  # type: ignore[method-assign]
+        gateway.services.results.describe_with_provenance = broken  # type: ignore[method-assign]
         page = somebody.get(f"/console/default/test/requests/{made}")
-        gateway.services.results.describe = original  # type: ignore[method-assign]
+        gateway.services.results.describe_with_provenance = original  # type: ignore[method-assign]
         assert page.status_code == 500
         assert "internal_error" in page.text
         assert "out of order" not in page.text

@@ -197,6 +197,35 @@ def test_two_models_are_compared_with_time_and_price(
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE
 
 
+def test_a_request_is_made_again_beside_what_it_brought(
+    page: Page, gateway: Gateway, key: str, workspace: str, test_client: httpx.Client
+) -> None:
+    body = {"model": ILLUSTRATOR, "prompt": "a red fox", "size": "1536x1024"}
+    made = test_client.post("/api/v1/images/generations", json=body).raise_for_status().json()["omixa"]["request_id"]
+    visit(page, gateway, key, f"#model={ILLUSTRATOR}&size=1536x1024&before={made}")
+    expect(page.locator("#replay-id")).to_have_text(made)
+    expect(page.locator("#price-note")).to_contain_text("needs a prompt first")
+    expect(field(page, "size")).to_have_value("1536x1024")
+    field(page, "prompt").fill("a blue fox")
+    run(page)
+    cards = page.locator(".result")
+    expect(cards).to_have_count(2)
+    expect(cards.nth(0).locator(".progress")).to_contain_text("shown again")
+    expect(cards.nth(1).locator("header .state")).to_have_text("done")
+    for place in range(2):
+        image = cards.nth(place).locator("img")
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1536
+    expect(page.locator("#versus")).to_contain_text("Pricethe same")
+    expect(page.locator("#versus")).to_contain_text(re.compile(r"Time(the same|[−+]\d+ %)"))
+    # It is a new request, and charged as one.
+    assert [one["billed_amount"] for one in test_client.get("/api/v1/usage/requests").json()["data"]] == [
+        "0.002000"
+    ] * 2
+    assert_readable(page)
+    page.get_by_role("button", name="Without it").click()
+    expect(page.locator("#replay")).to_be_hidden()
+
+
 def test_what_the_second_model_does_not_take_is_told(page: Page, gateway: Gateway, key: str) -> None:
     visit(page, gateway, key, f"#model={ILLUSTRATOR}&compare={MAI}&prompt=a+fox&background=transparent")
     expect(page.locator("#prices")).to_contain_text("B · does not take: background")

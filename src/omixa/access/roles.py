@@ -22,7 +22,8 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 _EVERYBODY: Final = frozenset(ROLES)
 
 # read: balances, usage, settings, keys without their secrets, the request log with receipts and attempts. see_pictures and
-# delete_pictures: what was made. manage_keys: create, change, roll and revoke them. buy_credit: order a top-up.
+# delete_pictures: what was made. manage_keys: create, change, roll and revoke them. buy_credit: order a top-up, and
+# say when somebody is told that credit runs low.
 # manage_settings: how results are kept.
 _MAY: Final[Mapping[Action, frozenset[Role]]] = {
     "read": _EVERYBODY,

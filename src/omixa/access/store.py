@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Literal
 
 import msgspec
 from sqlalchemy import bindparam, null, select, update
@@ -15,6 +16,8 @@ from omixa.storage.chain import AUDIT_COLUMNS, GENESIS_HASH, row_hash
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
 from omixa.storage.tables import account, api_key, audit_log, workspace
+
+KeyState = Literal["active", "expired", "revoked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,12 @@ class KeyRow:
     created_at_ms: int
     revoked_at_ms: int | None
     expires_at_ms: int | None
+
+    def state(self, now_ms: int) -> KeyState:
+        """Tell whether it is good at a time."""
+        if self.revoked_at_ms is not None:
+            return "revoked"
+        return "expired" if self.expires_at_ms is not None and self.expires_at_ms <= now_ms else "active"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,21 @@ from omixa.billing.prices import load_prices
 from omixa.billing.pricing import Charge, rate
 from omixa.domain.access import Principal
 from omixa.domain.money import format_usd
-from omixa.domain.times import iso_time
-from omixa.errors import RequestNotFound
+from omixa.domain.times import end_of, iso_time, start_of
+from omixa.errors import InvalidRequest, RequestNotFound
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
 from omixa.services import Services
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
-from omixa.usage.analytics import AttemptStep, Correction, Grouping, RequestDetails, RequestSummary, Rollup
+from omixa.usage.analytics import (
+    AttemptStep,
+    Correction,
+    Grouping,
+    RequestDetails,
+    RequestFilter,
+    RequestSummary,
+    Rollup,
+)
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +67,7 @@ async def list_requests(exchange: Exchange, services: Services) -> None:
             principal.mode,
             limit=query.limit,
             after=_given(query.after),
-            model=_model_id(services, _given(query.model)),
-            state=_given(query.state),
-            key_id=_given(query.key_id),
+            only=request_filter(query, services),
         )
     )
     data = [shapes.RequestSummary(**_summary(summary)) for summary in page.requests]
@@ -81,10 +87,33 @@ def _next_page(exchange: Exchange, services: Services, query: RequestQuery, afte
     return f'<{path}?{urlencode(parameters)}>; rel="next"'.encode()
 
 
+def request_filter(query: RequestQuery, services: Services) -> RequestFilter:
+    """Return which requests a query means. Raises InvalidRequest for days in the wrong order."""
+    since, until = _given(query.since), _given(query.until)
+    if since is not None and until is not None and until < since:
+        raise InvalidRequest("until must not lie before since.", param="until")
+    try:
+        return RequestFilter(
+            model=_model_id(services, _storable(query.model)),
+            state=_given(query.state),
+            outcome=_storable(query.outcome),
+            key_id=_storable(query.key_id),
+            since_ms=None if since is None else max(start_of(since), 0),
+            until_ms=None if until is None else max(end_of(until), 0),
+        )
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest("That day is too far away.", param="until") from error
+
+
 def _model_id(services: Services, name: str | None) -> str | None:
     """Return a model's name as it is written; one that has left the catalogue may still be in the log."""
     model = None if name is None else services.catalogue.models.get(name.lower())
     return name if model is None else model.id
+
+
+def _storable(text: str | UnsetType) -> str | None:
+    """Return what was given without the character that no database keeps."""
+    return None if isinstance(text, UnsetType) else text.replace("\0", "")
 
 
 def _charge(tx: Transaction, details: RequestDetails) -> Charge | None:
@@ -194,6 +223,7 @@ def _rollup(row: Rollup) -> shapes.Rollup:
         period=row.period,
         model=row.model,
         key_id=row.key_id,
+        route=row.route,
         requests=row.requests,
         images=row.images,
         input_tokens=row.input_tokens,

@@ -51,6 +51,7 @@ _OPERATOR = "operatorToken"
 _PATH_PARAMETERS: Mapping[str, str] = {
     "model": "The id of a model, in upper or lower case.",
     "request": "The id of a request: the header `x-request-id` of its answer.",
+    "key": "The id of a key, as the request log has it.",
     "month": "A UTC month such as 2026-10.",
     "picture": "A picture of the request, as its link names it.",
 }

@@ -43,6 +43,13 @@ class RequestQuery(Query):
     model: Annotated[str | UnsetType, Meta(description="Only requests to this model.")] = UNSET
     state: Annotated[RequestState | UnsetType, Meta(description="Only requests in this state.")] = UNSET
     key_id: Annotated[str | UnsetType, Meta(description="Only requests of this key.")] = UNSET
+    outcome: Annotated[
+        str | UnsetType, Meta(description='Only requests that ended so: "ok", or the code of an error.')
+    ] = UNSET
+    since: Annotated[datetime.date | UnsetType, Meta(description="Only requests from this UTC day on.")] = UNSET
+    until: Annotated[datetime.date | UnsetType, Meta(description="Only requests until the end of this UTC day.")] = (
+        UNSET
+    )
 
 
 class RollupQuery(Query):
@@ -51,7 +58,7 @@ class RollupQuery(Query):
     period_type: Annotated[PeriodType, Meta(description="What is added up.")] = "day"
     since: Annotated[datetime.date | UnsetType, Meta(description="The first UTC day that counts.")] = UNSET
     until: Annotated[datetime.date | UnsetType, Meta(description="The last UTC day that counts.")] = UNSET
-    group_by: Annotated[Grouping | UnsetType, Meta(description="Keep models or keys apart.")] = UNSET
+    group_by: Annotated[Grouping | UnsetType, Meta(description="Keep models, keys or routes apart.")] = UNSET
 
 
 class ReceiptQuery(Query):

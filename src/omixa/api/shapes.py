@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from omixa.access.store import KeyState
 from omixa.billing.budgets import Period
+from omixa.billing.lots import LotKind
 from omixa.catalogue.files import Count, Positive
 from omixa.domain.access import Mode, ResponseFormat
 from omixa.domain.images import ImageFormat
@@ -43,6 +45,7 @@ HASH_PATTERN = "^[0-9a-f]{64}$"
 RequestId = Annotated[str, Meta(pattern=r"^req_[0-9a-hjkmnp-tv-z]{26}$", description="The id of a request.")]
 CallId = Annotated[str, Meta(pattern=r"^att_[0-9a-hjkmnp-tv-z]{26}$", description="The id of a call to a provider.")]
 FindingId = Annotated[str, Meta(pattern=r"^find_[0-9a-hjkmnp-tv-z]{26}$", description="The id of a finding.")]
+RateLimit = Annotated[Count | None, Meta(description="0 is no limit, null what is usual on this server.")]
 Operation = Literal["generation", "edit"]
 Currency = Annotated[str, Meta(description="ISO 4217.", examples=["USD"])]
 
@@ -689,11 +692,15 @@ class ResultSettingsChange(Shape):
 
 
 class Rollup(Shape, tag_field="object", tag="rollup"):
-    """Sums of one UTC day or month. `model` and `key_id` say whose, where they were asked for."""
+    """Sums of one UTC day or month. `model`, `key_id` and `route` say whose, where they were asked for."""
 
     period: Annotated[str, Meta(pattern=r"^\d{4}-\d\d(-\d\d)?$", examples=["2026-11-23", "2026-11"])]
     model: str | None
     key_id: str | None
+    route: Annotated[
+        str | None,
+        Meta(description="The deployment that made the first picture; empty for charges from before that was kept."),
+    ]
     requests: Count
     images: Count
     input_tokens: Count
@@ -722,6 +729,96 @@ class Balance(Shape, tag_field="object", tag="balance"):
     posted: Annotated[Amount, Meta(description="Credit less charges.")]
     held: Annotated[Amount, Meta(description="Reserved by requests in progress.")]
     available: Annotated[Amount, Meta(description="`posted` less `held`: what new requests can use.")]
+
+
+class BudgetForecast(Shape):
+    """What a budget will have spent when it begins anew, if its requests go on as in the last days."""
+
+    scope: Annotated[
+        Literal["workspace", "key"], Meta(description="Whose spending counts: that of all keys, or of one.")
+    ]
+    key_id: Annotated[str | None, Meta(description="Of a key's budget, which key.")]
+    period: Period
+    limit: Amount
+    spent: Amount
+    held: Annotated[Amount, Meta(description="Reserved by requests in progress.")]
+    expected: Annotated[Amount, Meta(description="What would be spent by `resets_at`, if the limit allowed it.")]
+    exhausted_at: Annotated[
+        Instant | None, Meta(description="When the limit is reached; null: not before `resets_at`.")
+    ]
+    resets_at: Instant
+
+
+class Forecast(Shape, tag_field="object", tag="forecast"):
+    """What a workspace will have spent, if it goes on as in the last seven UTC days, which end at `as_of`.
+
+    Refunds are taken off and adjustments added. Whoever began later is measured from their first day on.
+    """
+
+    as_of: Instant
+    currency: Currency
+    average_day_amount: Annotated[Amount, Meta(description="What 24 hours cost lately.")]
+    month: Annotated[str, Meta(pattern=r"^\d{4}-\d\d$", examples=["2026-11"])]
+    month_spent_amount: Annotated[Amount, Meta(description="Spent in this month until now.")]
+    month_expected_amount: Annotated[Amount, Meta(description="Spent when this month ends.")]
+    available: Annotated[Amount, Meta(description="What new requests can use.")]
+    runway_days: Annotated[
+        Count | None, Meta(description="Whole days until `available` is spent; null: ten years or more, or unknown.")
+    ]
+    lasts_until: Annotated[Instant | None, Meta(description="When `available` is spent.")]
+    budgets: Annotated[list[BudgetForecast], Meta(description="Those of the workspace first, then those of its keys.")]
+
+
+class Credit(Shape, tag_field="object", tag="credit"):
+    """Credit that was granted together."""
+
+    id: str
+    kind: LotKind
+    granted: Amount
+    held: Annotated[Amount, Meta(description="Reserved by requests in progress, which may spend it past its time.")]
+    remaining: Amount
+    priority: Annotated[int, Meta(description="Smaller ones burn first.")]
+    effective_at: Instant
+    expires_at: Annotated[Instant | None, Meta(description="null: never.")]
+
+
+class CreditList(Shape, tag_field="object", tag="list"):
+    """Credit that has something left, in the order in which it burns."""
+
+    currency: Currency
+    data: list[Credit]
+
+
+class AlertSettings(Shape, tag_field="object", tag="alert_settings"):
+    """When somebody is told that the balance is low. People change it in the console, the operator on the command line."""
+
+    below: Annotated[Amount | None, Meta(description="Below which `posted` balance; null: never.")]
+    email: Annotated[str | None, Meta(description="Who gets a letter besides the gateway's webhooks and log.")]
+    is_low: Annotated[bool, Meta(description="Whether it was told and the balance has not recovered since.")]
+
+
+class Key(Shape, tag_field="object", tag="key"):
+    """A key without its secret."""
+
+    id: str
+    name: str
+    mode: Mode
+    last4: Annotated[str, Meta(description="The last four characters of the secret.")]
+    state: KeyState
+    models: Annotated[list[str] | None, Meta(description="The models it may call; null: all.")]
+    requires_signature: bool
+    requests_per_minute: RateLimit
+    images_per_minute: RateLimit
+    concurrent_images: RateLimit
+    created_at: Instant
+    expires_at: Annotated[Instant | None, Meta(description="From when on it is as good as revoked; null: never.")]
+    revoked_at: Instant | None
+
+
+class KeyList(Shape, tag_field="object", tag="list"):
+    """The keys of a workspace in the mode of the key, newest first."""
+
+    data: list[Key]
 
 
 class Budget(Shape):

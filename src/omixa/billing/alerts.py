@@ -6,6 +6,8 @@ balance that goes up and down around it says so once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import bindparam, select, update
 
 from omixa.domain.money import format_usd
@@ -30,11 +32,30 @@ _set_threshold = (
     .values(alert_below=bindparam("below"), alert_email=bindparam("email"), alerted=0)
     .returning(account.c.posted, account.c.alert_below, account.c.alerted)
 )
+_threshold = select(account.c.alert_below, account.c.alert_email, account.c.alerted).where(
+    account.c.id == bindparam("account_id")
+)
 _subject = (
     select(workspace.c.name, account.c.mode, account.c.alert_email)
     .join(workspace, workspace.c.id == account.c.workspace_id)
     .where(account.c.id == bindparam("account_id"))
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Below which balance, in micro-USD, somebody is told, by which e-mail besides, and whether it is that low; None is never."""
+
+    below_micro_usd: int | None
+    email: str | None
+    is_alerted: bool
+
+
+def read_threshold(tx: Transaction, account_id: str) -> Threshold:
+    """Return when somebody is told of an account, which exists."""
+    row = tx.first(_threshold, account_id=account_id)
+    assert row is not None, "the account was found before"
+    return Threshold(row["alert_below"], row["alert_email"], bool(row["alerted"]))
 
 
 def set_threshold(tx: Transaction, account_id: str, below_micro_usd: int | None, email: str | None) -> None:

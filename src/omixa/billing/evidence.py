@@ -224,7 +224,7 @@ def workspaces_never_meet(at: Snapshot) -> Checked:
 
 # ----------------------------------------------------------------------------------------------------------------- sums
 
-_GROUP = ("workspace_id", "mode", "model", "key_id")
+_GROUP = ("workspace_id", "mode", "model", "key_id", "route")
 _by_day = select(usage_record).order_by(*(usage_record.c[name] for name in _GROUP), usage_record.c.at_ms)
 _sum_of_day = select(usage_day).where(
     *(usage_day.c[name] == bindparam(name) for name in _GROUP), usage_day.c.day == bindparam("day")
@@ -252,10 +252,10 @@ def days_add_up(at: Snapshot) -> Checked:
 
 
 _corrections_by_day = (
-    select(transfer, *(request.c[name] for name in _GROUP))
-    .join(request, request.c.id == transfer.c.request_id)
+    select(transfer, *(usage_record.c[name] for name in _GROUP))
+    .join(usage_record, usage_record.c.request_id == transfer.c.request_id)
     .where(is_correction)
-    .order_by(*(request.c[name] for name in _GROUP), transfer.c.at_ms)
+    .order_by(*(usage_record.c[name] for name in _GROUP), transfer.c.at_ms)
 )
 _corrections_of_day = select(correction_day).where(
     *(correction_day.c[name] == bindparam(name) for name in _GROUP), correction_day.c.day == bindparam("day")
@@ -285,8 +285,9 @@ def days_of_corrections_add_up(at: Snapshot) -> Checked:
     yield "correction_day", fault_unless(stored == days, f"{stored} days are stored, the transfers make {days}")
 
 
-def _day_key(row: Row) -> tuple[str, str, str, str, int]:
-    return row["workspace_id"], row["mode"], row["model"], row["key_id"], row["at_ms"] // _DAY_MS
+def _day_key(row: Row) -> tuple[str, str, str, str, str, int]:
+    day = row["at_ms"] // _DAY_MS
+    return row["workspace_id"], row["mode"], row["model"], row["key_id"], row["route"], day
 
 
 def _sum(rows: Iterator[Row]) -> dict[str, int]:

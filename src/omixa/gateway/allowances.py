@@ -14,7 +14,7 @@ from omixa.billing import budgets, ledger, refusals
 from omixa.billing.budgets import PERIODS, Budget, Period, Subject
 from omixa.domain.access import Mode, Principal, RateLimits
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
-from omixa.errors import InvalidRequest, NotFound, RefusalLimit
+from omixa.errors import InvalidRequest, KeyNotFound, NotFound, RefusalLimit
 from omixa.storage.database import Database, Transaction
 
 # A limit for each period that is to be changed, in micro-USD; None takes the budget away.
@@ -137,7 +137,7 @@ def require_key(tx: Transaction, key_id: str, owner: KeyOwner | None = None) -> 
     """Return whose an active key is. Raises NotFound when there is none, or not of this owner."""
     found = store.find_key_owner(tx, key_id)
     if found is None or owner not in (None, found):
-        raise NotFound(f"There is no active key {key_id[:80]}.", code="key_not_found")
+        raise KeyNotFound(f"There is no active key {key_id[:80]}.")
     return found
 
 

@@ -41,11 +41,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What is to be charged for. `envelope` makes the answer from its time, the charge and what is billed of it."""
+    """What is to be charged for. `envelope` makes the answer from its time, the charge and what is billed of it.
+
+    `route` is the deployment that made the first picture.
+    """
 
     usages: tuple[Usage, ...]
     images: tuple[Image, ...]
     envelope: Callable[[int, Charge, int], Mapping[str, Any]]
+    route: str
     attempts: Sequence[EndedAttempt] = ()
     parked_from: str | None = None
 
@@ -188,7 +192,8 @@ class Pipeline:
         def envelope(created: int, charge: Charge, billed: int) -> Mapping[str, Any]:
             return reissue_envelope(content.manifest.envelope, run, created, charge, billed, held)
 
-        return Made(content.manifest.settling.usages, content.images, envelope, parked_from=parked.request_id)
+        route = content.manifest.envelope["omixa"]["route"]
+        return Made(content.manifest.settling.usages, content.images, envelope, route, parked_from=parked.request_id)
 
     async def _settle(self, run: Run, model: Model, ceiling: Charge, made: Made, deadline: float) -> Answer:
         charge = rate(made.usages, run.terms.prices, markup_ppm=run.terms.markup_ppm)
@@ -227,6 +232,7 @@ class Pipeline:
             amount_micro_usd=billed,
             markup_ppm=charge.markup_ppm,
             price_version_id=run.terms.prices.version,
+            route=made.route,
         )
         with run.timed("capture"):
             await self.settlement.capture(
@@ -303,7 +309,8 @@ def _made(
         return build_envelope(run, model, created, charge, billed, held, deliveries, failures, calls)
 
     usages = tuple(delivery.usage for delivery in deliveries)
-    return Made(usages, tuple(delivery.image for delivery in deliveries), envelope, calls.ended)
+    images = tuple(delivery.image for delivery in deliveries)
+    return Made(usages, images, envelope, deliveries[0].deployment.id, calls.ended)
 
 
 def _remains(run: Run, told: OmixaError) -> Remains | None:

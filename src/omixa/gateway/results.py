@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from omixa.billing.ledger import StoredResult
-from omixa.domain.images import Image, ImageFormat, ImageInfo, Usage
+from omixa.domain.images import Image, ImageFormat, ImageInfo, Provenance, Usage
 from omixa.errors import StorageUnavailable
 from omixa.gateway.idempotency import JOIN_WINDOW_MS, PARKED_RETENTION_MS
 from omixa.gateway.run import Answer
@@ -155,6 +155,14 @@ class Results:
     async def describe(self, request_id: str, ref: str, digest: str) -> tuple[StoredImage, ...]:
         """Return what is stored of each picture, without reading them. Raises BrokenResult."""
         return (await self._head(request_id, ref, digest))[0].images
+
+    async def describe_with_provenance(
+        self, request_id: str, ref: str, digest: str
+    ) -> Sequence[tuple[StoredImage, Provenance]]:
+        """Return the same with what became of each picture's Content Credentials. Raises BrokenResult."""
+        manifest, _ = await self._head(request_id, ref, digest)
+        told: Sequence[Provenance] = manifest.envelope["omixa"]["provenance"]
+        return list(zip(manifest.images, told, strict=True))
 
     async def picture(self, request_id: str, ref: str, digest: str, index: int) -> Image:
         """Return one picture, as a view of its file, reading nothing of the others. Raises BrokenResult."""

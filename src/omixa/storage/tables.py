@@ -444,6 +444,27 @@ request = Table(
     CheckConstraint("(state = 'captured') = (charge_amount IS NOT NULL)", name="captured_has_charge"),
     CheckConstraint("(state = 'held') = (ended_at_ms IS NULL)", name="held_has_not_ended"),
     Index("request_by_workspace", "workspace_id", "mode", "id"),
+    # What the log is narrowed down to, newest first. What is held is few, and most of the rest is captured.
+    Index("request_by_key", "workspace_id", "mode", "key_id", "id"),
+    Index("request_by_model", "workspace_id", "mode", "model", "id"),
+    Index(
+        "request_released",
+        "workspace_id",
+        "mode",
+        "state",
+        "id",
+        sqlite_where=text("state = 'released'"),
+        postgresql_where=text("state = 'released'"),
+    ),
+    Index(
+        "request_by_failure",
+        "workspace_id",
+        "mode",
+        "outcome",
+        "id",
+        sqlite_where=text("state = 'released'"),
+        postgresql_where=text("state = 'released'"),
+    ),
     Index(
         "request_by_fingerprint",
         "fingerprint",
@@ -658,6 +679,8 @@ usage_record = Table(
     Column("markup_ppm", BigInteger, nullable=False),
     Column("price_version_id", Text, ForeignKey("price_version.id"), nullable=False),
     _time("at_ms"),
+    # The deployment that made the first picture; empty in records from before it was kept.
+    Column("route", Text, nullable=False, server_default=text("''")),
     sqlite_with_rowid=False,
 )
 
@@ -670,6 +693,7 @@ usage_day = Table(
     Column("day", Text, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("key_id", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
     Column("requests", BigInteger, nullable=False),
     Column("images", BigInteger, nullable=False),
     Column("input_tokens", BigInteger, nullable=False),
@@ -687,6 +711,7 @@ correction_day = Table(
     Column("day", Text, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("key_id", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
     Column("refunded", BigInteger, nullable=False),
     Column("adjusted", BigInteger, nullable=False),
     sqlite_with_rowid=False,

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Integer, Select, Table, Text, and_, bindparam, func, null, select
+from sqlalchemy import BigInteger, Integer, Select, Table, Text, and_, bindparam, func, literal_column, null, select
 
 from omixa.domain.access import Mode
+from omixa.domain.ids import first_id
 from omixa.domain.images import Usage
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import attempt, correction_day, is_correction, request, transfer, usage_day, usage_record
@@ -21,9 +23,11 @@ from omixa.usage.records import add_up, decode_usages
 
 RequestState = Literal["held", "captured", "released"]
 PeriodType = Literal["day", "month"]
-Grouping = Literal["model", "key"]
+Grouping = Literal["model", "key", "route"]
 CorrectionKind = Literal["refund", "adjustment"]
 
+# An id begins with the time of the machine that made it, which may be this far from the database's.
+_CLOCK_MARGIN_MS = 600_000
 # Bounds for sums without a first or a last day.
 _FIRST_DAY = "0000-01-01"
 _LAST_DAY = "9999-12-31"
@@ -116,14 +120,17 @@ class RequestPage:
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """Sums of a period: a UTC day as 2026-11-23 or a month as 2026-11. `model` and `key_id` are None where not asked for.
+    """Sums of a period: a UTC day as 2026-11-23 or a month as 2026-11. Of `model`, `key_id` and `route`, those are None that were
+    not asked for.
 
+    A request counts for the deployment that made its first picture; `route` is empty for charges from before that was kept.
     Corrections count in the period in which they were made, whenever their request was charged.
     """
 
     period: str
     model: str | None
     key_id: str | None
+    route: str | None
     requests: int = 0
     images: int = 0
     input_tokens: int = 0
@@ -131,6 +138,11 @@ class Rollup:
     amount_micro_usd: int = 0
     refunded_micro_usd: int = 0
     adjusted_micro_usd: int = 0
+
+    @property
+    def spent_micro_usd(self) -> int:
+        """Return what the period cost in the end."""
+        return self.amount_micro_usd + self.adjusted_micro_usd - self.refunded_micro_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +161,12 @@ class ResultPlace:
 # --------------------------------------------------------------------------------------------------------------- requests
 
 _of_workspace = (request.c.workspace_id == bindparam("workspace_id"), request.c.mode == bindparam("mode"))
-_with_usage = (
-    select(
-        request,
-        usage_record.c.usage_json,
-        usage_record.c.exact_pico_usd,
-    )
-    .outerjoin(usage_record, usage_record.c.request_id == request.c.id)
-    .where(*_of_workspace)
-)
+_every_with_usage = select(
+    request,
+    usage_record.c.usage_json,
+    usage_record.c.exact_pico_usd,
+).outerjoin(usage_record, usage_record.c.request_id == request.c.id)
+_with_usage = _every_with_usage.where(*_of_workspace)
 _one = _with_usage.where(request.c.id == bindparam("request_id"))
 _attempts = select(attempt).where(attempt.c.request_id == bindparam("request_id")).order_by(attempt.c.n)
 
@@ -169,18 +178,66 @@ _corrections = (
 )
 
 
-def _filter(name: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class RequestFilter:
+    """Which requests of a log are meant; None takes all.
+
+    `outcome` is "ok" or the code of an error, `since_ms` and `until_ms` are when a request was held, from the first until before
+    the second.
+    """
+
+    model: str | None = None
+    state: RequestState | None = None
+    outcome: str | None = None
+    key_id: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+_EVERYTHING = RequestFilter()
+# By what of a filter an index finds requests. What else is given is checked on each row that this finds.
+_Leading = Literal["failure", "released", "held", "key_id", "model", "all"]
+
+
+def _optional(name: str) -> Any:
     """Return a condition that holds for every row when the parameter is None."""
     value = bindparam(name, type_=Text)
     return value.is_(None) | (request.c[name] == value)
 
 
-_newest = (
-    _with_usage.where(_filter("model"), _filter("state"), _filter("key_id"))
+# States are written into the statements, so that the indexes of one state alone serve them.
+_released = request.c.state == literal_column("'released'")
+_any = request.alias("any")
+_held_ids = select(_any.c.id).where(_any.c.state == literal_column("'held'"))
+# What is held is few, whosever it is. Wrapped like this, no index over the workspace's whole history is thought a better way.
+_checked_workspace = (
+    func.coalesce(request.c.workspace_id, "") == bindparam("workspace_id"),
+    request.c.mode == bindparam("mode"),
+)
+_LED_BY: Mapping[_Leading, Sequence[Any]] = {
+    "failure": (_released, request.c.outcome == bindparam("outcome"), _optional("key_id"), _optional("model")),
+    "released": (_released, _optional("key_id"), _optional("model")),
+    "held": (request.c.id.in_(_held_ids), _optional("key_id"), _optional("model")),
+    "key_id": (request.c.key_id == bindparam("key_id"), _optional("model"), _optional("state")),
+    "model": (request.c.model == bindparam("model"), _optional("state")),
+    "all": (_optional("state"),),
+}
+_PAGES: Mapping[_Leading, Select[Any]] = {
+    leading: _every_with_usage.where(
+        *(_checked_workspace if leading == "held" else _of_workspace),
+        *conditions,
+        request.c.id < bindparam("before"),
+        request.c.id >= bindparam("first"),
+        request.c.created_at_ms >= bindparam("since_ms", type_=BigInteger),
+        request.c.created_at_ms < bindparam("until_ms", type_=BigInteger),
+    )
     .order_by(request.c.id.desc())
     .limit(bindparam("limit", type_=Integer))
-)
-_older = _newest.where(request.c.id < bindparam("after"))
+    for leading, conditions in _LED_BY.items()
+}
+# Behind every time and every id.
+_NEVER_MS = 1 << 47
+_LAST_ID = "req_~"
 
 
 def find_request(tx: Transaction, workspace_id: str, mode: Mode, request_id: str) -> RequestDetails | None:
@@ -208,23 +265,47 @@ def list_requests(
     *,
     limit: int,
     after: str | None = None,
-    model: str | None = None,
-    state: RequestState | None = None,
-    key_id: str | None = None,
+    only: RequestFilter = _EVERYTHING,
 ) -> RequestPage:
-    """Return up to `limit` requests, newest first, older than the request `after`; None as a filter takes all."""
-    # One more than asked for tells whether there is a next page.
-    filters = {
-        "workspace_id": workspace_id,
-        "mode": mode,
-        "model": model,
-        "state": state,
-        "key_id": key_id,
-        "limit": limit + 1,
-    }
-    rows = tx.all(_newest, **filters) if after is None else tx.all(_older, after=after, **filters)
+    """Return up to `limit` requests that a filter lets through, newest first, older than the request `after`."""
+    state = _state(only)
+    if state == "none":
+        return RequestPage((), None)
+    since_ms, until_ms = only.since_ms or 0, _NEVER_MS if only.until_ms is None else only.until_ms
+    last = _LAST_ID if only.until_ms is None else first_id("req", until_ms + _CLOCK_MARGIN_MS)
+    rows = tx.all(
+        _PAGES[_leading(only, state)],
+        workspace_id=workspace_id,
+        mode=mode,
+        model=only.model,
+        state=state,
+        outcome=only.outcome,
+        key_id=only.key_id,
+        before=last if after is None else min(after, last),
+        first="" if only.since_ms is None else first_id("req", max(since_ms - _CLOCK_MARGIN_MS, 0)),
+        since_ms=since_ms,
+        until_ms=until_ms,
+        # One more than asked for tells whether there is a next page.
+        limit=limit + 1,
+    )
     page = tuple(_summary(row) for row in rows[:limit])
     return RequestPage(page, page[-1].id if page and len(rows) > limit else None)
+
+
+def _state(only: RequestFilter) -> RequestState | Literal["none"] | None:
+    """Return in which state requests are that a filter means, "none" where it contradicts itself: an outcome tells a state."""
+    if only.outcome is None:
+        return only.state
+    told: RequestState = "captured" if only.outcome == "ok" else "released"
+    return told if only.state in (None, told) else "none"
+
+
+def _leading(only: RequestFilter, state: RequestState | None) -> _Leading:
+    if state == "released":
+        return "released" if only.outcome is None else "failure"
+    if state == "held":
+        return "held"
+    return "key_id" if only.key_id is not None else "model" if only.model is not None else "all"
 
 
 def _summary(row: Row) -> RequestSummary:
@@ -323,10 +404,13 @@ _TOTALS = ("requests", "images", "input_tokens", "output_tokens", "amount")
 _PERIOD_CHARS: Mapping[PeriodType, int] = {"day": len("2026-11-23"), "month": len("2026-11")}
 
 
-def _sums(days: Table, names: Sequence[str], period_type: PeriodType, by_model: bool, by_key: bool) -> Select[Any]:
+_GROUPS: Mapping[Grouping, str] = {"model": "model", "key": "key_id", "route": "route"}
+
+
+def _sums(days: Table, names: Sequence[str], period_type: PeriodType, by: frozenset[Grouping]) -> Select[Any]:
     period = func.substr(days.c.day, 1, _PERIOD_CHARS[period_type]).label("period")
-    groups = [days.c.model] * by_model + [days.c.key_id] * by_key
-    blank = [null().label("model")] * (not by_model) + [null().label("key_id")] * (not by_key)
+    groups = [days.c[column] for grouping, column in _GROUPS.items() if grouping in by]
+    blank = [null().label(column) for grouping, column in _GROUPS.items() if grouping not in by]
     totals = [func.sum(days.c[name]).label(name) for name in names]
     condition = and_(
         days.c.workspace_id == bindparam("workspace_id"),
@@ -336,20 +420,23 @@ def _sums(days: Table, names: Sequence[str], period_type: PeriodType, by_model: 
     return select(period, *groups, *blank, *totals).where(condition).group_by(period, *groups).order_by(period, *groups)
 
 
-def _every_way(days: Table, names: Sequence[str]) -> Mapping[tuple[PeriodType, bool, bool], Select[Any]]:
+_Sums = Mapping[tuple[PeriodType, frozenset[Grouping]], Select[Any]]
+
+
+def _every_way(days: Table, names: Sequence[str]) -> _Sums:
     """Return the sums of a table for every period and grouping."""
     return {
-        (period_type, by_model, by_key): _sums(days, names, period_type, by_model, by_key)
+        (period_type, frozenset(by)): _sums(days, names, period_type, frozenset(by))
         for period_type in _PERIOD_CHARS
-        for by_model in (False, True)
-        for by_key in (False, True)
+        for count in range(len(_GROUPS) + 1)
+        for by in combinations(_GROUPS, count)
     }
 
 
 _SUMS = _every_way(usage_day, _TOTALS)
 _CORRECTIONS = _every_way(correction_day, ("refunded", "adjusted"))
-# Period, model and key of a sum.
-_Group = tuple[str, str | None, str | None]
+# Period, model, key and route of a sum.
+_Group = tuple[str, str | None, str | None, str | None]
 
 
 def rollups(
@@ -362,15 +449,15 @@ def rollups(
     until: str | None = None,
     by: frozenset[Grouping] = frozenset(),
 ) -> list[Rollup]:
-    """Return usage summed by UTC day or month, oldest first, and by model or key where asked for.
+    """Return usage summed by UTC day or month, oldest first, and by model, key or route where asked for.
 
     `since` and `until` are days such as 2026-11-23; both belong to the range. A month that lies partly outside counts the
     days inside.
     """
     days = {"since": since or _FIRST_DAY, "until": until or _LAST_DAY}
     found: dict[_Group, Rollup] = {}
-    for row in tx.all(_SUMS[period_type, "model" in by, "key" in by], workspace_id=workspace_id, mode=mode, **days):
-        group = row["period"], row["model"], row["key_id"]
+    for row in tx.all(_SUMS[period_type, by], workspace_id=workspace_id, mode=mode, **days):
+        group = row["period"], row["model"], row["key_id"], row["route"]
         found[group] = Rollup(
             *group,
             requests=int(row["requests"]),
@@ -379,10 +466,8 @@ def rollups(
             output_tokens=int(row["output_tokens"]),
             amount_micro_usd=int(row["amount"]),
         )
-    for row in tx.all(
-        _CORRECTIONS[period_type, "model" in by, "key" in by], workspace_id=workspace_id, mode=mode, **days
-    ):
-        group = row["period"], row["model"], row["key_id"]
+    for row in tx.all(_CORRECTIONS[period_type, by], workspace_id=workspace_id, mode=mode, **days):
+        group = row["period"], row["model"], row["key_id"], row["route"]
         sums = found.get(group) or Rollup(*group)
         found[group] = replace(sums, refunded_micro_usd=int(row["refunded"]), adjusted_micro_usd=int(row["adjusted"]))
-    return [found[group] for group in sorted(found, key=lambda group: (group[0], group[1] or "", group[2] or ""))]
+    return [found[group] for group in sorted(found, key=lambda group: tuple(name or "" for name in group))]

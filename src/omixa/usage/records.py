@@ -19,7 +19,7 @@ from omixa.domain.ids import new_id
 from omixa.domain.images import Usage
 from omixa.storage.database import Transaction
 from omixa.storage.statements import insert_into
-from omixa.storage.tables import attempt, correction_day, request, usage_day, usage_record
+from omixa.storage.tables import attempt, correction_day, usage_day, usage_record
 
 AttemptState = Literal["ok", "failed_free", "failed_billed", "unknown", "superseded"]
 CostBasis = Literal["reported", "estimated", "none"]
@@ -56,7 +56,8 @@ class EndedAttempt:
 class UsageRecord:
     """Enough to compute a charge again: usage, price version, markup, the exact price and the charge.
 
-    `usages` has one entry for each picture that arrived, because each is priced by its own rule.
+    `usages` has one entry for each picture that arrived, because each is priced by its own rule. `route` is the deployment that
+    made the first of them.
     """
 
     request_id: str
@@ -69,6 +70,7 @@ class UsageRecord:
     amount_micro_usd: int
     markup_ppm: int
     price_version_id: str
+    route: str
 
 
 def new_attempt_id() -> str:
@@ -170,6 +172,7 @@ _day = (
     usage_day.c.day == bindparam("key_day"),
     usage_day.c.model == bindparam("key_model"),
     usage_day.c.key_id == bindparam("key_key"),
+    usage_day.c.route == bindparam("key_route"),
 )
 _SUMS = ("requests", "images", "input_tokens", "output_tokens", "amount")
 _add_to_day = update(usage_day).where(*_day).values({name: usage_day.c[name] + bindparam(name) for name in _SUMS})
@@ -181,7 +184,7 @@ def record_usage(tx: Transaction, records: Sequence[UsageRecord]) -> None:
     now = tx.now_ms()
     tx.execute_many(_insert_usage, [_usage_row(record, now) for record in records])
     for key, sums in _sums_by_day(records, day_of(now)).items():
-        workspace_id, mode, day, model, key_id = key
+        workspace_id, mode, day, model, key_id, route = key
         changed = tx.execute(
             _add_to_day,
             key_workspace=workspace_id,
@@ -189,10 +192,20 @@ def record_usage(tx: Transaction, records: Sequence[UsageRecord]) -> None:
             key_day=day,
             key_model=model,
             key_key=key_id,
+            key_route=route,
             **sums,
         )
         if not changed:
-            tx.execute(_insert_day, workspace_id=workspace_id, mode=mode, day=day, model=model, key_id=key_id, **sums)
+            tx.execute(
+                _insert_day,
+                workspace_id=workspace_id,
+                mode=mode,
+                day=day,
+                model=model,
+                key_id=key_id,
+                route=route,
+                **sums,
+            )
 
 
 def _usage_row(record: UsageRecord, now_ms: int) -> dict[str, object]:
@@ -208,17 +221,20 @@ def _usage_row(record: UsageRecord, now_ms: int) -> dict[str, object]:
         "markup_ppm": record.markup_ppm,
         "price_version_id": record.price_version_id,
         "at_ms": now_ms,
+        "route": record.route,
     }
 
 
-def _sums_by_day(
-    records: Sequence[UsageRecord], day: str
-) -> Mapping[tuple[str, str, str, str, str], Mapping[str, int]]:
+# Workspace, mode, day, model, key and route.
+_DayKey = tuple[str, str, str, str, str, str]
+
+
+def _sums_by_day(records: Sequence[UsageRecord], day: str) -> Mapping[_DayKey, Mapping[str, int]]:
     """Return what is to be added to each row of `usage_day`, in an order that is the same for every writer."""
-    sums: defaultdict[tuple[str, str, str, str, str], Counter[str]] = defaultdict(Counter)
+    sums: defaultdict[_DayKey, Counter[str]] = defaultdict(Counter)
     for record in records:
         usage = add_up(record.usages)
-        sums[record.workspace_id, record.mode, day, record.model, record.key_id].update(
+        sums[record.workspace_id, record.mode, day, record.model, record.key_id, record.route].update(
             requests=1,
             images=usage.images,
             input_tokens=usage.input_tokens,
@@ -229,7 +245,8 @@ def _sums_by_day(
 
 
 _of_day = tuple(
-    correction_day.c[name] == bindparam(f"key_{name}") for name in ("workspace_id", "mode", "day", "model", "key_id")
+    correction_day.c[name] == bindparam(f"key_{name}")
+    for name in ("workspace_id", "mode", "day", "model", "key_id", "route")
 )
 _add_correction = (
     update(correction_day)
@@ -240,9 +257,14 @@ _add_correction = (
     )
 )
 _insert_correction_day = insert_into(correction_day)
-_corrected_request = select(request.c.workspace_id, request.c.mode, request.c.model, request.c.key_id).where(
-    request.c.id == bindparam("request_id")
-)
+# What was charged has a record.
+_corrected_request = select(
+    usage_record.c.workspace_id,
+    usage_record.c.mode,
+    usage_record.c.model,
+    usage_record.c.key_id,
+    usage_record.c.route,
+).where(usage_record.c.request_id == bindparam("request_id"))
 
 
 def record_correction(tx: Transaction, request_id: str, *, refunded: int = 0, adjusted: int = 0) -> None:

@@ -5,6 +5,7 @@ A code without its text has no page, which a test notices.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import tomllib
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ import msgspec
 
 from omixa.api.errors import error_body, error_headers
 from omixa.api.examples import REQUEST_ID
-from omixa.errors import OmixaError
+from omixa.errors import ClientGone, ContentRejected, InternalError, OmixaError, ServiceError, UpstreamError
+from omixa.jobs.sweeper import INTERRUPTED
 
 Who = Literal["you", "operator", "provider", "nobody"]
 
@@ -76,6 +78,14 @@ def error_codes() -> dict[str, list[tuple[type[OmixaError], str]]]:
         for code, meaning in {error.default_code: _sentence(error), **error.further_codes}.items():
             codes.setdefault(code, []).append((error, meaning))
     return codes
+
+
+@functools.cache
+def outcome_codes() -> list[str]:
+    """Return with which codes a request can end for which something was held, in the order of the alphabet."""
+    kinds = (UpstreamError, ServiceError, InternalError, ContentRejected, ClientGone)
+    codes = {code for code, found in error_codes().items() if any(issubclass(kind, kinds) for kind, _ in found)}
+    return sorted(codes | {INTERRUPTED})
 
 
 def _tree(root: type[OmixaError]) -> Iterator[type[OmixaError]]:

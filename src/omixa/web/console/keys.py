@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from omixa.access import store
-from omixa.access.store import KeyRow
+from omixa.access.store import KeyRow, KeyState
 from omixa.billing import budgets
 from omixa.billing.budgets import PERIODS, Budget, Period
 from omixa.domain.access import Secret
@@ -37,7 +37,7 @@ class KeyLine:
     """A key in the list: its state, its budgets, and what its requests cost this month."""
 
     key: KeyRow
-    state: str
+    state: KeyState
     budgets: Sequence[tuple[Budget, int]]
     month: Rollup | None
 
@@ -106,7 +106,7 @@ async def _send_list(visit: Visit, *, error: OmixaError | None = None, new: NewK
         max_name=MAX_KEY_NAME,
         tomorrow=utc_date(now_ms) + datetime.timedelta(days=1),
         commands=[f"omixa keys list --workspace {visit.member.workspace} --json"],
-        calls=[visit.call("budgets")],
+        calls=[visit.call("keys"), visit.call("usage/rollups", period_type="month", group_by="key")],
     )
 
 
@@ -129,14 +129,8 @@ def _read_list(visit: Visit, tx: Transaction) -> tuple[list[KeyLine], int]:
     )
     by_key = {one.key_id: one for one in sums}
     found = [key for key in store.list_keys(tx, visit.member.workspace) if key.mode == visit.mode]
-    lines = [KeyLine(key, _state(key, now_ms), own.get(key.id, ()), by_key.get(key.id)) for key in reversed(found)]
+    lines = [KeyLine(key, key.state(now_ms), own.get(key.id, ()), by_key.get(key.id)) for key in reversed(found)]
     return lines, now_ms
-
-
-def _state(key: KeyRow, now_ms: int) -> str:
-    if key.revoked_at_ms is not None:
-        return "revoked"
-    return "expired" if key.expires_at_ms is not None and key.expires_at_ms <= now_ms else "active"
 
 
 # -------------------------------------------------------------------------------------------------------------------- one
@@ -203,7 +197,7 @@ async def _send_one(visit: Visit, *, error: OmixaError | None = None) -> None:
         status=200 if error is None else error.status,
         error=error,
         key=read.key,
-        state=_state(read.key, read.now_ms),
+        state=read.key.state(read.now_ms),
         periods=PERIODS,
         budgets=read.budgets,
         shares={period: share(one.spent_micro_usd, one.limit_micro_usd) for period, one in read.budgets.items()},
@@ -213,7 +207,11 @@ async def _send_one(visit: Visit, *, error: OmixaError | None = None) -> None:
         # The end of a day is written as that day.
         expires="" if read.key.expires_at_ms is None else utc_date(read.key.expires_at_ms - 1).isoformat(),
         commands=[f"omixa keys list --workspace {visit.member.workspace} --json"],
-        calls=[visit.call("usage/requests", key_id=key_id), visit.call("usage/rollups", group_by="key")],
+        calls=[
+            visit.call(f"keys/{key_id}"),
+            visit.call("usage/requests", key_id=key_id),
+            visit.call("usage/rollups", group_by="key"),
+        ],
     )
 
 
@@ -238,6 +236,7 @@ def _read_one(visit: Visit, tx: Transaction, key_id: str) -> _Read | None:
             days[-1].period,
             None,
             key_id,
+            None,
             requests=sum(one.requests for one in days),
             images=sum(one.images for one in days),
         )

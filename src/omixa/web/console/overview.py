@@ -45,7 +45,7 @@ async def show_overview(visit: Visit) -> None:
         balance=read.balance,
         suspended=read.suspended,
         month=month,
-        spent=0 if read.month is None else spent(read.month),
+        spent=0 if read.month is None else read.month.spent_micro_usd,
         sums=read.month,
         budgets=[(one, share(one.spent_micro_usd, one.limit_micro_usd)) for one in read.budgets],
         key_names=key_names,
@@ -58,11 +58,6 @@ async def show_overview(visit: Visit) -> None:
             visit.call("usage/requests", limit=_LAST_REQUESTS),
         ],
     )
-
-
-def spent(sums: Rollup) -> int:
-    """Return what a period cost in the end, in micro-USD."""
-    return sums.amount_micro_usd + sums.adjusted_micro_usd - sums.refunded_micro_usd
 
 
 def _read(visit: Visit, tx: Transaction) -> _Read:

@@ -13,10 +13,12 @@ import msgspec
 from msgspec import UnsetType
 
 from omixa.access import store
+from omixa.api.account import request_filter
 from omixa.api.links import PATH as PICTURES
 from omixa.api.queries import MAX_PAGE, RequestQuery, parse_query
 from omixa.api.receipts import receipt_shape
 from omixa.billing.receipts import Receipt, read_receipt
+from omixa.domain.images import Provenance
 from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
 from omixa.errors import StorageUnavailable
@@ -27,6 +29,7 @@ from omixa.usage import analytics
 from omixa.usage.analytics import RequestDetails, RequestPage, RequestState, RequestSummary, ResultPlace
 from omixa.web.console.charts import timeline
 from omixa.web.console.visit import Visit, nothing_here
+from omixa.web.problems import outcome_codes
 
 _ON_A_PAGE = 50
 # What a file holds; older ones follow after its last.
@@ -63,6 +66,7 @@ class Picture:
     size_bytes: int
     url: str
     thumbnail: str
+    provenance: Provenance
 
 
 def rows(visit: Visit, requests: Sequence[RequestSummary], key_names: Mapping[str, str], *, now_ms: int) -> list[Row]:
@@ -110,8 +114,9 @@ async def list_requests(visit: Visit) -> None:
         key_names=key_names,
         models=visit.services.catalogue.model_ids,
         states=get_args(RequestState),
+        outcomes=["ok", *outcome_codes()],
         query=given,
-        has_filters=bool(given.keys() & {"model", "state", "key_id"}),
+        has_filters=bool(given.keys() - {"limit", "after"}),
         older=older,
         csv=urlencode({name: value for name, value in given.items() if name != "limit"}),
         calls=[visit.call("usage/requests", **given)],
@@ -143,26 +148,16 @@ def _given(query: RequestQuery) -> dict[str, str]:
 
 
 def _read_page(tx: Transaction, visit: Visit, query: RequestQuery) -> tuple[RequestPage, dict[str, str], int]:
-    def given(value: Any) -> Any:
-        return None if isinstance(value, UnsetType) else value
-
-    model = given(query.model)
-    known = None if model is None else visit.services.catalogue.models.get(model.lower())
+    after = None if isinstance(query.after, UnsetType) else query.after
     page = analytics.list_requests(
         tx,
         visit.member.workspace_id,
         visit.mode,
         limit=query.limit,
-        after=given(query.after),
-        model=_storable(model) if known is None else known.id,
-        state=given(query.state),
-        key_id=_storable(given(query.key_id)),
+        after=after,
+        only=request_filter(query, visit.services),
     )
     return page, _key_names(visit, tx), tx.now_ms()
-
-
-def _storable(text: str | None) -> str | None:
-    return None if text is None else text.replace("\0", "")
 
 
 def _key_names(visit: Visit, tx: Transaction) -> dict[str, str]:
@@ -207,9 +202,9 @@ async def show_request(visit: Visit) -> None:
     if read is None:
         raise nothing_here()
     summary = read.details.summary
-    pictures, fault = await _pictures(visit, request_id, read.place)
+    pictures, fault = await kept_pictures(visit, request_id, read.place)
     parameters = dict(read.details.parameters)
-    parameters.pop("given", None)
+    given = parameters.pop("given", [])
     parameters.pop("rehearsal", None)
     await visit.send(
         "console/request.html",
@@ -220,6 +215,8 @@ async def show_request(visit: Visit) -> None:
         requested_model=parameters.pop("requested_model", summary.model),
         parameters={name: _text(value) for name, value in parameters.items() if value not in (None, [], "auto", False)},
         steps=timeline(summary.created_at_ms, summary.ended_at_ms, read.details.attempts),
+        again=urlencode(_again(summary, parameters, given)),
+        had_pictures=bool(parameters.get("input_images")),
         receipt=None if read.receipt is None else receipt_shape(read.receipt),
         pictures=pictures,
         picture_fault=fault,
@@ -261,12 +258,21 @@ def _read_one(visit: Visit, tx: Transaction, request_id: str) -> _Read | None:
     )
 
 
-async def _pictures(visit: Visit, request_id: str, place: ResultPlace | None) -> tuple[list[Picture], str | None]:
+def _again(summary: RequestSummary, parameters: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
+    """Return what the playground fills in to make a request again beside what it brought. Prompts and pictures are not kept."""
+    fields = {name: parameters[name] for name in given if isinstance(parameters.get(name), str | int)}
+    values = {
+        name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in fields.items()
+    }
+    return {"model": summary.model, **values, "before": summary.id}
+
+
+async def kept_pictures(visit: Visit, request_id: str, place: ResultPlace | None) -> tuple[list[Picture], str | None]:
     """Return what is kept of a request's pictures, and why there are none where some should be."""
     if not visit.may("see_pictures") or place is None or place.ref is None or place.digest is None:
         return [], None
     try:
-        kept = await visit.services.results.describe(request_id, place.ref, place.digest)
+        kept = await visit.services.results.describe_with_provenance(request_id, place.ref, place.digest)
     except (BrokenResult, StorageUnavailable) as error:
         return [], str(error)
     return [
@@ -277,8 +283,9 @@ async def _pictures(visit: Visit, request_id: str, place: ResultPlace | None) ->
             one.size_bytes,
             address(visit, request_id, f"{index}.{one.format}", place.expires_at_ms),
             address(visit, request_id, f"{index}.thumbnail.webp", place.expires_at_ms),
+            provenance,
         )
-        for index, one in enumerate(kept)
+        for index, (one, provenance) in enumerate(kept)
     ], None
 
 

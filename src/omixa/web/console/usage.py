@@ -1,4 +1,4 @@
-"""Usage by day or month, split by model or by key: as bars, as a table, as a file."""
+"""Usage by day or month, split by model, key or route: as bars, as a table, as a file; and what it comes to."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from omixa.domain.money import format_usd
 from omixa.domain.times import utc_date
 from omixa.errors import InvalidRequest
 from omixa.gateway.exports import csv_lines, direction
+from omixa.gateway.outlook import Outlook, read_outlook
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
 from omixa.usage.analytics import Grouping, PeriodType, Rollup
-from omixa.web.console.charts import bars
-from omixa.web.console.overview import spent
+from omixa.web.console.charts import bars, share
 from omixa.web.console.visit import Visit
 
 _COLUMNS = (
-    *("period", "model", "key_id", "key_name", "requests", "images", "input_tokens", "output_tokens"),
+    *("period", "model", "key_id", "key_name", "route", "requests", "images", "input_tokens", "output_tokens"),
     # A spreadsheet takes what begins with a minus for a formula, so the direction is a word.
     *("billed_amount", "refunded_amount", "adjustment", "adjusted_amount"),
 )
@@ -37,16 +37,16 @@ _BARS = 93
 
 async def show_usage(visit: Visit) -> None:
     """Send the page; by default the days of this month."""
-    query, sums, key_names, now_ms = await _read(visit)
+    query, sums, key_names, outlook = await _read(visit)
     by_period: Counter[str] = Counter()
     for one in sums:
-        by_period[one.period] += spent(one)
+        by_period[one.period] += one.spent_micro_usd
     given = {name: str(value) for name, value in msgspec.to_builtins(query).items()}
     await visit.send(
         "console/usage.html",
         "Usage",
         section="usage",
-        rows=[(one, spent(one)) for one in sums[:_ROWS]],
+        rows=sums[:_ROWS],
         is_cut=len(sums) > _ROWS,
         total=sum(by_period.values()),
         requests=sum(one.requests for one in sums),
@@ -57,8 +57,10 @@ async def show_usage(visit: Visit) -> None:
         periods=get_args(PeriodType),
         groups=get_args(Grouping),
         csv=urlencode(given),
-        now_ms=now_ms,
-        calls=[visit.call("usage/rollups", **given)],
+        now_ms=outlook.as_of_ms,
+        outlook=outlook,
+        budgets=[(one, share(one.budget.spent_micro_usd, one.budget.limit_micro_usd)) for one in outlook.budgets],
+        calls=[visit.call("usage/rollups", **given), visit.call("usage/forecast")],
     )
 
 
@@ -71,6 +73,7 @@ async def usage_csv(visit: Visit) -> None:
             one.model or "",
             one.key_id or "",
             key_names.get(one.key_id or "", ""),
+            one.route or "",
             one.requests,
             one.images,
             one.input_tokens,
@@ -86,10 +89,10 @@ async def usage_csv(visit: Visit) -> None:
     await visit.send_csv(name, csv_lines([_COLUMNS, *lines]))
 
 
-async def _read(visit: Visit) -> tuple[RollupQuery, Sequence[Rollup], Mapping[str, str], int]:
+async def _read(visit: Visit) -> tuple[RollupQuery, Sequence[Rollup], Mapping[str, str], Outlook]:
     asked = parse_query(visit.exchange, RollupQuery, blank_is_missing=True)
 
-    def operation(tx: Transaction) -> tuple[RollupQuery, Sequence[Rollup], Mapping[str, str], int]:
+    def operation(tx: Transaction) -> tuple[RollupQuery, Sequence[Rollup], Mapping[str, str], Outlook]:
         query = _with_days(asked, utc_date(tx.now_ms()))
         by: frozenset[Grouping] = frozenset() if isinstance(query.group_by, UnsetType) else frozenset({query.group_by})
         sums = analytics.rollups(
@@ -102,7 +105,8 @@ async def _read(visit: Visit) -> tuple[RollupQuery, Sequence[Rollup], Mapping[st
             by=by,
         )
         keys = store.list_keys(tx, visit.member.workspace)
-        return query, sums, {key.id: key.name or key.id for key in keys if key.mode == visit.mode}, tx.now_ms()
+        names = {key.id: key.name or key.id for key in keys if key.mode == visit.mode}
+        return query, sums, names, read_outlook(tx, visit.member.workspace_id, visit.mode)
 
     return await visit.services.database.read(operation)
 

@@ -1,4 +1,4 @@
-"""The wallet: what is there, in which lots, what moved in closed months, and how to buy more."""
+"""The wallet: what is there, in which lots, how long it lasts, what moved in closed months, and how to buy more."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omixa.access import store
-from omixa.billing import ledger, lots, months
+from omixa.billing import alerts, ledger, lots, months
+from omixa.billing.alerts import Threshold
 from omixa.billing.ledger import Balance
 from omixa.billing.lots import Lot
 from omixa.billing.months import Statement
 from omixa.domain.money import format_usd
-from omixa.domain.times import utc_date
 from omixa.errors import InvalidRequest, OmixaError
 from omixa.gateway.exports import csv_lines, direction
+from omixa.gateway.outlook import Outlook, read_outlook
 from omixa.gateway.topups import TopUpPage
 from omixa.storage.database import Transaction
 from omixa.web.console.visit import Visit, nothing_here
@@ -31,7 +32,8 @@ class _Read:
     suspended: bool
     lots: Sequence[Lot]
     statements: Sequence[Statement]
-    month: str
+    outlook: Outlook
+    alert: Threshold
 
 
 async def show_wallet(visit: Visit) -> None:
@@ -39,7 +41,9 @@ async def show_wallet(visit: Visit) -> None:
     await _send(visit)
 
 
-async def _send(visit: Visit, *, error: OmixaError | None = None, page: TopUpPage | None = None) -> None:
+async def _send(
+    visit: Visit, *, error: OmixaError | None = None, page: TopUpPage | None = None, alert_error: bool = False
+) -> None:
     read = await visit.services.database.read(lambda tx: _read(visit, tx))
     settings = visit.services.settings.stripe
     await visit.send(
@@ -51,6 +55,10 @@ async def _send(visit: Visit, *, error: OmixaError | None = None, page: TopUpPag
         suspended=read.suspended,
         lots=read.lots,
         statements=read.statements,
+        outlook=read.outlook,
+        alert=read.alert,
+        sends_letters=bool(visit.services.settings.smtp.host),
+        alert_given={name: visit.form.text(name) for name in ("below", "email")} if alert_error else None,
         # Play money is not for sale.
         sells=visit.services.topups is not None and visit.mode == "live" and visit.may("buy_credit"),
         least=settings.min_topup,
@@ -60,8 +68,11 @@ async def _send(visit: Visit, *, error: OmixaError | None = None, page: TopUpPag
         page_to_pay=page,
         calls=[
             visit.call("balance"),
+            visit.call("credit"),
+            visit.call("usage/forecast"),
+            visit.call("settings/alert"),
             visit.call("statements"),
-            visit.call("usage/export", what="transfers", since=f"{read.month}-01"),
+            visit.call("usage/export", what="transfers", since=f"{read.outlook.month}-01"),
         ],
     )
 
@@ -73,7 +84,8 @@ def _read(visit: Visit, tx: Transaction) -> _Read:
         store.is_suspended(tx, visit.member.workspace_id),
         lots.list_lots(tx, visit.member.workspace_id, visit.mode),
         months.list_statements(tx, account_id, limit=_MAX_STATEMENTS),
-        f"{utc_date(tx.now_ms()):%Y-%m}",
+        read_outlook(tx, visit.member.workspace_id, visit.mode),
+        alerts.read_threshold(tx, account_id),
     )
 
 
@@ -95,6 +107,22 @@ async def statement_csv(visit: Visit) -> None:
     ]
     name = f"statement-{visit.member.workspace}-{visit.mode}-{month}.csv"
     await visit.send_csv(name, csv_lines([_COLUMNS, *lines]))
+
+
+async def change_alert(visit: Visit) -> None:
+    """Set below which balance somebody is told, or end that where nothing is written."""
+    try:
+        await visit.services.workspaces.set_alert(
+            workspace=visit.member.workspace,
+            mode=visit.mode,
+            below_micro_usd=visit.form.usd("below"),
+            email=visit.form.text("email") or None,
+            actor=visit.member.person_id,
+        )
+    except InvalidRequest as error:
+        await _send(visit, error=error, alert_error=True)
+        return
+    await visit.redirect(f"{visit.home}/wallet")
 
 
 async def order_topup(visit: Visit) -> None:

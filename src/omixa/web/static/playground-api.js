@@ -89,6 +89,11 @@ export class Api {
     return (await this.#ask(`requests/${encodeURIComponent(requestId)}/receipt`, { headers: { Accept: "application/json" } })).json();
   }
 
+  /** Return what happened to a request. */
+  async request(requestId) {
+    return (await this.#ask(`requests/${encodeURIComponent(requestId)}`)).json();
+  }
+
   /** Return the pictures and the bill of a request that was answered before. */
   async result(requestId) {
     const answer = await (await this.#ask(`requests/${encodeURIComponent(requestId)}/result?response_format=b64_json`)).json();

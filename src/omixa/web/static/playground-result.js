@@ -83,6 +83,11 @@ export class Card {
     this.#find(".show-code").addEventListener("click", () => actions.code(this.request));
   }
 
+  /** Say which model this is the work of, where that is not the form's. */
+  name(model) {
+    this.#find("header .name").textContent = model;
+  }
+
   get element() {
     return this.#root;
   }

@@ -61,7 +61,16 @@ const pictures = new Pictures(() => { mask.of(pictures.list[0] ?? null); changed
 const mask = new Mask(() => changed());
 
 let shown = null;
+// The request beside which the next run is shown, as an address names it.
+let before = null;
+const REQUEST = /^req_[0-9a-hjkmnp-tv-z]{26}$/;
 const other = () => forms.get($("other").value) ?? null;
+
+function setBefore(requestId) {
+  before = REQUEST.test(requestId ?? "") ? requestId : null;
+  $("replay").hidden = before === null;
+  $("replay-id").textContent = before ?? "";
+}
 
 function showForm() {
   for (const one of forms.values()) one.fieldset.hidden = one !== shown;
@@ -97,12 +106,13 @@ function addressed() {
   const given = new URLSearchParams(location.hash.slice(1));
   const asked = given.get("model") ?? new URLSearchParams(location.search).get("model") ?? "";
   const found = [...forms.keys()].find((name) => name.toLowerCase() === asked.toLowerCase());
-  return { model: found ?? usual, other: given.get("compare") ?? "", values: given.has("model") ? Object.fromEntries(given) : null };
+  return { model: found ?? usual, other: given.get("compare") ?? "", before: given.get("before"), values: given.has("model") ? Object.fromEntries(given) : null };
 }
 
 function address() {
   const state = new URLSearchParams({ model: shown.model });
   if (other()) state.set("compare", other().model);
+  if (before) state.set("before", before);
   for (const [name, text] of Object.entries(shown.values())) state.set(name, text);
   return `${location.pathname}#${state}`;
 }
@@ -112,6 +122,7 @@ function readAddress() {
   $("other").value = forms.has(asked.other) ? asked.other : "";
   show(asked.model);
   if (asked.values) shown.fill(asked.values);
+  setBefore(asked.before);
 }
 
 // --------------------------------------------------------------------------------------------------------------- the price
@@ -232,16 +243,44 @@ async function run() {
     return;
   }
   // The form may go on changing: what runs is what its price was asked for.
+  const earlier = ready.length === 1 ? before : null;
   const made = ready.map(({ request, cap }, place) => {
-    const card = makeCard(request, ready.length > 1 ? "AB"[place] : "");
+    const card = makeCard(request, ready.length > 1 ? "AB"[place] : earlier ? "B" : "");
     repeats.set(card, { cap, repeatKey: newRepeatKey(), values: shown.values() });
     return card;
   });
-  present(made);
+  const old = earlier ? makeCard(ready[0].request, "A") : null;
+  present(old ? [old, ...made] : made);
   say(made.length > 1 ? "Two models are running" : "Running");
-  await Promise.all(made.map(watch));
+  await Promise.all([...made.map(watch), ...(old ? [recallBefore(old, earlier)] : [])]);
+  if (old) await timeAlike(made[0]);
+  showVersus();
   // What is available has changed, and what a run costs may have.
   if (running === 0) await price();
+}
+
+/** Show on a card what a request has brought before, with the time that the gateway took for it. */
+async function recallBefore(card, requestId) {
+  card.requestId = requestId;
+  repeats.set(card, { cap: "0", repeatKey: newRepeatKey(), values: {} });
+  try {
+    const request = await api.request(requestId);
+    card.name(request.model);
+    if (request.state !== "captured") throw new Refusal({ message: "It brought no picture.", code: request.error_code, request_id: requestId });
+    card.recall(requestId, await api.result(requestId), request.duration_ms);
+  } catch (error) {
+    card.refused(error instanceof Refusal ? error : new Refusal({ message: error.message }), false);
+  }
+}
+
+/** Let a card tell the time that the gateway took, as that of a request of earlier is. */
+async function timeAlike(card) {
+  if (!card.bill) return;
+  try {
+    card.ms = (await api.request(card.requestId)).duration_ms;
+  } catch {
+    // Then it is the time that the answer took until it was here.
+  }
 }
 
 /** Watch the run of a card to its end, whatever that is. */
@@ -448,6 +487,7 @@ function start() {
     event.preventDefault();
     run();
   });
+  $("no-replay").addEventListener("click", () => { setBefore(null); changed(); });
   $("share").addEventListener("click", () => copyFor($("share"), () => new URL(address(), location.href).href));
   $("program")?.addEventListener("pick", () => { if (subject) writeCode(subject); });
   addEventListener("hashchange", () => { readAddress(); changed(); });
