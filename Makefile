@@ -9,7 +9,7 @@ CLIENTS := .venv-clients
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 NODE_CLIENTS := openai_node vercel_ai langchain_js oidc_provider
 
-.PHONY: setup dev clients demo screenshots test prove check fix types imports lint bench bench-ledger bench-codecs bench-pages bench-engines lock run clean
+.PHONY: setup dev clients demo screenshots samples test prove check fix types imports lint bench bench-ledger bench-codecs bench-pages bench-engines lock run clean
 
 setup: $(VENV)/.run  ## what a server needs; afterwards the command is .venv/bin/omixa
 dev: $(VENV)/.dev    ## setup, and what tests, checks and the benchmark need
@@ -46,6 +46,9 @@ demo: setup          ## the main job, end to end; JOB=edit or another one saves 
 
 screenshots: dev     ## pictures of every page, light, dark and 390 pixels wide, in build/screenshots/ (needs Chromium)
 	@$(BIN)/python -m tests.web.screenshots
+
+samples: dev clients ## runs every program that the pages print, and writes down when
+	@$(BIN)/python -m tests.web.check_samples
 
 test: dev            ## all tests; what needs a missing program is skipped with its name
 	@$(BIN)/python -m pytest $(PARALLEL)

@@ -360,7 +360,9 @@ def _measure(gateway: Gateway, filled: Filled, times: int) -> Iterator[Fetched]:
     with gateway.client(key) as client:
         for number in range(PAINTED):
             body = {"model": PAINTER, "prompt": f"a lamp on a desk, number {number}"}
-            client.post("/api/v1/images/generations", json=body).raise_for_status()
+            answer = client.post("/api/v1/images/generations", json=body)
+            if answer.status_code != 200:
+                raise SystemExit(f"no picture: {answer.text}")
     print(f"{PAINTED} pictures painted; fetching each page {times} times …", flush=True)
     somebody = signed_in(gateway, f"owner@{WORKSPACE}", "owner", WORKSPACE)
     with gateway.client(key) as client:

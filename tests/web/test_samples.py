@@ -27,7 +27,7 @@ from tree_sitter import Parser
 from omixa.catalogue.loader import load_catalogue
 from omixa.imaging.inspect import InputFormat
 from omixa.web.guide import CHAPTERS
-from omixa.web.samples import LANGUAGES, Language, sample, samples
+from omixa.web.samples import LANGUAGES, Language, checked_on, sample, samples
 from omixa.webhooks import sign
 from tests.support.clients import NODE, ROOT, environment, missing
 from tests.support.servers import Gateway
@@ -129,6 +129,17 @@ def test_a_program_runs_as_printed(
     assert made["state"] == "captured"
     assert "image.png" in told
     assert made["billed_amount"] in told
+
+
+def test_a_page_tells_when_its_programs_were_run(test_client: httpx.Client) -> None:
+    page = test_client.get("/docs/models/MAI-Image-2.5").text
+    for language in LANGUAGES:
+        day = checked_on(language)
+        # A template that was changed has to be run again: make samples.
+        assert (day is not None) == language.is_run, language.name
+        section = page.partition(f'id="code-{language.id}"')[2].partition("</section>")[0]
+        assert (f'last on <time datetime="{day}">' in section) == language.is_run
+        assert ("not run" in section) != language.is_run
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,12 @@ Every program takes the key from OMIXA_API_KEY, writes each picture to a file, p
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,6 +20,9 @@ from omixa.imaging.inspect import InputFormat
 from omixa.web.writing import API_BASE
 
 Value = str | int | bool
+CHECKED: Final = "checked.toml"
+"""When the programs were run, beside their templates."""
+_PROGRAMS: Final = files("omixa.web").joinpath("programs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +50,11 @@ class Language:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A program that sends a request."""
+    """A program that sends a request. `checked_on` is the day on which the tests last ran the programs of its template."""
 
     language: Language
     source: str
+    checked_on: str | None
 
 
 LANGUAGES: Final = (
@@ -96,7 +103,23 @@ def sample(
         # What OpenAI's clients have no argument for goes where they let anything pass.
         "known": {name: value for name, value in body.items() if name in _OPENAI_ARGUMENTS},
     }
-    return Sample(language, _environment().get_template(f"{language.template}.jinja").render(values))
+    source = _environment().get_template(f"{language.template}.jinja").render(values)
+    return Sample(language, source, checked_on(language))
+
+
+def template_digest(language: Language) -> str:
+    """Return what tells one version of a language's program from another: SHA-256, hexadecimal."""
+    return hashlib.sha256(_PROGRAMS.joinpath(f"{language.template}.jinja").read_bytes()).hexdigest()
+
+
+@functools.cache
+def checked_on(language: Language) -> str | None:
+    """Return the UTC day on which every program of a language was last run as printed, None where it was changed since.
+
+    `make samples` runs them and writes that down.
+    """
+    noted = tomllib.loads(_PROGRAMS.joinpath(CHECKED).read_text(encoding="utf-8")).get(language.id)
+    return noted["day"] if noted is not None and noted["digest"] == template_digest(language) else None
 
 
 def _photo(number: int, format: InputFormat) -> File:
