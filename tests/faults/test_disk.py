@@ -60,8 +60,10 @@ def _break_directory(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
     (data_dir / "results").write_text("no directory")
 
 
+@pytest.mark.matrix("29")
 @pytest.mark.parametrize("break_disk", [_break_write, _break_sync, _break_rename, _break_directory])
-@pytest.mark.parametrize(("stream", "edit"), [(False, False), (True, True)], ids=["generation-json", "edit-stream"])
+@OPERATIONS
+@FORMS
 def test_a_result_that_cannot_be_made_durable_is_not_charged(
     several_deployments: Simulator,
     tmp_path: Path,

@@ -1,6 +1,7 @@
 """Every way in which a provider, a client or the disk can fail, through HTTP: what the client sees, what it pays, what is kept.
 
-Each kind of fault has a number, a row of the matrix, by which tests and findings name it.
+Each kind of fault has a number, a row of the matrix, by which tests and findings name it. The marker `matrix` names the rows of a
+test, or says that its parameters do; `docs/fault-matrix.md` is made from that (`tests/support/matrix.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import bindparam, update
 
+from omixa.config import DatabaseAddress, LimitSettings
 from omixa.providers.wire import Timeouts
 from omixa.storage.database import Transaction
 from omixa.storage.tables import request
@@ -40,6 +43,8 @@ from tests.support.faults import (
     running_faulty_gateway,
 )
 from tests.support.ledger import release
+from tests.support.postgres import Cluster
+from tests.support.relay import running_relay
 from tests.support.servers import SIMULATOR_API_KEY, Simulator
 
 # A picture of 1024x1024 for PROMPT: 10 text tokens, for an edit 1,024 of its reference, 1,024 of the output.
@@ -156,12 +161,13 @@ FAULTS = [
 ]
 SAFE = ["429", "quota", "401", "403", "404", "503"]
 AMBIGUOUS = ["500", "502", "504", "reset", "short", "html", "badjson", "nodata", "badbase64", "jpeg", "bomb", "empty"]
-FINAL = [("filter", "content_policy_violation"), ("redirect", "provider_redirected")]
+FINAL = [("5", "filter", "content_policy_violation"), ("21", "redirect", "provider_redirected")]
 
 
 # ---------------------------------------------------------------------------------------------------------- one deployment
 
 
+@pytest.mark.matrix
 @OPERATIONS
 @FORMS
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
@@ -234,7 +240,9 @@ def _check_diagnostics(
         assert reason not in public
 
 
-@BOTH
+@pytest.mark.matrix
+@OPERATIONS
+@FORMS
 @pytest.mark.parametrize(
     ("row", "endpoint"),
     [
@@ -274,6 +282,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Timeouts]]:
     assert waiting == []
 
 
+@pytest.mark.matrix
 @OPERATIONS
 @FORMS
 @pytest.mark.parametrize(
@@ -305,9 +314,11 @@ def test_a_provider_that_takes_too_long(
     assert (call["state"], call["cost_basis"]) == ("unknown", "estimated")
 
 
+@pytest.mark.matrix("9")
+@OPERATIONS
 @FORMS
 def test_a_provider_that_does_not_accept(
-    faulty: FaultyGateway, buyer: Customer, impatience: list[Timeouts], stream: bool
+    faulty: FaultyGateway, buyer: Customer, square: str, impatience: list[Timeouts], edit: bool, stream: bool
 ) -> None:
     """Row 9: with its queue of connections full, a listener lets further ones wait."""
     with socket.socket() as deaf:
@@ -317,27 +328,30 @@ def test_a_provider_that_does_not_accept(
         with socket.create_connection(address):
             impatience.append(IMPATIENT)
             faulty.router.use(faulty.deployment("one", f"http://127.0.0.1:{address[1]}"))
-            outcome = buyer.ask(stream=stream)
+            outcome = buyer.ask(stream=stream, reference=square if edit else None)
     fault = Fault("9", "", 504, "provider_timeout", "provider_error", "failed_free", None)
     _check_error(outcome, fault, stream=stream)
     _check_nothing_was_billed(faulty, buyer, outcome, fault.code)
 
 
-@BOTH
+@pytest.mark.matrix
+@OPERATIONS
+@FORMS
 @pytest.mark.parametrize(
-    ("status", "body", "code", "told"),
+    ("row", "status", "body", "code", "told"),
     [
-        (400, b'{"error":{"code":"invalid_request","param":"prompt","message":"too odd"}}', None, "too odd"),
-        (422, b'{"detail":[{"loc":["body","prompt"],"msg":"too odd"}]}', None, "too odd"),
-        (404, b'{"error":{"code":"not_found","param":"size","message":"too odd"}}', None, "too odd"),
-        (413, b"<h1>too large</h1>", None, ""),
-        (200, b'{"error":{"code":"content_filter","message":"too odd"}}', "content_policy_violation", "too odd"),
+        ("4", 400, b'{"error":{"code":"invalid_request","param":"prompt","message":"too odd"}}', None, "too odd"),
+        ("4", 422, b'{"detail":[{"loc":["body","prompt"],"msg":"too odd"}]}', None, "too odd"),
+        ("4", 404, b'{"error":{"code":"not_found","param":"size","message":"too odd"}}', None, "too odd"),
+        ("4", 413, b"<h1>too large</h1>", None, ""),
+        ("5", 200, b'{"error":{"code":"content_filter","message":"too odd"}}', "content_policy_violation", "too odd"),
     ],
 )
 def test_what_the_caller_must_change_is_told(
     faulty: FaultyGateway,
     buyer: Customer,
     square: str,
+    row: str,
     status: int,
     body: bytes,
     code: str | None,
@@ -395,6 +409,7 @@ def _check_charge(faulty: FaultyGateway, buyer: Customer, outcome: Outcome, pric
     assert tuple(datum["b64_json"] for datum in stored["data"]) == outcome.pictures
 
 
+@pytest.mark.matrix("18")
 @OPERATIONS
 @FORMS
 @pytest.mark.parametrize("scenario", ["nousage", "badusage", "bigusage"])
@@ -488,6 +503,7 @@ def test_usage_at_the_top_level_is_usage(faulty: FaultyGateway, buyer: Customer,
     assert not outcome.usage["usage_estimated"]
 
 
+@pytest.mark.matrix("19")
 @OPERATIONS
 @FORMS
 def test_usage_above_the_hold_bills_the_hold(
@@ -505,6 +521,7 @@ def test_usage_above_the_hold_bills_the_hold(
     assert call["diagnostics"] == f"32000 text tokens were reported for a prompt of {len(PROMPT)} bytes"
 
 
+@pytest.mark.matrix("17")
 @OPERATIONS
 @FORMS
 @pytest.mark.parametrize(
@@ -573,9 +590,11 @@ def test_the_next_deployment_answers(
     assert [entry["deployment"] for entry in faulty.simulator.log()[-2:]] == ["one", "two"]
 
 
+@pytest.mark.matrix("8", "10", "23")
+@OPERATIONS
 @FORMS
 def test_an_unreachable_deployment_and_one_that_times_out_are_passed_over(
-    faulty: FaultyGateway, buyer: Customer, impatience: list[Timeouts], stream: bool
+    faulty: FaultyGateway, buyer: Customer, square: str, impatience: list[Timeouts], edit: bool, stream: bool
 ) -> None:
     """Rows 8, 10 and 23: the picture that the second one made too late is neither delivered nor billed."""
     faulty.router.use(
@@ -583,15 +602,17 @@ def test_an_unreachable_deployment_and_one_that_times_out_are_passed_over(
     )
     faulty.simulator.play("hang")
     impatience += [IMPATIENT, IMPATIENT]
-    outcome = buyer.ask(stream=stream)
-    _check_charge(faulty, buyer, outcome, GENERATION_PRICE)
+    outcome = buyer.ask(stream=stream, reference=square if edit else None)
+    _check_charge(faulty, buyer, outcome, EDIT_PRICE if edit else GENERATION_PRICE)
     assert [call["state"] for call in faulty.attempts(outcome.request_id)] == ["failed_free", "unknown", "ok"]
 
 
-@BOTH
-@pytest.mark.parametrize(("scenario", "code"), FINAL)
+@pytest.mark.matrix
+@OPERATIONS
+@FORMS
+@pytest.mark.parametrize(("row", "scenario", "code"), FINAL)
 def test_a_final_failure_goes_nowhere_else(
-    faulty: FaultyGateway, buyer: Customer, square: str, scenario: str, code: str, edit: bool, stream: bool
+    faulty: FaultyGateway, buyer: Customer, square: str, row: str, scenario: str, code: str, edit: bool, stream: bool
 ) -> None:
     """Rows 5 and 21: no shopping for a laxer filter."""
     faulty.plan("one", "two", "three")
@@ -662,6 +683,7 @@ def test_the_deadline_ends_all_attempts(several_deployments: Simulator, tmp_path
 # --------------------------------------------------------------------------------------------------------------- clients
 
 
+@pytest.mark.matrix("24")
 @OPERATIONS
 @FORMS
 def test_a_client_that_leaves_after_the_request_was_sent_pays_for_a_stored_picture(
@@ -712,9 +734,11 @@ def test_where_a_cancelled_call_is_free_a_client_that_leaves_pays_nothing(
         assert faulty.findings() == []
 
 
+@pytest.mark.matrix("24")
+@OPERATIONS
 @FORMS
 def test_a_client_that_leaves_before_the_request_was_sent_pays_nothing(
-    faulty: FaultyGateway, buyer: Customer, stream: bool
+    faulty: FaultyGateway, buyer: Customer, square: str, edit: bool, stream: bool
 ) -> None:
     """Row 24, before send: the ledger is busy until the client has left."""
     calls, go_on = len(faulty.simulator.log()), threading.Event()
@@ -723,8 +747,9 @@ def test_a_client_that_leaves_before_the_request_was_sent_pays_nothing(
     )
     writing.start()
     before = faulty.runs.latest
+    body = encoded(request_body(stream=stream, reference=square if edit else None))
     try:
-        with raw_post(faulty.gateway, buyer.client.headers["authorization"], encoded(request_body(stream=stream))):
+        with raw_post(faulty.gateway, buyer.client.headers["authorization"], body):
             eventually(lambda: faulty.runs.latest is not before)
         run = faulty.runs.latest
         assert run is not None
@@ -739,24 +764,29 @@ def test_a_client_that_leaves_before_the_request_was_sent_pays_nothing(
     assert len(faulty.simulator.log()) == calls
 
 
+@pytest.mark.matrix("25")
+@OPERATIONS
+@FORMS
 @pytest.mark.parametrize(
-    ("row", "body", "content_length", "status", "code"),
+    ("sent", "content_length", "status", "code"),
     [
-        ("slow", b'{"model":', 1000, 408, "request_timeout"),
-        ("too large", b"", 100_001, 413, "request_too_large"),
-        ("not JSON", b'{"model":', None, 400, "invalid_json"),
+        pytest.param(50, 1000, 408, "request_timeout", id="slow"),
+        pytest.param(0, 100_001, 413, "request_too_large", id="too large"),
+        pytest.param(50, None, 400, "invalid_json", id="not JSON"),
     ],
 )
 def test_a_body_that_does_not_come_costs_nothing(
     several_deployments: Simulator,
     tmp_path: Path,
-    row: str,
-    body: bytes,
+    square: str,
+    sent: int,
     content_length: int | None,
     status: int,
     code: str,
+    edit: bool,
+    stream: bool,
 ) -> None:
-    """Row 25."""
+    body = encoded(_beginning_with_kind(request_body(stream=stream, reference=square if edit else None)))[:sent]
     limits = {"body_timeout_s": 0.2, "max_body_bytes": 100_000}
     with running_faulty_gateway(tmp_path, several_deployments, **limits) as faulty:
         calls = len(several_deployments.log())
@@ -773,10 +803,22 @@ def test_a_body_that_does_not_come_costs_nothing(
         assert faulty.findings() == []
 
 
-def test_a_body_that_is_cut_short_costs_nothing(faulty: FaultyGateway, buyer: Customer) -> None:
-    """Row 25: nobody is there to be told."""
+def _beginning_with_kind(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body that says first whether it wants a stream and what it edits, so that its beginning says so."""
+    first = {name: body[name] for name in ("stream", "input_images") if name in body}
+    return {**first, **body}
+
+
+@pytest.mark.matrix("25")
+@OPERATIONS
+@FORMS
+def test_a_body_that_is_cut_short_costs_nothing(
+    faulty: FaultyGateway, buyer: Customer, square: str, edit: bool, stream: bool
+) -> None:
+    """Nobody is there to be told."""
     before = faulty.request_count(), len(faulty.simulator.log())
-    with raw_post(faulty.gateway, buyer.client.headers["authorization"], b'{"model":', content_length=1000):
+    body = encoded(_beginning_with_kind(request_body(stream=stream, reference=square if edit else None)))[:50]
+    with raw_post(faulty.gateway, buyer.client.headers["authorization"], body, content_length=1000):
         pass
     assert buyer.ask(prompt="").status == 400
     assert (faulty.request_count(), len(faulty.simulator.log())) == before
@@ -797,6 +839,7 @@ def impatient_ledger(faulty: FaultyGateway) -> Iterator[sqlite3.Connection]:
     faulty.set_busy_timeout(10_000)
 
 
+@pytest.mark.matrix("26")
 @OPERATIONS
 @FORMS
 def test_without_a_ledger_no_provider_is_called(
@@ -819,9 +862,11 @@ def test_without_a_ledger_no_provider_is_called(
     assert buyer.ask().status == 200
 
 
+@pytest.mark.matrix("27")
+@OPERATIONS
 @FORMS
 def test_a_charge_that_cannot_be_recorded_is_not_made(
-    several_deployments: Simulator, tmp_path: Path, stream: bool
+    several_deployments: Simulator, tmp_path: Path, square: str, edit: bool, stream: bool
 ) -> None:
     """Row 27: 503 at the deadline, and the hold goes back at the latest when the gateway starts again."""
     several_deployments.play("slow=0.3")
@@ -831,7 +876,7 @@ def test_a_charge_that_cannot_be_recorded_is_not_made(
             key = buyer.client.headers["authorization"].removeprefix("Bearer ")
             calls = len(several_deployments.log())
             with ThreadPoolExecutor(1) as pool:
-                asking = pool.submit(buyer.ask, stream=stream)
+                asking = pool.submit(buyer.ask, stream=stream, reference=square if edit else None)
                 eventually(lambda: len(several_deployments.log()) > calls)
                 other.execute("BEGIN IMMEDIATE")
                 outcome = asking.result()
@@ -863,16 +908,23 @@ def _taken_over(tx: Transaction, request_id: str, epoch: int) -> None:
     assert tx.execute(_take_over, name=request_id, of_epoch=epoch + 1)
 
 
+@pytest.mark.matrix("31")
+@OPERATIONS
 @FORMS
 @pytest.mark.parametrize("interfere", [_released, _taken_over_and_released, _taken_over])
 def test_a_hold_that_somebody_else_has_taken_is_never_charged(
-    faulty: FaultyGateway, buyer: Customer, interfere: Callable[[Transaction, str, int], None], stream: bool
+    faulty: FaultyGateway,
+    buyer: Customer,
+    square: str,
+    interfere: Callable[[Transaction, str, int], None],
+    edit: bool,
+    stream: bool,
 ) -> None:
     """Row 31, as after a long pause: a successor was there first, and it alone may end the request."""
     faulty.simulator.play("slow=0.3")
     calls = len(faulty.simulator.log())
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(buyer.ask, stream=stream)
+        asking = pool.submit(buyer.ask, stream=stream, reference=square if edit else None)
         eventually(lambda: len(faulty.simulator.log()) > calls)
         assert faulty.runs.latest is not None
         request_id = faulty.runs.latest.id
@@ -886,3 +938,74 @@ def test_a_hold_that_somebody_else_has_taken_is_never_charged(
         faulty.write(functools.partial(_released, request_id=request_id, epoch=epoch + 1))
         faulty.write(functools.partial(records.abandon_attempts, request_id=request_id, error_code="interrupted"))
     _check_nothing_was_billed(faulty, buyer, outcome, "interrupted")
+
+
+@pytest.mark.matrix("28")
+@OPERATIONS
+@FORMS
+def test_a_charge_whose_commit_is_not_answered_is_looked_up_and_told(
+    several_deployments: Simulator, cluster: Cluster, tmp_path: Path, square: str, edit: bool, stream: bool
+) -> None:
+    """The connection to PostgreSQL is lost in a COMMIT that arrived: the reply follows after reading what became of it."""
+    several_deployments.play("slow=0.3")
+    with cluster.database() as name, running_relay(cluster.port) as relay:
+        database = DatabaseAddress(cluster.address(name, relay.port))
+        with (
+            running_faulty_gateway(tmp_path, several_deployments, database=database) as faulty,
+            customer(faulty.gateway, "default") as buyer,
+        ):
+            calls = len(several_deployments.log())
+            with ThreadPoolExecutor(1) as pool:
+                asking = pool.submit(buyer.ask, stream=stream, reference=square if edit else None)
+                eventually(lambda: len(several_deployments.log()) > calls)
+                relay.faults.append("unanswered")
+                outcome = asking.result()
+            assert not relay.faults
+            _check_charge(faulty, buyer, outcome, EDIT_PRICE if edit else GENERATION_PRICE)
+            assert faulty.findings() == []
+
+
+@pytest.mark.matrix("33")
+@OPERATIONS
+@FORMS
+@pytest.mark.parametrize("step_s", [-86_400, 86_400], ids=["back", "ahead"])
+def test_a_clock_that_jumps_changes_nothing(
+    faulty: FaultyGateway,
+    buyer: Customer,
+    square: str,
+    monkeypatch: pytest.MonkeyPatch,
+    step_s: int,
+    edit: bool,
+    stream: bool,
+) -> None:
+    """What expires does so by the database's clock, and what is waited for by one that does not jump."""
+    faulty.simulator.play("slow=0.3")
+    calls, clock = len(faulty.simulator.log()), time.time
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(buyer.ask, stream=stream, reference=square if edit else None)
+        eventually(lambda: len(faulty.simulator.log()) > calls)
+        monkeypatch.setattr(time, "time", lambda: clock() + step_s)
+        faulty.gateway.call(lambda services: services.sweeper.sweep())
+        outcome = asking.result()
+    monkeypatch.undo()
+    _check_charge(faulty, buyer, outcome, EDIT_PRICE if edit else GENERATION_PRICE)
+
+
+@pytest.mark.matrix("32")
+@OPERATIONS
+@FORMS
+def test_limits_need_no_other_service(
+    several_deployments: Simulator, tmp_path: Path, square: str, edit: bool, stream: bool
+) -> None:
+    """There is no cache that could be down: each server counts its share of a limit in its own memory."""
+    limits = LimitSettings(key_requests_per_minute=1)
+    with (
+        running_faulty_gateway(tmp_path, several_deployments, limits=limits) as faulty,
+        customer(faulty.gateway, "default") as buyer,
+    ):
+        made = buyer.ask(stream=stream, reference=square if edit else None)
+        _check_charge(faulty, buyer, made, EDIT_PRICE if edit else GENERATION_PRICE)
+        limited = buyer.ask(stream=stream, reference=square if edit else None)
+        assert limited.error is not None
+        assert (limited.status, limited.error["code"]) == (429, "rate_limited")
+        assert buyer.spent_micro_usd == int((EDIT_PRICE if edit else GENERATION_PRICE).replace(".", ""))

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -22,7 +23,8 @@ from omixa.gateway.results import Results, Settling
 from omixa.storage.repeats import ParkedResult
 from omixa.storage.tables import attempt, idempotency, parked_result, request
 from omixa.usage.records import StartedAttempt
-from tests.support.faults import CREATE, Customer, Outcome, customer, eventually, request_body, running_faulty_gateway
+from tests.support.document import events
+from tests.support.faults import CREATE, Customer, customer, eventually, request_body, running_faulty_gateway
 from tests.support.ledger import (
     HOUR_MS,
     ONE_PICTURE,
@@ -38,7 +40,7 @@ from tests.support.places import Place
 from tests.support.servers import Simulator
 from tests.support.serving import ServerProcess, findings, open_account, serving, simulating
 
-PRICE = "0.033900"
+PRICE, EDIT_PRICE = "0.033900", "0.039000"
 PRICE_MICRO_USD = 33_900
 KEY = {"idempotency-key": "order-1"}
 _parked = select(parked_result)
@@ -126,25 +128,39 @@ def test_a_result_that_could_not_be_charged_in_time_is_charged_when_it_is_asked_
 # ------------------------------------------------------------------------------------------------------ a server that dies
 
 
-def _post(server: ServerProcess, key: str) -> Outcome | httpx.Response | None:
+def _post(server: ServerProcess, key: str, body: dict[str, Any]) -> httpx.Response | None:
     headers = {"authorization": f"Bearer {key}", **KEY}
     try:
-        return httpx.post(
-            server.url + CREATE, json=request_body(), headers=headers, timeout=60, trust_env=False, verify=False
-        )
+        return httpx.post(server.url + CREATE, json=body, headers=headers, timeout=60, trust_env=False, verify=False)
     except httpx.TransportError:
         return None
 
 
-@pytest.mark.parametrize("moment", ["after send", "after bytes stored", "after the charge"])
-def test_a_repeat_after_a_server_was_killed_is_charged_once(tmp_path: Path, moment: str) -> None:
-    """Row 30."""
+def _told(answer: httpx.Response) -> dict[str, Any]:
+    """Return the answer, or the last event of one that is a stream."""
+    streamed = answer.headers["content-type"].startswith("text/event-stream")
+    found: dict[str, Any] = events(answer.text)[-1] if streamed else answer.json()
+    return found
+
+
+@pytest.mark.matrix("30")
+@pytest.mark.parametrize("edit", [False, True], ids=["generation", "edit"])
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@pytest.mark.parametrize("moment", ["before send", "after send", "after bytes stored", "after the charge"])
+def test_a_repeat_after_a_server_was_killed_is_charged_once(
+    tmp_path: Path, square: str, moment: str, edit: bool, stream: bool
+) -> None:
     key = open_account(tmp_path, 10_000_000)
+    body = request_body(stream=stream, reference=square if edit else None)
     with simulating() as provider, ThreadPoolExecutor(1) as pool:
         provider.play("slow=0.5")
         with serving(tmp_path, provider.url) as server, contextlib.ExitStack() as away:
-            asking = pool.submit(_post, server, key)
-            eventually(provider.log)
+            if moment == "before send":
+                # Nothing can be held, so nothing is sent.
+                away.enter_context(ledger_away(tmp_path / "omixa.db"))
+            asking = pool.submit(_post, server, key, body)
+            if moment != "before send":
+                eventually(provider.log)
             if moment == "after bytes stored":
                 away.enter_context(ledger_away(tmp_path / "omixa.db"))
                 eventually(lambda: list((tmp_path / "results").glob("*/req_*")))
@@ -152,16 +168,22 @@ def test_a_repeat_after_a_server_was_killed_is_charged_once(tmp_path: Path, mome
                 asking.result()
             server.kill()
             first = asking.result()
-        assert (first is not None) == (moment == "after the charge")
+        assert (first is not None and first.status_code == 200 and "b64_json" in first.text) == (
+            moment == "after the charge"
+        )
+        calls = len(provider.log())
         with serving(tmp_path, provider.url) as server:
-            again = _post(server, key)
-            assert isinstance(again, httpx.Response)
+            again = _post(server, key, body)
+            assert again is not None
             assert again.status_code == 200
-            assert again.json()["usage"]["billed_amount"] == PRICE
-            assert ("parked_from" in again.json()["omixa"]) == (moment == "after bytes stored")
-            if isinstance(first, httpx.Response):
+            told = _told(again)
+            assert told["usage"]["billed_amount"] == (EDIT_PRICE if edit else PRICE)
+            assert ("parked_from" in told["omixa"]) == (moment == "after bytes stored")
+            if moment == "after the charge":
+                assert first is not None
                 assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
-        assert len(provider.log()) == (2 if moment == "after send" else 1)
+        assert len(provider.log()) - calls == (moment in ("before send", "after send"))
+        assert calls == (moment != "before send")
     assert findings(tmp_path) == ()
 
 

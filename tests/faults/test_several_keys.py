@@ -17,6 +17,7 @@ from tests.support.catalogues import copy_catalogue
 from tests.support.faults import MODEL, PROMPT, Customer, FaultyGateway, Outcome, customer, running_faulty_gateway
 from tests.support.servers import Simulator, running_simulator
 
+OPERATIONS = pytest.mark.parametrize("edit", [False, True], ids=["generation", "edit"])
 FORMS = pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 NAMES = ("one", "two", "three")
 # Nobody listens there.
@@ -96,15 +97,23 @@ def test_a_key_that_is_refused_is_not_used_until_the_operator_acts(
     assert routes(buyer.ask(stream=stream)) == ["one"]
 
 
+@pytest.mark.matrix("1", "34")
+@OPERATIONS
 @FORMS
 def test_when_all_limit_their_rate_the_shortest_wait_is_told(
-    several: FaultyGateway, buyer: Customer, keys: dict[str, Simulator], caplog: pytest.LogCaptureFixture, stream: bool
+    several: FaultyGateway,
+    buyer: Customer,
+    keys: dict[str, Simulator],
+    square: str,
+    caplog: pytest.LogCaptureFixture,
+    edit: bool,
+    stream: bool,
 ) -> None:
-    """Rows 1 and 34."""
+    reference = square if edit else None
     for name, seconds in zip(NAMES, (40, 20, 30), strict=True):
         keys[name].play(f"429(retry_after={seconds})")
     before = calls(keys)
-    outcome = buyer.ask(stream=stream)
+    outcome = buyer.ask(stream=stream, reference=reference)
     assert outcome.error is not None
     assert outcome.error["code"] == "provider_rate_limited"
     if not stream:
@@ -115,7 +124,7 @@ def test_when_all_limit_their_rate_the_shortest_wait_is_told(
     levels = [record.levelname for record in caplog.records if record.message == "route.cooling"]
     assert levels == ["WARNING", "WARNING", "ERROR"]
     several.router.turn(5)
-    outcome = buyer.ask(stream=stream)
+    outcome = buyer.ask(stream=stream, reference=reference)
     assert outcome.error is not None
     assert outcome.error["code"] == "all_keys_cooling"
     if not stream:
@@ -126,25 +135,27 @@ def test_when_all_limit_their_rate_the_shortest_wait_is_told(
     assert several.request(outcome.request_id)["state"] == "released"
     assert buyer.spent_micro_usd == 0
     several.router.turn(15)
-    assert routes(buyer.ask(stream=stream)) == ["two"]
+    assert routes(buyer.ask(stream=stream, reference=reference)) == ["two"]
 
 
+@pytest.mark.matrix("35")
+@OPERATIONS
 @FORMS
 def test_without_a_retry_left_the_first_failure_is_told(
-    several: FaultyGateway, buyer: Customer, keys: dict[str, Simulator], stream: bool
+    several: FaultyGateway, buyer: Customer, keys: dict[str, Simulator], square: str, edit: bool, stream: bool
 ) -> None:
-    """Row 35."""
+    reference = square if edit else None
     several.router.spend_retries()
     keys["one"].play("503")
     before = calls(keys)
-    outcome = buyer.ask(stream=stream)
+    outcome = buyer.ask(stream=stream, reference=reference)
     assert outcome.error is not None
     assert outcome.error["code"] == "provider_unavailable"
     assert calls(keys) - before == Counter(one=1)
     assert buyer.spent_micro_usd == 0
     several.router.turn(1)
     keys["two"].play("503")
-    assert routes(buyer.ask(stream=stream)) == ["two", "three"]
+    assert routes(buyer.ask(stream=stream, reference=reference)) == ["two", "three"]
 
 
 @FORMS

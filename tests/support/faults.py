@@ -20,6 +20,8 @@ from omixa.billing.verify import verify
 from omixa.domain.access import Secret
 from omixa.domain.models import Deployment
 from omixa.gateway.run import Run, Runs
+from omixa.providers.client import Pace
+from omixa.providers.flux import FluxProvider
 from omixa.providers.foundry import FoundryProvider
 from omixa.providers.transport import AsgiReceive, AsgiSend, HttpTransport, InProcessTransport, Transports
 from omixa.routing.router import Router
@@ -33,6 +35,8 @@ MODEL = "MAI-Image-2.5"
 PROMPT = "A red kite over a stubble field at dusk"
 CREATE = "/api/v1/images/generations"
 CREDIT = 10_000_000
+# How often a job is asked after.
+QUICK = Pace(first_s=0.02, most_s=0.05)
 # How long a test waits for something that is bound to happen.
 PATIENCE_S = 30.0
 
@@ -100,14 +104,16 @@ class FaultyGateway:
     runs: WatchedRuns
     raw: RawProvider
 
-    def deployment(self, name: str, endpoint: str | None = None) -> Deployment:
-        """Return a deployment of the simulator, or of another endpoint."""
+    def deployment(
+        self, name: str, endpoint: str | None = None, *, provider: str = "foundry", model: str = MODEL
+    ) -> Deployment:
+        """Return a deployment of the simulator, or of another endpoint and provider."""
         return Deployment(
             id=f"test/{name}",
-            provider="foundry",
-            model=MODEL,
+            provider=provider,
+            model=model,
             endpoint=endpoint or self.simulator.url,
-            deployment_name=name,
+            deployment_name=name if provider == "foundry" else model,
             api_key=Secret(SIMULATOR_API_KEY),
             bearer_token=None,
             modes=frozenset({"live"}),
@@ -182,8 +188,12 @@ def running_faulty_gateway(data_dir: Path, simulator: Simulator, **settings: Any
     http = HttpTransport()
 
     def adapt(services: Services) -> Services:
-        provider = FoundryProvider(Transports(http, {"raw": InProcessTransport(raw)}), services.conversions)
-        attempts = dataclasses.replace(services.pipeline.attempts, providers={"foundry": provider}, router=router)
+        transport = Transports(http, {"raw": InProcessTransport(raw)})
+        providers = {
+            "foundry": FoundryProvider(transport, services.conversions),
+            "flux": FluxProvider(transport, services.conversions, QUICK),
+        }
+        attempts = dataclasses.replace(services.pipeline.attempts, providers=providers, router=router)
         pipeline = dataclasses.replace(services.pipeline, router=router, attempts=attempts)
         runs = WatchedRuns(services.settings.max_requests_in_flight)
         return dataclasses.replace(services, router=router, pipeline=pipeline, runs=runs)

@@ -1,9 +1,11 @@
-"""omixa simulate: bedrock, fal, flux, foundry, gemini, openai, openrouter, replicate, stability."""
+"""omixa simulate: bedrock, fal, flux, foundry, gemini, openai, openrouter, replicate, stability; and a proxy that breaks."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import importlib
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,6 +146,35 @@ _add_service(
     "replicate", "Replicate", "Speak the wire format of Replicate's official models and paint pictures from prompts."
 )
 _add_service("stability", "Stability AI", "Speak Stability AI's wire format and paint, edit and enlarge pictures.")
+
+
+@simulate.command("proxy")
+@_HOST
+@click.option("--port", type=int, default=8795, show_default=True)
+@click.option("--to", "target", required=True, metavar="URL", help="The provider behind it, simulated or real.")
+@click.option(
+    "--faults", default="", help='For example "submit:reset, poll:429x2, fetch:drip=500". See docs/simulator.md.'
+)
+def simulate_proxy(host: str, port: int, target: str, faults: str) -> None:
+    """Stand between a gateway and a provider and break connections and answers, by script."""
+    from omixa.simulator.proxy import FaultProxy
+    from omixa.telemetry import configure_logging
+
+    try:
+        proxy = FaultProxy(target, faults, host=host, port=port)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    configure_logging("info")
+
+    async def main() -> None:
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+        async with proxy:
+            click.echo(f"Proxy to {target} listens on http://{host}:{proxy.port}", err=True)
+            await stopped.wait()
+
+    run(main())
 
 
 def _serve(name: str, host: str, port: int, make_app: Callable[[Workers], ASGIApp]) -> None:
