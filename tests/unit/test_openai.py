@@ -30,7 +30,7 @@ from omixa.errors import UpstreamError, UpstreamRejected
 from omixa.imaging.inspect import inspect
 from omixa.providers.adapters import adapters
 from omixa.providers.base import PartialImage, ProviderCall, ProviderEvent, ProviderResult
-from omixa.providers.openai import COMPATIBLE, LOCALAI, OPENAI
+from omixa.providers.dialects import COMPATIBLE, LOCALAI, OPENAI
 from omixa.providers.transport import HttpTransport
 from omixa.simulator.multipart import parse_multipart
 

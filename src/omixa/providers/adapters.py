@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from omixa.engines.conversions import Conversions
 from omixa.providers.base import Provider
 from omixa.providers.bedrock import BedrockProvider
+from omixa.providers.dialects import AZURE, COMPATIBLE, LOCALAI, OPENAI
 from omixa.providers.fal import FalProvider
 from omixa.providers.flux import FluxProvider, FoundryFluxProvider
 from omixa.providers.foundry import FoundryProvider
 from omixa.providers.gemini import GeminiProvider
-from omixa.providers.openai import AZURE, COMPATIBLE, LOCALAI, OPENAI, OpenAIProvider
+from omixa.providers.openai import OpenAIProvider
 from omixa.providers.openrouter import OpenRouterProvider
 from omixa.providers.replicate import ReplicateProvider
 from omixa.providers.stability import StabilityProvider

@@ -20,6 +20,7 @@ from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
 from omixa.providers.failures import failed_answer, unusable_answer
 from omixa.providers.forms import form
 from omixa.providers.pictures import acceptable
+from omixa.providers.single import post
 from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse
 
 _COUNTS = ("num_input_text_tokens", "num_input_image_tokens", "num_output_tokens")
@@ -62,23 +63,12 @@ def _generation(call: ProviderCall) -> WireRequest:
         "width": size.width,
         "height": size.height,
     }
-    return _request(call, _GENERATIONS, "application/json", (msgspec.json.encode(fields),))
+    return post(call, _GENERATIONS, "application/json", (msgspec.json.encode(fields),), key_header="api-key")
 
 
 def _edit(call: ProviderCall, references: Sequence[Image]) -> WireRequest:
     texts = {"model": call.deployment.deployment_name, "prompt": call.request.prompt}
-    return _request(call, _EDITS, *form(texts, [("image", image) for image in references]))
-
-
-def _request(
-    call: ProviderCall, path: str, content_type: str, body_parts: tuple[bytes | memoryview, ...]
-) -> WireRequest:
-    headers = {"content-type": content_type, "accept": "application/json", **call.simulator_headers}
-    if call.deployment.api_key is not None:
-        headers["api-key"] = call.deployment.api_key.reveal()
-    elif call.deployment.bearer_token is not None:
-        headers["authorization"] = f"Bearer {call.deployment.bearer_token.reveal()}"
-    return WireRequest(call.deployment.endpoint.rstrip("/") + path, headers, body_parts)
+    return post(call, _EDITS, *form(texts, [("image", image) for image in references]), key_header="api-key")
 
 
 # ------------------------------------------------------------------------------------------------------- the answer

@@ -14,15 +14,14 @@ from urllib.parse import quote
 import msgspec
 import pybase64
 
-from omixa.domain.images import MEDIA_TYPES, Image, ImageFormat, Usage
+from omixa.domain.images import MEDIA_TYPES, Image, Usage
 from omixa.providers.answers import count
 from omixa.providers.base import ProviderCall, ProviderResult
 from omixa.providers.failures import failed_answer, refused_answer, unusable_answer
-from omixa.providers.pictures import check_picture, check_shape
-from omixa.providers.single import SingleExchange
+from omixa.providers.pictures import read_encoded
+from omixa.providers.single import SingleExchange, post
 from omixa.providers.wire import WireRequest, WireResponse, request_id
 
-_FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp")
 # Why a candidate ended that shows that a filter ended it. The other reasons without a picture are failures.
 _REFUSALS: Final = frozenset(
     {
@@ -60,13 +59,8 @@ def _request(call: ProviderCall, references: Sequence[Image]) -> WireRequest:
         "contents": [{"role": "user", "parts": parts}],
         "generationConfig": {"responseModalities": ["IMAGE"], "imageConfig": _shape(call)},
     }
-    headers = {"content-type": "application/json", "accept": "application/json", **call.simulator_headers}
-    if call.deployment.api_key is not None:
-        headers["x-goog-api-key"] = call.deployment.api_key.reveal()
-    elif call.deployment.bearer_token is not None:
-        headers["authorization"] = f"Bearer {call.deployment.bearer_token.reveal()}"
     path = f"/models/{quote(call.deployment.deployment_name, safe='')}:generateContent"
-    return WireRequest(call.deployment.endpoint.rstrip("/") + path, headers, (msgspec.json.encode(fields),))
+    return post(call, path, "application/json", (msgspec.json.encode(fields),), key_header="x-goog-api-key")
 
 
 def _shape(call: ProviderCall) -> Mapping[str, str]:
@@ -126,10 +120,7 @@ def _answered(response: WireResponse, call: ProviderCall) -> ProviderResult:
             raise refused_answer(response, refusal, secret=call.credential)
         if blob is None:
             raise ValueError(f"the answer holds no picture: {', '.join(_ends(answer)) or 'no reason given'}")
-        picture = check_picture(pybase64.b64decode(blob.data, validate=True), call, *_FORMATS, exact=False)
-        if MEDIA_TYPES[picture.info.format] != blob.mime_type:
-            raise ValueError(f"the picture is {picture.info.format}, not {blob.mime_type}")
-        check_shape(picture.info, call)
+        picture = read_encoded(blob.data, blob.mime_type, call)
     except (ValueError, RecursionError) as error:
         raise unusable_answer(response, str(error), secret=call.credential) from error
     usage, problem = _usage(answer.usage_metadata)

@@ -8,65 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Literal
+from typing import Final
 
 import msgspec
 import pybase64
 
-from omixa.domain.images import Image, ImageFormat, Usage
+from omixa.domain.images import Image, Usage
 from omixa.engines.conversions import Conversions
-from omixa.errors import UpstreamRejected
 from omixa.imaging.inspect import inspect
 from omixa.providers.answers import aside, count, parse_answer
 from omixa.providers.base import PartialImage, ProviderCall, ProviderEvent, ProviderResult
+from omixa.providers.dialects import OPENAI, Dialect
 from omixa.providers.events import MEDIA_TYPE, follow
 from omixa.providers.failures import failed_answer, failed_event, unusable_answer
 from omixa.providers.forms import form
-from omixa.providers.pictures import acceptable, check_picture
+from omixa.providers.pictures import EVERY_FORMAT, acceptable, check_picture
+from omixa.providers.single import post
 from omixa.providers.wire import Timeouts, Transport, WireEvent, WireRequest, WireResponse
 
-_FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp")
-_ENGINE_OPTIONS = re.compile(r"<\s*/?\s*sd_cpp_extra_args", re.IGNORECASE)
-
-
-def _without_options(prompt: str) -> str:
-    """Return a prompt that sets no options of stable-diffusion.cpp. Raises UpstreamRejected for one that does."""
-    if _ENGINE_OPTIONS.search(prompt):
-        raise UpstreamRejected(
-            "prompt must not contain <sd_cpp_extra_args>: it would set options of the engine.", param="prompt"
-        )
-    return prompt
-
-
-def _without_bars(prompt: str) -> str:
-    """Return a prompt for LocalAI, which takes what stands behind a bar for what must not be painted."""
-    return _without_options(prompt).replace("|", "\N{FULLWIDTH VERTICAL LINE}")
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """What those who speak this wire format do differently.
-
-    `key_header` carries the key. `formats` are those that can be asked for; others are encoded by the gateway, from a PNG.
-    `picture_field` is the field of a form that takes pictures to edit. Only where `is_open` may a picture be asked for in base64,
-    and must be, and is a size of `auto` the gateway's to choose. `guard` makes prompts harmless.
-    """
-
-    key_header: Literal["authorization", "api-key"] = "authorization"
-    formats: tuple[ImageFormat, ...] = ("png", "jpeg", "webp")
-    picture_field: Literal["image", "image[]"] = "image[]"
-    is_open: bool = False
-    guard: Callable[[str], str] = str
-
-
-OPENAI = Dialect()
-AZURE = Dialect(key_header="api-key", formats=("png", "jpeg"))
-COMPATIBLE = Dialect(formats=("png",), picture_field="image", is_open=True, guard=_without_options)
-LOCALAI = dataclasses.replace(COMPATIBLE, guard=_without_bars)
+_ACCEPT: Final = "application/json, text/event-stream"
 
 
 class OpenAIProvider:
@@ -98,7 +60,7 @@ class OpenAIProvider:
 
 
 def _request(call: ProviderCall, dialect: Dialect, references: Sequence[Image]) -> WireRequest:
-    deployment, fields = call.deployment, _fields(call, dialect)
+    fields = _fields(call, dialect)
     if references:
         path = "/images/edits"
         files: list[tuple[str, Image]] = [(dialect.picture_field, image) for image in references]
@@ -107,12 +69,7 @@ def _request(call: ProviderCall, dialect: Dialect, references: Sequence[Image]) 
         content_type, parts = form({name: _text(value) for name, value in fields.items()}, files)
     else:
         path, content_type, parts = "/images/generations", "application/json", (msgspec.json.encode(fields),)
-    headers = {"content-type": content_type, "accept": "application/json, text/event-stream", **call.simulator_headers}
-    if deployment.api_key is not None and dialect.key_header == "api-key":
-        headers["api-key"] = deployment.api_key.reveal()
-    elif call.credential is not None:
-        headers["authorization"] = f"Bearer {call.credential}"
-    return WireRequest(deployment.endpoint.rstrip("/") + path, headers, parts)
+    return post(call, path, content_type, parts, key_header=dialect.key_header, accept=_ACCEPT)
 
 
 def _fields(call: ProviderCall, dialect: Dialect) -> Mapping[str, str | int | bool]:
@@ -216,7 +173,7 @@ def _result(
     call: ProviderCall,
 ) -> ProviderResult:
     """Return the picture if it is one of the size that was asked for. Raises ValueError otherwise."""
-    picture = check_picture(data, call, *_FORMATS, exact=call.request.size != "auto")
+    picture = check_picture(data, call, *EVERY_FORMAT, exact=call.request.size != "auto")
     usage, problem = _usage(counts, bool(call.request.input_images))
     return ProviderResult(dataclasses.replace(picture, base64=base64), usage, told.provider_request_id, problem)
 

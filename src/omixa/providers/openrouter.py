@@ -12,18 +12,16 @@ from decimal import Decimal
 from typing import Final
 
 import msgspec
-import pybase64
 
-from omixa.domain.images import MEDIA_TYPES, Image, ImageFormat, Usage
+from omixa.domain.images import Image, Usage
 from omixa.domain.money import PICO_PER_USD
 from omixa.providers.answers import count
 from omixa.providers.base import ProviderCall, ProviderResult
 from omixa.providers.failures import failed_answer, unusable_answer
-from omixa.providers.pictures import check_picture, check_shape, data_url
-from omixa.providers.single import SingleExchange
+from omixa.providers.pictures import data_url, read_encoded
+from omixa.providers.single import SingleExchange, post
 from omixa.providers.wire import WireRequest, WireResponse
 
-_FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp")
 # More than any picture costs; a larger number is a mistake.
 _MAX_COST_USD: Final = 1000
 
@@ -53,11 +51,8 @@ def _request(call: ProviderCall, references: Sequence[Image]) -> WireRequest:
         if call.request.size == "auto":
             # An edit without a size has the shape of its first reference.
             del fields["aspect_ratio"]
-    headers = {"content-type": "application/json", "accept": "application/json", **call.simulator_headers}
-    if call.credential is not None:
-        headers["authorization"] = f"Bearer {call.credential}"
     body = msgspec.json.encode({name: value for name, value in fields.items() if value})
-    return WireRequest(call.deployment.endpoint.rstrip("/") + "/images", headers, (body,))
+    return post(call, "/images", "application/json", (body,))
 
 
 class _Datum(msgspec.Struct):
@@ -97,10 +92,7 @@ def _answered(response: WireResponse, call: ProviderCall) -> ProviderResult:
         if not answer.data:
             raise ValueError("the answer holds no picture")
         datum = answer.data[0]
-        picture = check_picture(pybase64.b64decode(datum.b64_json, validate=True), call, *_FORMATS, exact=False)
-        if datum.media_type not in (None, MEDIA_TYPES[picture.info.format]):
-            raise ValueError(f"the picture is {picture.info.format}, not {datum.media_type}")
-        check_shape(picture.info, call)
+        picture = read_encoded(datum.b64_json, datum.media_type, call)
     except (ValueError, RecursionError) as error:
         raise unusable_answer(response, str(error), secret=call.credential) from error
     usage, problem, cost = _usage(bytes(answer.usage), call)

@@ -16,6 +16,7 @@ from omixa.providers.base import ProviderCall
 
 # How far the shape of a picture may be from what was asked for: providers that are told ratios round the sides.
 SHAPE_TOLERANCE_PERCENT: Final = 5
+EVERY_FORMAT: Final[tuple[ImageFormat, ...]] = ("png", "jpeg", "webp")
 
 
 async def acceptable(image: Image, call: ProviderCall, conversions: Conversions) -> Image:
@@ -59,6 +60,18 @@ def check_picture(data: bytes, call: ProviderCall, *formats: ImageFormat, exact:
     if info.format == "png":
         check_png(data)
     return Image(data, info)
+
+
+def read_encoded(text: str, media_type: str | None, call: ProviderCall) -> Image:
+    """Return a picture in base64 that came back from a provider that is told shapes.
+
+    Raises ValueError unless it is what is said of it, where something is said, and about in the shape that was asked for.
+    """
+    picture = check_picture(pybase64.b64decode(text, validate=True), call, *EVERY_FORMAT, exact=False)
+    if media_type not in (None, MEDIA_TYPES[picture.info.format]):
+        raise ValueError(f"the picture is {picture.info.format}, not {media_type}")
+    check_shape(picture.info, call)
+    return picture
 
 
 def check_shape(picture: ImageInfo, call: ProviderCall) -> None:

@@ -14,6 +14,24 @@ from omixa.providers.pictures import acceptable
 from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse
 
 
+def post(
+    call: ProviderCall,
+    path: str,
+    content_type: str,
+    body_parts: Sequence[bytes | memoryview],
+    *,
+    key_header: str | None = None,
+    accept: str = "application/json",
+) -> WireRequest:
+    """Return a request to a deployment. Its key stands in `key_header`, where that is given, else it is sent as a bearer."""
+    headers = {"content-type": content_type, "accept": accept, **call.simulator_headers}
+    if key_header is not None and call.deployment.api_key is not None:
+        headers[key_header] = call.deployment.api_key.reveal()
+    elif call.credential is not None:
+        headers["authorization"] = f"Bearer {call.credential}"
+    return WireRequest(call.deployment.endpoint.rstrip("/") + path, headers, body_parts)
+
+
 class SingleExchange(ABC):
     """Sends one request for each picture; large ones are written and read aside."""
 
