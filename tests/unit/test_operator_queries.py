@@ -38,8 +38,8 @@ def test_calls_that_failed_are_found_without_those_that_went_well(database: Data
     values = {"limit": 50, "deployment": "a/b", "after": "att_1"}
     for query in operators._FAILED.values():
         found = plan(database, query, **values)
-        assert "attempt_that_failed" in found, found
-        assert "TEMP B-TREE" not in found, found
+        assert "USING COVERING INDEX attempt_that_failed" in found, found
+        assert "SEARCH attempt USING PRIMARY KEY (id=?)" in found, found
 
 
 def test_the_last_calls_are_read_from_the_end(database: Database) -> None:

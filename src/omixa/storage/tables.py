@@ -581,7 +581,7 @@ attempt = Table(
         "attempt_that_failed",
         "id",
         "deployment",
-        "error_code",
+        "state",
         sqlite_where=text("state IN ('failed_free', 'failed_billed', 'unknown')"),
         postgresql_where=text("state IN ('failed_free', 'failed_billed', 'unknown')"),
     ),

@@ -13,8 +13,8 @@ from omixa.domain.ids import first_id
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import attempt, has_failed, parked_result, request, workspace
 
-# Of a busy gateway the last calls of a time say enough, and so many are read in some milliseconds.
-MAX_CALLS = 20_000
+# Of a busy gateway the last calls of a time say enough, and reading so many takes a few milliseconds.
+MAX_CALLS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,21 +153,25 @@ def call_mix(tx: Transaction, *, since_ms: int) -> Mapping[str, CallMix]:
 
 
 def _failed_query(*, of_one: bool, is_first: bool) -> Select[Any]:
-    query = (
+    # The index alone says which calls these are, so that none but those of the page is looked up.
+    ids = select(attempt.c.id).where(has_failed).order_by(attempt.c.id.desc()).limit(bindparam("limit", type_=Integer))
+    if of_one:
+        ids = ids.where(attempt.c.deployment == bindparam("deployment"))
+    if not is_first:
+        ids = ids.where(attempt.c.id < bindparam("after"))
+    page = ids.subquery()
+    return (
         select(
             *(attempt.c[name] for name in ("id", "request_id", "deployment", "state", "upstream_status", "error_code")),
             *(attempt.c.sent_at_ms, attempt.c.ended_at_ms, request.c.mode, request.c.model),
             workspace.c.name.label("workspace"),
         )
+        .select_from(page)
+        .join(attempt, attempt.c.id == page.c.id)
         .join(request, request.c.id == attempt.c.request_id)
         .join(workspace, workspace.c.id == request.c.workspace_id)
-        .where(has_failed)
         .order_by(attempt.c.id.desc())
-        .limit(bindparam("limit", type_=Integer))
     )
-    if of_one:
-        query = query.where(attempt.c.deployment == bindparam("deployment"))
-    return query if is_first else query.where(attempt.c.id < bindparam("after"))
 
 
 _FAILED = {

@@ -14,7 +14,7 @@ def upgrade() -> None:
     """Apply."""
     op.add_column("person", sa.Column("is_operator", sa.Integer(), server_default="0", nullable=False))
     for name, table, columns, condition in (
-        ("attempt_that_failed", "attempt", ["id", "deployment", "error_code"], _FAILED),
+        ("attempt_that_failed", "attempt", ["id", "deployment", "state"], _FAILED),
         ("finding_to_explain", "recon_finding", ["id"], _OPEN),
     ):
         where = sa.text(condition)
