@@ -6,8 +6,8 @@ OmixaError
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402
 │  ├─ Forbidden 403 (WorkspaceSuspended · NoAllowedRoute · BadLink) · RateLimited 429 · RefusalLimit 429
-│  ├─ SignInFailed 403 · OpenIdFailed 403 · SignInRefused 403 · BadSignInLink 403 · FormRefused 403
-│  │  RoleForbidden 403: on the console's pages alone
+│  ├─ SignInFailed 403 · BadPasskey 403 · OpenIdFailed 403 · SignInRefused 403 · BadSignInLink 403
+│  │  FormRefused 403 · RoleForbidden 403: on the console's pages alone
 │  ├─ Conflict 409 (RequestInProgress · IdempotencyInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  ├─ IdempotencyMismatch 422
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound · StatementNotFound · RouteNotFound
@@ -275,6 +275,14 @@ class SignInRefused(CallerError):
     status = 403
     type = "permission_error"
     default_code = "sign_in_refused"
+
+
+class BadPasskey(CallerError):
+    """The answer of a passkey proves nothing, or the passkey is nobody's; it is not told which."""
+
+    status = 403
+    type = "authentication_error"
+    default_code = "passkey_refused"
 
 
 class BadSignInLink(CallerError):

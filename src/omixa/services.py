@@ -67,6 +67,7 @@ from omixa.webhooks import Webhook
 if TYPE_CHECKING:
     from omixa.engines.workers import Workers
     from omixa.gateway.openid import OpenIdDoor
+    from omixa.gateway.passkeys import Passkeys
     from omixa.providers.transport import AsgiApp
 
 log = logging.getLogger(__name__)
@@ -151,6 +152,7 @@ class Services(BackOffice):
     courier: Courier
     topups: TopUps | None
     openid: OpenIdDoor | None
+    passkeys: Passkeys
     body_bytes: ByteBudget
     rates: Rates
     rehearsals: Rehearsals
@@ -197,6 +199,7 @@ async def open_services(
     no engine fits.
     """
     # Here, because the command line opens a back office alone and should not wait for an HTTP client and an illustrator.
+    from omixa.gateway.passkeys import Passkeys
     from omixa.providers.adapters import adapters
     from omixa.providers.embedded import EmbeddedProvider, misfit
     from omixa.providers.transport import HttpTransport, InProcessTransport, Transports
@@ -271,6 +274,7 @@ async def open_services(
                 courier=courier,
                 topups=await _topups(settings, office, stack),
                 openid=_openid(settings, office),
+                passkeys=Passkeys(office.database, office.people),
                 body_bytes=ByteBudget(settings.max_body_bytes_in_flight),
                 rates=_rates(settings, sweeper),
                 rehearsals=Rehearsals(),

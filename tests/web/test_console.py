@@ -354,6 +354,7 @@ def filled(route: ConsoleRoute, team: Team, **other: str) -> str:
         "link": "nothing",
         "name": team.workspace,
         "finding": "find_" + "0" * 26,
+        "passkey": "psk_00000000000000000000000000",
     }
     return route.path.format(**values | other)
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import and_, bindparam, delete, func, select, update
+from sqlalchemy import and_, bindparam, delete, exists, func, select, update
 
 from omixa.domain.access import Member, Role
 from omixa.domain.ids import new_id
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
-from omixa.storage.tables import membership, openid_identity, person, session, sign_in_link, workspace
+from omixa.storage.tables import (
+    membership,
+    openid_identity,
+    passkey,
+    person,
+    session,
+    sign_in_link,
+    spent_challenge,
+    workspace,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,9 @@ _owners_by_age = (
     .limit(1)
 )
 _oldest_owner = _owners_by_age.where(membership.c.workspace_id == bindparam("workspace_id"))
-_owner_with_password = _owners_by_age.where(person.c.password_hash.is_not(None))
+_owner_with_way_in = _owners_by_age.where(
+    person.c.password_hash.is_not(None) | exists().where(passkey.c.person_id == person.c.id)
+)
 _insert_person = insert_into(person, "id", "name", "created_at_ms")
 _set_hash = update(person).where(person.c.id == bindparam("of_person")).values(password_hash=bindparam("hash"))
 _set_operator = update(person).where(person.c.id == bindparam("of_person")).values(is_operator=bindparam("flag"))
@@ -82,8 +93,8 @@ def find_owner(tx: Transaction, workspace_id: str) -> Person | None:
 
 
 def can_an_owner_sign_in(tx: Transaction) -> bool:
-    """Tell whether an owner of some workspace has a password."""
-    return tx.first(_owner_with_password) is not None
+    """Tell whether an owner of some workspace has a password or a passkey."""
+    return tx.first(_owner_with_way_in) is not None
 
 
 def set_password_hash(tx: Transaction, person_id: str, password_hash: str | None) -> None:
@@ -354,3 +365,129 @@ def has_identity(tx: Transaction, person_id: str, issuer: str) -> bool:
 def delete_identities(tx: Transaction, person_id: str) -> None:
     """Forget by which subjects OpenID providers mean a person."""
     tx.execute(_delete_identities, person_id=person_id)
+
+
+# --------------------------------------------------------------------------------------------------------------- passkeys
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeyRow:
+    """A passkey as its owner sees it. Times are Unix milliseconds."""
+
+    id: str
+    name: str
+    credential_id: str
+    created_at_ms: int
+    used_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a device made: its name for it in base64url, the public key in CBOR, and how often it says that it was used."""
+
+    id: str
+    public_key: bytes
+    sign_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """Whose passkey it is, and what its answers are held against."""
+
+    id: str
+    person_id: str
+    credential: Credential
+
+
+_passkeys_of = (
+    select(passkey.c.id, passkey.c.name, passkey.c.credential_id, passkey.c.created_at_ms, passkey.c.used_at_ms)
+    .where(passkey.c.person_id == bindparam("person_id"))
+    .order_by(passkey.c.id)
+)
+_passkey = select(passkey).where(passkey.c.credential_id == bindparam("credential_id"))
+_insert_passkey = insert_into(
+    passkey, "id", "person_id", "name", "credential_id", "public_key", "sign_count", "created_at_ms"
+)
+_use_passkey = (
+    update(passkey)
+    .where(passkey.c.id == bindparam("of_passkey"), passkey.c.sign_count == bindparam("was"))
+    .values(sign_count=bindparam("now_is"), used_at_ms=bindparam("now"))
+)
+_delete_passkey = delete(passkey).where(passkey.c.id == bindparam("passkey_id"))
+_delete_passkeys = delete(passkey).where(passkey.c.person_id == bindparam("person_id"))
+_lock_person = select(person.c.id).where(person.c.id == bindparam("person_id")).with_for_update()
+_other_way = select(person.c.id).where(
+    person.c.id == bindparam("person_id"),
+    person.c.password_hash.is_not(None) | exists().where(openid_identity.c.person_id == person.c.id),
+)
+_challenge = select(spent_challenge.c.challenge).where(spent_challenge.c.challenge == bindparam("challenge"))
+_insert_challenge = insert_into(spent_challenge)
+_delete_old_challenges = delete(spent_challenge).where(spent_challenge.c.ends_at_ms <= bindparam("now"))
+
+
+def list_passkeys(tx: Transaction, person_id: str) -> list[PasskeyRow]:
+    """Return a person's passkeys, the oldest first."""
+    return [PasskeyRow(**row) for row in tx.all(_passkeys_of, person_id=person_id)]
+
+
+def find_passkey(tx: Transaction, credential_id: str) -> Passkey | None:
+    """Return the passkey that a device calls so."""
+    row = tx.first(_passkey, credential_id=credential_id)
+    if row is None:
+        return None
+    credential = Credential(row["credential_id"], bytes(row["public_key"]), int(row["sign_count"]))
+    return Passkey(row["id"], row["person_id"], credential)
+
+
+def insert_passkey(tx: Transaction, person_id: str, name: str, credential: Credential) -> str:
+    """Keep a passkey and return its id."""
+    identifier = new_id("psk")
+    tx.execute(
+        _insert_passkey,
+        id=identifier,
+        person_id=person_id,
+        name=name,
+        credential_id=credential.id,
+        public_key=credential.public_key,
+        sign_count=credential.sign_count,
+        created_at_ms=tx.now_ms(),
+    )
+    return identifier
+
+
+def use_passkey(tx: Transaction, passkey_id: str, before: int, count: int) -> bool:
+    """Note that a passkey was used. Of two who do so from the same count at the same time, one gets False."""
+    return bool(tx.execute(_use_passkey, of_passkey=passkey_id, was=before, now_is=count, now=tx.now_ms()))
+
+
+def delete_passkey(tx: Transaction, passkey_id: str) -> None:
+    """Take a passkey away."""
+    tx.execute(_delete_passkey, passkey_id=passkey_id)
+
+
+def lock_person(tx: Transaction, person_id: str) -> None:
+    """Let nobody else change a person's ways in until this transaction ends."""
+    tx.first(_lock_person, person_id=person_id)
+
+
+def has_another_way(tx: Transaction, person_id: str) -> bool:
+    """Tell whether a person comes in without a passkey too."""
+    return tx.first(_other_way, person_id=person_id) is not None
+
+
+def forget_ways_in(tx: Transaction, person_id: str) -> None:
+    """Take away everything by which a person comes in, and end their sessions."""
+    set_password_hash(tx, person_id, None)
+    tx.execute(_delete_passkeys, person_id=person_id)
+    delete_identities(tx, person_id)
+    delete_links(tx, person_id)
+    close_sessions(tx, person_id)
+
+
+def spend_challenge(tx: Transaction, challenge: str, *, ends_at_ms: int) -> bool:
+    """Let a challenge serve. Returns False when it has; of two who try at the same time, one fails."""
+    tx.execute(_delete_old_challenges, now=tx.now_ms())
+    if tx.first(_challenge, challenge=challenge) is not None:
+        return False
+    tx.execute(_insert_challenge, challenge=challenge, ends_at_ms=ends_at_ms)
+    return True

@@ -96,8 +96,8 @@ class People:
     async def invite(self, name: str, *, workspace: str, role: Role, actor: str) -> Secret | None:
         """Make a person a member of a workspace, or give a member another role.
 
-        Returns a link by which they set a password; None for whoever has one. Raises NotFound for a workspace that does not
-        exist, InvalidRequest for a name that is none and for the last owner, who stays one.
+        Returns a link by which they set a password; None for whoever has one, or a passkey. Raises NotFound for a workspace
+        that does not exist, InvalidRequest for a name that is none and for the last owner, who stays one.
         """
         name = name.lower()
         if not NAME.fullmatch(name):
@@ -116,9 +116,10 @@ class People:
             people.set_role(tx, found.id, workspace_id, role)
             details = {"name": name, "workspace": workspace, "role": role, "before": before}
             store.audit(tx, actor=actor, action="person.invited", target=found.id, details=details)
-            if found.password_hash is None:
+            has_way_in = found.password_hash is not None or bool(people.list_passkeys(tx, found.id))
+            if not has_way_in:
                 self._insert_link(tx, found, token)
-            return found.password_hash is None
+            return not has_way_in
 
         return token if await self._database.write(operation) else None
 
@@ -141,10 +142,7 @@ class People:
             if not people.memberships(tx, found.id):
                 if found.is_operator:
                     _set_operator(tx, found, False, actor)
-                people.set_password_hash(tx, found.id, None)
-                people.delete_identities(tx, found.id)
-                people.delete_links(tx, found.id)
-                people.close_sessions(tx, found.id)
+                people.forget_ways_in(tx, found.id)
             details = {"name": name, "workspace": workspace, "role": role}
             store.audit(tx, actor=actor, action="person.removed", target=found.id, details=details)
 
@@ -176,10 +174,10 @@ class People:
         """Return the name of whoever a link is for. Raises BadSignInLink."""
         digest = self.keys.link_digest(link)
         found = await self._database.read(lambda tx: people.find_link(tx, digest))
-        return _require_link(found).name
+        return require_link(found).name
 
     async def use_link(self, link: Secret, password: str, *, address: str) -> Secret:
-        """Set a password by a link, end all other sessions, and return the token of a new one.
+        """Make a password the only way in by a link, end all other sessions, and return the token of a new one.
 
         Raises BadSignInLink, InvalidRequest for a password that is not good enough, RateLimited, Overloaded.
         """
@@ -190,12 +188,10 @@ class People:
         token = generate_token()
 
         def operation(tx: Transaction) -> None:
-            found = _require_link(people.use_link(tx, link_digest))
+            found = require_link(people.use_link(tx, link_digest))
+            # Whoever has lost a device, or has been robbed of one, begins anew.
+            people.forget_ways_in(tx, found.id)
             people.set_password_hash(tx, found.id, password_hash)
-            # Whoever they are at a provider is found out anew.
-            people.delete_identities(tx, found.id)
-            people.delete_links(tx, found.id)
-            people.close_sessions(tx, found.id)
             self.open_session(tx, found.id, token)
             store.audit(tx, actor=found.id, action="person.password_set", target=found.id, details={})
 
@@ -336,7 +332,8 @@ def _require_another_owner(tx: Transaction, workspace_id: str, workspace: str) -
         raise InvalidRequest(f"{workspace} needs an owner. Make somebody else one first.", param="role")
 
 
-def _require_link(found: Person | None) -> Person:
+def require_link(found: Person | None) -> Person:
+    """Return whoever a link is for. Raises BadSignInLink."""
     if found is None:
         raise BadSignInLink(
             "This link was used already, or its time has passed. Whoever runs this gateway makes another one with"

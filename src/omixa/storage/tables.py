@@ -157,6 +157,35 @@ sign_in_link = Table(
     sqlite_with_rowid=False,
 )
 
+# A passkey: somebody signs in by a device that keeps the private half of a pair of keys.
+passkey = Table(
+    "passkey",
+    metadata,
+    _id(),
+    Column("person_id", Text, ForeignKey("person.id"), nullable=False),
+    # What its owner calls it.
+    Column("name", Text, nullable=False),
+    # Chosen by the device; in base64url.
+    Column("credential_id", Text, nullable=False, unique=True),
+    # The public half, in CBOR as the device gave it.
+    Column("public_key", LargeBinary, nullable=False),
+    # How often the device says that it was used; 0 where it does not count.
+    Column("sign_count", BigInteger, nullable=False),
+    _time("created_at_ms"),
+    _time("used_at_ms", nullable=True),
+    Index("passkey_by_person", "person_id"),
+    sqlite_with_rowid=False,
+)
+
+# Challenges that have served, until nobody could use them again.
+spent_challenge = Table(
+    "spent_challenge",
+    metadata,
+    Column("challenge", Text, primary_key=True),
+    _time("ends_at_ms"),
+    sqlite_with_rowid=False,
+)
+
 # Somebody as an OpenID provider knows them. The subject counts and never changes; names and e-mail addresses do.
 openid_identity = Table(
     "openid_identity",

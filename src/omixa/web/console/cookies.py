@@ -42,6 +42,12 @@ class Place:
         host = urlsplit(self.address).hostname or ""
         return host in ("localhost", "::1") or host.startswith("127.")
 
+    @property
+    def domain(self) -> str | None:
+        """Return the domain in the address, for which passkeys can be made; None where that is a number."""
+        host = urlsplit(self.address).hostname or ""
+        return host if host and ":" not in host and not host.rpartition(".")[2].isdigit() else None
+
     def cookie(self, name: str) -> str:
         """Return how a cookie is called here."""
         return f"__Host-{name}" if self.has_tls else name

@@ -1,4 +1,4 @@
-"""Signing in by a password, setting one by a link, and signing out."""
+"""Signing in by a password, setting one by a link, what people see of themselves, and signing out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from urllib.parse import parse_qs, urlencode
 from omixa.access.passwords import MAX_CHARS, MIN_CHARS
 from omixa.domain.access import Secret
 from omixa.errors import InvalidRequest, OmixaError, Overloaded, RateLimited, SignInFailed
+from omixa.gateway.passkeys import MAX_NAME_CHARS
 from omixa.web.console.visit import Visit
 
 # Pages of ours to which a browser may be sent after signing in. All of it may stand in a cookie.
 _PLACE = re.compile(r"(console|operator)(/[A-Za-z0-9][A-Za-z0-9._-]*)*(\?[A-Za-z0-9._~%&=+-]*)?")
 _MAX_PLACE_CHARS = 2000
-_HOME = "console"
+HOME = "console"
 
 
 async def show_sign_in(visit: Visit) -> None:
@@ -71,13 +72,13 @@ async def send_sign_in(visit: Visit, *, place: str, name: str = "", error: Omixa
 
 async def show_welcome(visit: Visit) -> None:
     """Send the page on which the owner of a link sets a password. The link stays good until that is done."""
-    name = await visit.services.people.owner_of(_link(visit))
-    await _send_welcome(visit, name)
+    name = await visit.services.people.owner_of(link_of(visit))
+    await send_welcome(visit, name)
 
 
 async def set_password(visit: Visit) -> None:
     """Set a password by a link, end every other session and begin one."""
-    people, link = visit.services.people, _link(visit)
+    people, link = visit.services.people, link_of(visit)
     password = visit.form.exact("password")
     name = await people.owner_of(link)
     try:
@@ -85,13 +86,14 @@ async def set_password(visit: Visit) -> None:
             raise InvalidRequest("The two passwords differ. Write the same one twice.", param="again")
         token = await people.use_link(link, password, address=visit.client_address)
     except (InvalidRequest, RateLimited, Overloaded) as error:
-        await _send_welcome(visit, name, error)
+        await send_welcome(visit, name, error)
         return
     visit.keep(token)
-    await visit.redirect(_HOME)
+    await visit.redirect(HOME)
 
 
-async def _send_welcome(visit: Visit, name: str, error: OmixaError | None = None) -> None:
+async def send_welcome(visit: Visit, name: str, error: OmixaError | None = None) -> None:
+    """Send the page on which the owner of a link says how they come in from now on."""
     await visit.send(
         "console/welcome.html",
         "Set your password",
@@ -100,10 +102,12 @@ async def _send_welcome(visit: Visit, name: str, error: OmixaError | None = None
         error=error,
         min_chars=MIN_CHARS,
         max_chars=MAX_CHARS,
+        way=visit.path.removesuffix("/passkey"),
     )
 
 
-def _link(visit: Visit) -> Secret:
+def link_of(visit: Visit) -> Secret:
+    """Return the link in the address of a visit."""
     return Secret(visit.exchange.path_parameters["link"][:MAX_CHARS])
 
 
@@ -117,13 +121,22 @@ async def show_home(visit: Visit) -> None:
 
 
 async def show_profile(visit: Visit) -> None:
-    """Send what is known of the visitor, and how to sign out everywhere."""
+    """Send what is known of the visitor, their passkeys, and how to sign out everywhere."""
+    await send_profile(visit)
+
+
+async def send_profile(visit: Visit, error: OmixaError | None = None) -> None:
+    """Send the page, with what went wrong on it."""
     door, outside = visit.services.openid, None
     if door is not None and await door.knows(visit.visitor.person_id):
         outside = await door.provider.sign_out_address(f"{visit.place.address}/sign-in")
     await visit.send(
         "console/profile.html",
         "You",
+        status=200 if error is None else error.status,
+        error=error,
+        passkeys=await visit.services.passkeys.of(visit.visitor.person_id),
+        max_chars=MAX_NAME_CHARS,
         outside=outside,
         provider=None if door is None else door.provider.registration.name,
     )
@@ -146,4 +159,4 @@ async def sign_out_everywhere(visit: Visit) -> None:
 
 def place_of(text: str) -> str:
     """Return a page of the console; its beginning for everything else, so that no link leads elsewhere through here."""
-    return text if len(text) <= _MAX_PLACE_CHARS and _PLACE.fullmatch(text) else _HOME
+    return text if len(text) <= _MAX_PLACE_CHARS and _PLACE.fullmatch(text) else HOME

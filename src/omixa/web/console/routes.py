@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from omixa.access.roles import Action, OperatorAction
 from omixa.services import Services
-from omixa.web.console import door, keys, openid, overview, pictures, requests, settings, usage, wallet
+from omixa.web.console import door, keys, openid, overview, passkeys, pictures, requests, settings, usage, wallet
 from omixa.web.console.visit import Visit
 from omixa.web.operator import audit, calls, findings, margins, prices, routing, workspaces
 from omixa.web.operator import overview as gateway
@@ -59,8 +59,15 @@ ROUTES: Final = (
     ConsoleRoute("GET", "/sign-in/openid/back", openid.come_back, None, for_everybody=True, is_offered=has_provider),
     ConsoleRoute("GET", "/welcome/{link}", door.show_welcome, None, for_everybody=True),
     ConsoleRoute("POST", "/welcome/{link}", door.set_password, None, for_everybody=True),
+    ConsoleRoute("POST", "/sign-in/passkey/options", passkeys.ask_to_sign_in, None, for_everybody=True),
+    ConsoleRoute("POST", "/sign-in/passkey", passkeys.sign_in, None, for_everybody=True),
+    ConsoleRoute("POST", "/welcome/{link}/passkey/options", passkeys.ask_by_link, None, for_everybody=True),
+    ConsoleRoute("POST", "/welcome/{link}/passkey", passkeys.use_link, None, for_everybody=True),
     ConsoleRoute("GET", "/console", door.show_home, None),
     ConsoleRoute("GET", "/console/profile", door.show_profile, None),
+    ConsoleRoute("POST", "/console/profile/passkeys/options", passkeys.ask_for_one, None),
+    ConsoleRoute("POST", "/console/profile/passkeys", passkeys.add, None),
+    ConsoleRoute("POST", "/console/profile/passkeys/{passkey}/remove", passkeys.remove, None),
     ConsoleRoute("POST", "/sign-out", door.sign_out, None),
     ConsoleRoute("POST", "/sign-out-everywhere", door.sign_out_everywhere, None),
     ConsoleRoute("GET", _WORKSPACE, overview.show_overview, "read"),

@@ -7,6 +7,8 @@ import re
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+import msgspec
+
 from omixa.access.roles import Action, may, roles_that_may
 from omixa.access.sessions import generate_token
 from omixa.access.store import KeyOwner
@@ -179,11 +181,16 @@ class Visit:
             "csrf": self.services.people.keys.form_token(self.token),
             "section": section,
             "address": self.place.address,
+            "takes_passkeys": self.place.domain is not None,
         }
         if self._member is not None:
             known |= {"mode": self.mode, "home": self.home, "may": self.may}
         body = await asyncio.to_thread(self.site.page_for, page, known | values)
         await self._respond(status, _HTML, body, [])
+
+    async def send_json(self, value: object) -> None:
+        """Send what a script of ours has asked for."""
+        await self._respond(200, b"application/json", msgspec.json.encode(value), [])
 
     async def send_csv(self, name: str, body: bytes) -> None:
         """Send a table as a file."""
