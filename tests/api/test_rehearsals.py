@@ -234,7 +234,7 @@ def test_a_live_key_cannot_rehearse(live_client: httpx.Client, foundry: Simulato
     for scenario in ("429", "nonsense"):
         answer = simulated(live_client, scenario)
         assert code(answer) == f"400 invalid_value {HEADER}"
-        assert "test key" in answer.json()["error"]["message"]
+        assert "never rehearsed at a real provider" in answer.json()["error"]["message"]
     assert len(foundry.log()) == before
     assert live_client.get("/api/v1/balance").json()["held"] == "0.000000"
     # A live prompt that looks like a scenario is a prompt, and no provider is told of any scenario.
