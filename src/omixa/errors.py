@@ -441,8 +441,8 @@ class UpstreamError(OmixaError):
     operator and never shown to the caller.
 
     What it says of the deployment: `strikes` count toward leaving it out for a while, `disables` takes its credential out of
-    use until the operator acts, `limits_rate` leaves it out at once, `proves_health` says that it works and the request was
-    at fault.
+    use until the operator acts, `exhausted` says that its account has no credit left, `limits_rate` leaves it out at once,
+    `proves_health` says that it works and the request was at fault, `never_arrived` that nobody was there to take it.
     """
 
     status = 502
@@ -452,8 +452,10 @@ class UpstreamError(OmixaError):
     ambiguous: ClassVar[bool] = False
     default_strikes: ClassVar[int] = 1
     disables: ClassVar[bool] = False
+    exhausted: ClassVar[bool] = False
     limits_rate: ClassVar[bool] = False
     proves_health: ClassVar[bool] = False
+    never_arrived: ClassVar[bool] = False
     caller_may_retry = True
 
     def __init__(
@@ -481,6 +483,7 @@ class UpstreamUnreachable(UpstreamError):
     """Connection refused, name not found or TLS failed: nothing was sent."""
 
     default_code = "provider_unreachable"
+    never_arrived = True
 
 
 class UpstreamConnectTimeout(UpstreamUnreachable):
@@ -558,6 +561,7 @@ class UpstreamQuota(UpstreamError):
     status = 503
     default_code = "provider_unavailable"
     disables = True
+    exhausted = True
     caller_may_retry = False
 
 

@@ -50,6 +50,7 @@ from omixa.gateway.topups import TopUps
 from omixa.gateway.workspaces import Workspaces
 from omixa.imaging.refusals import UnacceptableImage
 from omixa.jobs.courier import Courier
+from omixa.jobs.route_keeper import RouteKeeper
 from omixa.jobs.sweeper import Sweeper
 from omixa.limits.bodies import ByteBudget
 from omixa.limits.rates import Rates
@@ -245,6 +246,10 @@ async def open_services(
                 deadline_s=settings.run_deadline_s,
                 refusal_limit_pico_usd=parse_usd(settings.limits.refusal_cost_per_day) * PICO_PER_MICRO,
             )
+            digests = office.workspaces.credential_digests()
+            keeper = RouteKeeper(office.database, router, node_id=node_id, digest_of=digests.of)
+            await keeper.recall()
+            await stack.enter_async_context(keeper)
             await stack.enter_async_context(sweeper)
             courier = await stack.enter_async_context(Courier(office.database, _mailer(settings), _webhook(settings)))
             runs = Runs(settings.max_requests_in_flight)

@@ -93,6 +93,54 @@ def test_a_key_that_is_refused_is_seen_and_used_again(
     assert f"foundry at {foundry.url} and foundry at" in server.log
 
 
+def test_what_a_server_has_learned_survives_its_restart(foundry: Simulator, other: Simulator, tmp_path: Path) -> None:
+    (tmp_path / "omixa.toml").write_text(f"""
+[[deployments]]
+name = "first"
+endpoint = "{foundry.url}"
+api_key_env = "FIRST_KEY"
+models = ["{MODEL}"]
+[[deployments]]
+name = "second"
+endpoint = "{other.url}"
+api_key = "{SIMULATOR_API_KEY}"
+models = ["{MODEL}"]
+deployment = "mine"
+priority = 1
+[[deployments]]
+name = "third"
+endpoint = "{foundry.url}"
+api_key = "{SIMULATOR_API_KEY}"
+models = ["{MODEL}"]
+priority = 2
+""")
+    data = {"OMIXA_DATA_DIR": str(tmp_path / "data")}
+    wrong, right = (Omixa(tmp_path, {**data, "FIRST_KEY": key}) for key in ("not-the-key", SIMULATOR_API_KEY))
+
+    def health(server: Server) -> list[str]:
+        told = wrong.json("routes", "show", "--server", server.url)["data"]
+        return [one["health"] for one in told if one["model"] == MODEL and one["modes"] == ["live"]]
+
+    wrong("credits", "grant", "--mode", "live", "--amount", "25", "--reason", "test")
+    key = wrong("keys", "create", "--mode", "live")
+    foundry.play("")
+    other.play("429(retry_after=200)")
+    with wrong.serving("serve", "--port", "0") as server, server.client(key) as client:
+        made = client.post("/api/v1/images/generations", json=BODY)
+        assert made.json()["omixa"]["route"] == f"third/{MODEL}"
+        assert health(server) == ["disabled", "cooling", "closed"]
+        assert server.stop() == 0
+    other.play("")
+    with wrong.serving("serve", "--port", "0") as server, server.client(key) as client:
+        assert health(server) == ["disabled", "cooling", "closed"]
+        made = client.post("/api/v1/images/generations", json={**BODY, "prompt": "after a restart"})
+        assert [one["route"] for one in made.json()["omixa"]["attempts"]] == [f"third/{MODEL}"]
+        assert server.stop() == 0
+    # The operator has put the credential right.
+    with right.serving("serve", "--port", "0") as server:
+        assert health(server) == ["closed", "cooling", "closed"]
+
+
 @pytest.mark.parametrize("token", [None, "omx_operator_1_" + 64 * "0", "key"])
 def test_what_is_for_operators_takes_no_key_of_a_workspace(server: Server, live_key: str, token: str | None) -> None:
     with server.client(live_key if token == "key" else token) as client:

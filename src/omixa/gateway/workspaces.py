@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TypedDict
 
 from omixa.access import keys, signatures, store
+from omixa.access.credentials import CredentialDigests
 from omixa.access.links import LinkSigner
 from omixa.access.operators import OperatorTokens
 from omixa.access.sessions import SessionKeys
@@ -179,6 +180,10 @@ class Workspaces:
     def session_keys(self) -> SessionKeys:
         """Return what knows the tokens of people who sign in."""
         return SessionKeys(self._pepper)
+
+    def credential_digests(self) -> CredentialDigests:
+        """Return what knows providers' credentials again."""
+        return CredentialDigests(self._pepper)
 
     def operator_tokens(self) -> OperatorTokens:
         """Return what knows the operator's command line."""

@@ -1,4 +1,4 @@
-"""May a deployment be called now? What its failures say, in the memory of this server.
+"""May a deployment be called now? What its failures say.
 
 A breaker is closed while all is well. Failures open it: the deployment is left alone for a time that doubles with each failure in
 a row (cooling). After that it is half open: one call, and one only, tries it. A success closes it. A refused credential disables
@@ -10,9 +10,11 @@ from __future__ import annotations
 import random
 from typing import Literal
 
+from omixa.domain.routes import Memory
 from omixa.errors import UpstreamError
 
 NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
 BASE_COOLDOWN_S = 5
 MAX_COOLDOWN_S = 300
 # A cooldown is shortened by up to this part, so that servers do not all try again at the same moment.
@@ -32,6 +34,10 @@ class Breaker:
         self._draw = draw
         # Why the credential is out of use, if it is.
         self.disabled: str | None = None
+        # Out of use because the account has no credit left.
+        self.is_spent = False
+        # Left alone because it could not be reached.
+        self.is_unreachable = False
         self.strikes = 0
         # How often in a row it was left out.
         self.ejections = 0
@@ -68,7 +74,7 @@ class Breaker:
     def succeeded(self, *, is_probe: bool) -> None:
         """Note that a call went well. While it is left alone, only the probe says something: other calls began before."""
         if is_probe:
-            self._until_ns, self._is_probed, self.ejections = None, False, 0
+            self._until_ns, self._is_probed, self.ejections, self.is_unreachable = None, False, 0, False
         if self._until_ns is None:
             self.strikes = 0
 
@@ -84,6 +90,7 @@ class Breaker:
             if was == "disabled":
                 return False
             self.disabled = error.code if error.upstream_code is None else error.upstream_code
+            self.is_spent = error.exhausted
             return True
         if not error.strikes and not error.limits_rate:
             return False
@@ -91,6 +98,7 @@ class Breaker:
             # The provider knows best, and its own time does not grow.
             until_ns = now_ns + min(error.retry_after_s, MAX_COOLDOWN_S) * NS_PER_S
             self._until_ns = max(until_ns, self._until_ns or 0)
+            self.is_unreachable = False
             return was == "closed" or is_probe
         if was == "closed":
             self.strikes += error.strikes
@@ -100,11 +108,30 @@ class Breaker:
             # The call began before the deployment was left out and says nothing new.
             return False
         self._eject(now_ns)
+        self.is_unreachable = error.never_arrived
         return True
 
     def enable(self) -> None:
         """Forget everything: the operator has acted."""
         self.disabled, self._until_ns, self._is_probed, self.strikes, self.ejections = None, None, False, 0, 0
+        self.is_spent = self.is_unreachable = False
+
+    @property
+    def mark(self) -> tuple[object, ...]:
+        """Return what is another one whenever there is something new to remember."""
+        return self._until_ns, self.is_unreachable, self.strikes, self.ejections
+
+    def remember(self, now_ns: int) -> Memory:
+        """Return what is to be kept beyond this process. A credential that is out of use is not part of it."""
+        cooling_ms = None if self._until_ns is None else (self._until_ns - now_ns) // NS_PER_MS
+        return Memory(cooling_ms, self.is_unreachable, self.strikes, self.ejections)
+
+    def recall(self, memory: Memory, now_ns: int) -> None:
+        """Go on from what was kept. Where the time has passed for which it was to be left alone, one call tries it."""
+        self.strikes, self.ejections, self.is_unreachable = memory.strikes, memory.ejections, memory.unreachable
+        if memory.cooling_ms is not None:
+            cooling_ms = min(max(memory.cooling_ms, 0), MAX_COOLDOWN_S * 1000)
+            self._until_ns = now_ns + cooling_ms * NS_PER_MS
 
     def _eject(self, now_ns: int) -> None:
         cooldown_s = min(BASE_COOLDOWN_S << min(self.ejections, _MAX_DOUBLINGS), MAX_COOLDOWN_S)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
-from omixa.routing.health import NS_PER_S
+from omixa.routing.health import NS_PER_MS, NS_PER_S
 
 # Of the last so many calls the slowest twentieth is left out.
 CALLS = 64
@@ -19,10 +20,13 @@ class Latency:
     def __init__(self) -> None:
         # When a call ended and how long it took, in nanoseconds.
         self._calls: deque[tuple[int, int]] = deque(maxlen=CALLS)
+        # How often it has learned something.
+        self.mark = 0
 
     def learn(self, took_ns: int, now_ns: int) -> None:
         """Note that a call made a picture."""
         self._calls.append((now_ns, took_ns))
+        self.mark += 1
 
     def p95_ns(self, now_ns: int) -> int | None:
         """Return how long 95 of 100 calls take at most, None while too little is known."""
@@ -32,3 +36,12 @@ class Latency:
         if len(durations) < LEAST_CALLS:
             return None
         return durations[-(-95 * len(durations) // 100) - 1]
+
+    def remember(self, now_ns: int) -> tuple[tuple[int, int], ...]:
+        """Return how long ago each picture came and how long it had taken, in milliseconds, the oldest first."""
+        return tuple(((now_ns - at_ns) // NS_PER_MS, took_ns // NS_PER_MS) for at_ns, took_ns in self._calls)
+
+    def recall(self, calls: Sequence[tuple[int, int]], now_ns: int) -> None:
+        """Go on from what `remember` returned."""
+        for ago_ms, took_ms in calls:
+            self._calls.append((now_ns - ago_ms * NS_PER_MS, took_ms * NS_PER_MS))

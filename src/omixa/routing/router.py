@@ -11,11 +11,12 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from omixa.domain.access import UNCONSTRAINED, Mode
 from omixa.domain.models import Deployment, Model
+from omixa.domain.routes import NOTHING, Memory
 from omixa.errors import (
     AllKeysCooling,
     NoAllowedRoute,
@@ -52,13 +53,22 @@ class Route:
         """Tell whether a call may begin."""
         return self.breaker.admits(now_ns) and self.budget.admits(now_ns)
 
+    @property
+    def mark(self) -> tuple[object, ...]:
+        """Return what is another one whenever there is something new to remember."""
+        return *self.breaker.mark, self.latency.mark
+
+    def remember(self, now_ns: int) -> Memory:
+        """Return what is to be kept beyond this process."""
+        return replace(self.breaker.remember(now_ns), calls=self.latency.remember(now_ns))
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A route as people read it.
 
-    `cooling_s` is how long it is still left alone, `reason` why its credential is out of use, `p95_s` how long its slow calls
-    take, None while too little is known.
+    `cooling_s` is how long it is still left alone, `reason` why its credential is out of use, `is_spent` that this is for want of
+    credit, `p95_s` how long its slow calls take, None while too little is known.
     """
 
     deployment: Deployment
@@ -68,6 +78,7 @@ class Standing:
     strikes: int
     ejections: int
     reason: str | None
+    is_spent: bool
     p95_s: float | None
 
 
@@ -384,17 +395,18 @@ class Router:
             return
         facts = {"route": deployment.id, "code": error.code, "upstream_status": error.upstream_status}
         if route.breaker.disabled is not None:
-            self._disable(deployment.account, route.breaker.disabled)
+            self.disable(deployment.account, route.breaker.disabled, is_spent=route.breaker.is_spent)
             log.error("route.disabled", extra={**facts, "account": deployment.account, "left": len(others)})
         else:
             cooling_s = _seconds(route.breaker.cooling_ns(now_ns))
             level = logging.WARNING if others else logging.ERROR
             log.log(level, "route.cooling", extra={**facts, "cooling_s": cooling_s, "left": len(others)})
 
-    def _disable(self, account: str, reason: str) -> None:
+    def disable(self, account: str, reason: str, *, is_spent: bool = False) -> None:
+        """Take an account out of use until the operator acts. `is_spent` says that it has no credit left."""
         for route in self._routes:
             if account and route.deployment.account == account:
-                route.breaker.disabled = reason
+                route.breaker.disabled, route.breaker.is_spent = reason, is_spent
 
     def enable(self, name: str) -> list[str]:
         """Use an account again, named by itself or by a deployment, as if nothing had happened; return its ids."""
@@ -406,6 +418,26 @@ class Router:
         for pool in self._pools.values():
             self.pump(pool)
         return [route.deployment.id for route in found]
+
+    def marks(self) -> dict[str, tuple[object, ...]]:
+        """Return, by deployment, what is another one whenever there is something new to remember of it."""
+        return {route.deployment.id: route.mark for route in self._networked()}
+
+    def remember(self) -> list[tuple[Deployment, Memory]]:
+        """Return what is to be kept beyond this process of every deployment that is somewhere else."""
+        now_ns = self.clock_ns()
+        return [(route.deployment, route.remember(now_ns)) for route in self._networked()]
+
+    def recall(self, memories: Mapping[str, Memory]) -> None:
+        """Go on from what was kept, by deployment, before the first call."""
+        now_ns = self.clock_ns()
+        for route in self._networked():
+            memory = memories.get(route.deployment.id, NOTHING)
+            route.breaker.recall(memory, now_ns)
+            route.latency.recall(memory.calls, now_ns)
+
+    def _networked(self) -> Iterator[Route]:
+        return (route for route in self._routes if not route.deployment.in_process)
 
     def standings(self) -> list[Standing]:
         """Return how every deployment stands now."""
@@ -419,6 +451,7 @@ class Router:
                 strikes=route.breaker.strikes,
                 ejections=route.breaker.ejections,
                 reason=route.breaker.disabled,
+                is_spent=route.breaker.is_spent,
                 p95_s=None if (p95_ns := route.latency.p95_ns(now_ns)) is None else p95_ns / NS_PER_S,
             )
             for route in self._routes

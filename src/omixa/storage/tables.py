@@ -747,6 +747,37 @@ correction_day = Table(
 )
 
 # A serving process. Its epoch grows at each start; a request belongs to one epoch, so that a predecessor can be fenced off.
+# What a server has learned of a deployment, for its next start. Times count from `saved_at_ms`.
+route_memory = Table(
+    "route_memory",
+    metadata,
+    Column("node_id", Text, primary_key=True),
+    Column("deployment", Text, primary_key=True),
+    # HMAC-SHA-256 over the address and the credential: with another one nothing of this holds.
+    Column("digest", Text, nullable=False),
+    # How long it was still left alone: NULL for not at all, 0 or less where one call might try it.
+    Column("cooling_ms", BigInteger, nullable=True),
+    Column("unreachable", Integer, nullable=False),
+    Column("strikes", BigInteger, nullable=False),
+    Column("ejections", BigInteger, nullable=False),
+    # How long ago the last pictures came and how long each had taken.
+    Column("calls_json", Text, nullable=False),
+    _time("saved_at_ms"),
+    sqlite_with_rowid=False,
+)
+
+# Providers' credentials that were refused, or whose account is exhausted: out of use at every server until the operator acts.
+refused_credential = Table(
+    "refused_credential",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    # 1 where the account is exhausted.
+    Column("spent", Integer, nullable=False),
+    _time("refused_at_ms"),
+    sqlite_with_rowid=False,
+)
+
 node = Table(
     "node",
     metadata,
