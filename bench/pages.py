@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
+import os
 import random
 import sqlite3
 import statistics
@@ -70,7 +71,7 @@ KEYS = 8
 FAILURES = {"provider_unavailable": 3, "content_policy_violation": 2, "provider_timeout": 1}
 RARE_FAILURE = "no_capacity"
 # Real pictures on top, so that the gallery has some to show.
-PAINTED = 60
+PAINTED = 30
 PAINTER = "omixa-illustrator-1"
 
 
@@ -120,13 +121,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A new server reads all of its ledger soon after its start. Here that comes last, so that nothing is measured beside it.
         with mock.patch.object(sweeper, "FIRST_VERIFY_S", 86_400.0), running_gateway(directory) as gateway:
             fetched = list(_measure(gateway, filled, options.times))
+            load = os.getloadavg()[0]
         print("Verifying the ledger …", flush=True)
         findings = asyncio.run(_verify(directory))
         known = facts(directory)
         size = sum(file.stat().st_size for file in directory.glob("omixa.db*"))
     if findings:
         raise SystemExit(f"the ledger is not clean: {findings[:5]}")
-    told = _table(fetched, options.requests, size, known)
+    told = _table(fetched, options.requests, size, load, known)
     print(f"\n{told}")
     slow = [one for one in fetched if one.p50_ms >= TARGET_P50_MS]
     if options.requests >= 1_000_000:
@@ -390,7 +392,7 @@ def _fetch(client: httpx.Client, name: str, path: str, headers: Mapping[str, str
 # -------------------------------------------------------------------------------------------------------------------- tell
 
 
-def _table(fetched: Sequence[Fetched], requests: int, size: int, known: Mapping[str, str]) -> str:
+def _table(fetched: Sequence[Fetched], requests: int, size: int, load: float, known: Mapping[str, str]) -> str:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     where = ", ".join(known[name] for name in ("system", "processor", "memory", "file system of the data"))
     slow = [one.name for one in fetched if one.p50_ms >= TARGET_P50_MS]
@@ -407,7 +409,8 @@ def _table(fetched: Sequence[Fetched], requests: int, size: int, known: Mapping[
             "",
             f"{now}, {where}, Python {known['python']}, SQLite {known['sqlite']}, commit {known['commit']}.",
             f"One workspace, {DAYS} days, {KEYS + 1} keys, {len(MODELS)} models on {len(ROUTES)} routes, {size / 1e9:.2f} GB.",
-            "Times are those of a client on loopback, so they are above the server's own. The ledger is clean afterwards.",
+            "Times are those of a client on loopback, above the server's own, and what else the machine did adds to them:",
+            f"its load was {load:.1f} on {os.cpu_count()} processors. The ledger is clean afterwards.",
             "",
             "| page | p50 ms | p99 ms | kB |",
             "| --- | --: | --: | --: |",

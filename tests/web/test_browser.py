@@ -235,6 +235,34 @@ def test_a_key_is_made_used_found_in_the_log_and_revoked_in_a_browser(
     page.wait_for_url(f"{gateway.url}/sign-in?**")
 
 
+def test_a_request_is_found_its_receipt_read_and_its_error_explained(
+    page: Page, gateway: Gateway, workspace: str
+) -> None:
+    with gateway.client(gateway.key("test", workspace)) as client:
+        body = {"model": "omixa-illustrator-1", "prompt": "a lamp"}
+        made = client.post("/api/v1/images/generations", json=body).json()["omixa"]
+        failed = client.post("/api/v1/images/generations", json={"model": "MAI-Image-2.5", "prompt": "sim:filter x"})
+    sign_in(page, gateway, workspace)
+    page.goto(f"{gateway.url}/console/{workspace}/test/requests")
+    page.locator("select[name=outcome]").select_option("content_policy_violation")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.locator("tbody a").first.click()
+    page.wait_for_url(f"**/requests/{failed.headers['x-request-id']}")
+    page.get_by_role("link", name="Explain this error").click()
+    page.wait_for_url(f"{gateway.url}/docs/errors/content_policy_violation")
+    page.goto(f"{gateway.url}/console/{workspace}/test/requests?outcome=ok")
+    page.locator("tbody a").first.click()
+    page.wait_for_url(f"**/requests/{made['request_id']}")
+    receipt = page.get_by_role("region", name="Receipt")
+    expect(receipt).to_contain_text(f"Paid in the end${made['billed_amount']}")
+    for line in made["line_items"]:
+        expect(receipt).to_contain_text(f"${line['amount']}")
+    page.get_by_role("link", name="Make it again, beside this one").click()
+    page.wait_for_url(f"{gateway.url}/playground#*")
+    expect(page.locator("#replay-id")).to_have_text(made["request_id"])
+
+
 def test_the_console_is_whole_without_a_script(browser: Browser, gateway: Gateway, workspace: str) -> None:
     pages = lived_in(gateway, workspace)
     context = browser.new_context(java_script_enabled=False)

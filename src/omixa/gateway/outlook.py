@@ -13,6 +13,7 @@ from omixa.domain.access import Mode
 from omixa.domain.times import month_after, start_of, utc_date
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
+from omixa.usage.analytics import Grouping
 from omixa.usage.pace import DAY_MS, WINDOW_DAYS, Pace, recent_pace
 
 
@@ -55,6 +56,10 @@ def read_outlook(tx: Transaction, workspace_id: str, mode: Mode) -> Outlook:
     today = utc_date(now_ms)
     month: datetime.date = today.replace(day=1)
     since = min(month, today - datetime.timedelta(days=WINDOW_DAYS - 1))
+    account_id = ledger.workspace_account(tx, workspace_id, mode)
+    limits = budgets.list_budgets(tx, account_id)
+    # Keys are told apart for their budgets alone.
+    by: frozenset[Grouping] = frozenset({"key"}) if any(one.subject.key_id for one in limits) else frozenset()
     sums = analytics.rollups(
         tx,
         workspace_id,
@@ -62,7 +67,7 @@ def read_outlook(tx: Transaction, workspace_id: str, mode: Mode) -> Outlook:
         period_type="day",
         since=since.isoformat(),
         until=today.isoformat(),
-        by=frozenset({"key"}),
+        by=by,
     )
     everything: Counter[str] = Counter()
     by_key: dict[str, Counter[str]] = {}
@@ -71,7 +76,6 @@ def read_outlook(tx: Transaction, workspace_id: str, mode: Mode) -> Outlook:
         by_key.setdefault(one.key_id or "", Counter())[one.period] += one.spent_micro_usd
     pace = recent_pace(everything, now_ms)
     paces = {key_id: recent_pace(days, now_ms) for key_id, days in by_key.items()}
-    account_id = ledger.workspace_account(tx, workspace_id, mode)
     available = ledger.balance(tx, account_id).available
     lasts_ms = pace.reaches(available)
     spent = sum(amount for day, amount in everything.items() if day >= month.isoformat())
@@ -85,7 +89,7 @@ def read_outlook(tx: Transaction, workspace_id: str, mode: Mode) -> Outlook:
         lasts_until_ms=None if lasts_ms is None else now_ms + lasts_ms,
         budgets=[
             _of_budget(one, pace if one.subject.key_id is None else paces.get(one.subject.key_id, Pace(0, 1)), now_ms)
-            for one in budgets.list_budgets(tx, account_id)
+            for one in limits
         ],
     )
 

@@ -29,8 +29,8 @@ _COLUMNS = (
     # A spreadsheet takes what begins with a minus for a formula, so the direction is a word.
     *("billed_amount", "refunded_amount", "adjustment", "adjusted_amount"),
 )
-# What a table shows; a file has all.
-_ROWS = 1000
+# What a table shows, the last ones; a file has all.
+_ROWS = 200
 # Bars beside each other that can still be told apart.
 _BARS = 93
 
@@ -46,7 +46,7 @@ async def show_usage(visit: Visit) -> None:
         "console/usage.html",
         "Usage",
         section="usage",
-        rows=sums[:_ROWS],
+        rows=sums[-_ROWS:],
         is_cut=len(sums) > _ROWS,
         total=sum(by_period.values()),
         requests=sum(one.requests for one in sums),
