@@ -23,17 +23,26 @@ import msgspec
 from msgspec import Meta, Struct
 
 from omixa.domain.access import EMAIL, RateLimits, Secret
+from omixa.domain.accounts import (
+    ACCOUNT_NAME,
+    ENTRA_SCOPE,
+    MAX_PACE,
+    MAX_PRIORITY,
+    MAX_REGION,
+    MAX_WEIGHT,
+    RESERVED,
+    SHORT_FORM,
+    Auth,
+    ProviderAccount,
+    Quality,
+    is_endpoint,
+)
 from omixa.domain.money import parse_usd
 
 CONFIG_FILE = "omixa.toml"
 SQLITE = "sqlite:"
 FILES = "file:"
 ENVIRONMENT_PREFIX = "OMIXA_"
-
-# What the deployment of [foundry] is called.
-SHORT_FORM = "foundry"
-# Routes of Omixa's own begin with these.
-_RESERVED = frozenset({"embedded", "simulator", SHORT_FORM})
 
 # Names that start like options and belong to clients and to the command line.
 _NOT_OPTIONS = frozenset({"OMIXA_API_KEY", "OMIXA_BASE_URL", "OMIXA_CONFIG"})
@@ -44,10 +53,10 @@ _MIB = 1 << 20
 EVENT_KEY_PREFIX, EVENT_KEY_BYTES = "whsec_", range(24, 65)
 # A shorter secret could be guessed, and whoever has it can credit himself.
 MIN_WEBHOOK_SECRET_BYTES = 24
+CREDENTIALS_KEY_BYTES = 32
 
 Count = Annotated[int, Meta(ge=0, le=10**9)]
-# Each call of the last minute is remembered.
-Pace = Annotated[int, Meta(ge=0, le=100_000)]
+Pace = Annotated[int, Meta(ge=0, le=MAX_PACE)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 
@@ -90,12 +99,20 @@ class DatabaseAddress:
         return f"DatabaseAddress({self})"
 
 
+# Whether an account has a key or token in the configuration, or has tokens fetched.
+FileAuth = Literal["key", "entra"]
+
+
 class FoundrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """[foundry]: Microsoft Foundry, for live keys."""
 
     endpoint: Annotated[str, Meta(description="address of the resource, https://NAME.services.ai.azure.com")] = ""
     api_key: Annotated[Secret | None, Meta(description="the resource's key")] = None
     bearer_token: Annotated[Secret | None, Meta(description="an Entra access token, instead of a key")] = None
+    auth: Annotated[
+        FileAuth, Meta(description="key, or entra: tokens are fetched for the identity that the server runs under")
+    ] = "key"
+    entra_scope: Annotated[str, Meta(description="what Entra's tokens are for")] = ENTRA_SCOPE
     deployment: Annotated[str, Meta(description="name of the deployment, where it is not the model's")] = ""
 
 
@@ -105,7 +122,7 @@ class DeploymentSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     name: Annotated[
         str,
         Meta(
-            pattern="^[a-z0-9][a-z0-9._-]{0,62}$",
+            pattern=ACCOUNT_NAME,
             description="what routes, attempts and receipts call it, before /MODEL",
         ),
     ]
@@ -119,17 +136,23 @@ class DeploymentSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     api_key: Annotated[Secret | None, Meta(description="the account's key")] = None
     api_key_env: Annotated[str, Meta(description="variable that holds the account's key, instead of api_key")] = ""
     bearer_token: Annotated[Secret | None, Meta(description="an Entra access token, instead of a key")] = None
+    auth: Annotated[
+        FileAuth, Meta(description="key, or entra: tokens are fetched for the identity that the server runs under")
+    ] = "key"
+    entra_scope: Annotated[str, Meta(description="what Entra's tokens are for")] = ENTRA_SCOPE
     models: Annotated[
         tuple[str, ...], Meta(description="models that it serves; default: all of the provider's in the catalogue")
     ] = ()
     deployment: Annotated[str, Meta(description="name of the deployment, where it is not the model's")] = ""
-    region: Annotated[str, Meta(max_length=63, description="where it is; workspaces may be bound to regions")] = ""
+    region: Annotated[
+        str, Meta(max_length=MAX_REGION, description="where it is; workspaces may be bound to regions")
+    ] = ""
     weight: Annotated[
-        int, Meta(ge=1, le=1000, description="its share of the requests, among those of the same priority")
+        int, Meta(ge=1, le=MAX_WEIGHT, description="its share of the requests, among those of the same priority")
     ] = 1
-    priority: Annotated[int, Meta(ge=0, le=1000, description="a lower number is tried first")] = 0
+    priority: Annotated[int, Meta(ge=0, le=MAX_PRIORITY, description="a lower number is tried first")] = 0
     qualities: Annotated[
-        tuple[Literal["low", "medium", "high", "xhigh", "max", "auto"], ...],
+        tuple[Quality, ...],
         Meta(description="qualities that it is there for under the policy quality; default: every one"),
     ] = ()
     requests_per_minute: Annotated[Pace, Meta(description="calls for a model in a minute; 0: no limit")] = 0
@@ -137,9 +160,31 @@ class DeploymentSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     concurrency: Annotated[Pace, Meta(description="calls for a model at a time; 0: no limit")] = 0
 
     @property
-    def limits(self) -> RateLimits:
-        """Return how often the provider may be asked."""
-        return RateLimits(self.requests_per_minute, self.images_per_minute, self.concurrency)
+    def account(self) -> ProviderAccount:
+        """Return what is written here as an account like any other."""
+        return ProviderAccount(
+            name=self.name,
+            provider=self.provider,
+            endpoint=self.endpoint,
+            auth=_auth(self.auth, self.api_key),
+            credential=self.api_key or self.bearer_token,
+            entra_scope=self.entra_scope,
+            models=self.models,
+            deployment=self.deployment,
+            region=self.region,
+            weight=self.weight,
+            priority=self.priority,
+            qualities=self.qualities,
+            requests_per_minute=self.requests_per_minute,
+            images_per_minute=self.images_per_minute,
+            concurrency=self.concurrency,
+        )
+
+
+def _auth(auth: FileAuth, api_key: Secret | None) -> Auth:
+    if auth == "entra":
+        return "entra"
+    return "bearer_token" if api_key is None else "api_key"
 
 
 class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -378,6 +423,16 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["debug", "info", "warning", "error"], Meta(description="how much is logged to standard error")
     ] = "info"
     key_pepper: Annotated[Secret | None, Meta(description="64 hexadecimal digits; default: a file in data_dir")] = None
+    credentials_key: Annotated[
+        Secret | None,
+        Meta(
+            description="encrypts the keys of stored accounts: 32 random bytes, in base64 or hexadecimal; default: a file"
+        ),
+    ] = None
+    credentials_key_file: Annotated[
+        str,
+        Meta(description="the file with that key, which the first stored account makes; default: one in data_dir"),
+    ] = ""
     max_requests_in_flight: Annotated[PositiveInt, Meta(description="image requests at a time")] = 2000
     max_body_bytes: Annotated[PositiveInt, Meta(description="largest request body")] = 64 * _MIB
     max_body_bytes_in_flight: Annotated[PositiveInt, Meta(description="bodies of all requests together")] = 1024 * _MIB
@@ -439,19 +494,26 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         return Bucket(name, prefix)
 
     @property
-    def accounts(self) -> tuple[DeploymentSettings, ...]:
-        """Return all accounts at providers, that of [foundry] first."""
+    def accounts(self) -> tuple[ProviderAccount, ...]:
+        """Return all accounts at providers that the configuration has, that of [foundry] first."""
+        written = tuple(one.account for one in self.deployments)
         short = self.foundry
         if not short.endpoint:
-            return self.deployments
-        written_out = DeploymentSettings(
+            return written
+        written_out = ProviderAccount(
             name=SHORT_FORM,
             endpoint=short.endpoint,
-            api_key=short.api_key,
-            bearer_token=short.bearer_token,
+            auth=_auth(short.auth, short.api_key),
+            credential=short.api_key or short.bearer_token,
+            entra_scope=short.entra_scope,
             deployment=short.deployment,
         )
-        return (written_out, *self.deployments)
+        return (written_out, *written)
+
+    @property
+    def credentials_key_path(self) -> Path:
+        """Return the file of the key that encrypts credentials, where the options do not hold the key itself."""
+        return Path(self.credentials_key_file) if self.credentials_key_file else self.data_path / "credentials.key"
 
     @property
     def data_path(self) -> Path:
@@ -519,6 +581,7 @@ def load(
             sources[name] = f"{source} ({_variable(name)})" if source == "environment" else source
     settings = _with_keys(_convert(values, sources), environment)
     _check_public_url(settings.public_url)
+    _check_credentials_key(settings)
     _check_foundry(settings.foundry)
     _check_deployments(settings.deployments)
     _check_smtp(settings.smtp)
@@ -604,14 +667,50 @@ def _with_key(deployment: DeploymentSettings, environment: Mapping[str, str]) ->
     return msgspec.structs.replace(deployment, api_key=Secret(environment[variable]))
 
 
+def credentials_key_bytes(text: str) -> bytes:
+    """Return the 32 bytes of a key that encrypts credentials. Raises ValueError, which does not repeat the text."""
+    text = text.strip()
+    try:
+        if re.fullmatch(r"[0-9A-Fa-f]{64}", text):
+            return bytes.fromhex(text)
+        key = base64.b64decode(text, altchars=b"-_" if set(text) & set("-_") else None, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != CREDENTIALS_KEY_BYTES:
+        raise ValueError(
+            f"it must hold {CREDENTIALS_KEY_BYTES} bytes, as 64 hexadecimal digits or in base64: openssl rand -base64 32"
+        )
+    return key
+
+
+def _check_credentials_key(settings: Settings) -> None:
+    if settings.credentials_key is None:
+        return
+    if settings.credentials_key_file:
+        raise ConfigError("give credentials_key or credentials_key_file, not both")
+    try:
+        credentials_key_bytes(settings.credentials_key.reveal())
+    except ValueError as error:
+        raise ConfigError(f"credentials_key: {error}") from error
+
+
 def _check_foundry(foundry: FoundrySettings) -> None:
     if not foundry.endpoint:
-        if foundry.api_key or foundry.bearer_token:
+        if foundry.api_key or foundry.bearer_token or foundry.auth == "entra":
             raise ConfigError("foundry.endpoint is missing: a credential alone cannot be used")
         return
     _check_endpoint(foundry.endpoint, "foundry.endpoint")
-    if (foundry.api_key is None) == (foundry.bearer_token is None):
-        raise ConfigError("give exactly one of foundry.api_key and foundry.bearer_token")
+    if _has_one_credential(foundry):
+        return
+    raise ConfigError(
+        'give exactly one of foundry.api_key and foundry.bearer_token, or foundry.auth = "entra" and neither'
+    )
+
+
+def _has_one_credential(account: FoundrySettings | DeploymentSettings) -> bool:
+    """Tell whether an account has a key or else a token, or neither where tokens are fetched."""
+    given = (account.api_key is not None) + (account.bearer_token is not None)
+    return given == (0 if account.auth == "entra" else 1)
 
 
 def _check_results(settings: Settings) -> None:
@@ -634,22 +733,25 @@ def _check_aliases(aliases: tuple[tuple[str, str], ...]) -> None:
 
 
 def _check_deployments(deployments: Sequence[DeploymentSettings]) -> None:
-    seen = set(_RESERVED)
+    seen = set(RESERVED)
     for one in deployments:
         if one.name in seen:
-            taken = "is a name of Omixa's own" if one.name in _RESERVED else "stands twice"
+            taken = "is a name of Omixa's own" if one.name in RESERVED else "stands twice"
             raise ConfigError(f"deployment {one.name}: {taken}; give each [[deployments]] a name of its own")
         seen.add(one.name)
         if one.endpoint:
             _check_endpoint(one.endpoint, f"deployment {one.name}: endpoint")
-        if (one.api_key is None) == (one.bearer_token is None):
-            raise ConfigError(f"deployment {one.name}: give exactly one of api_key, api_key_env and bearer_token")
+        if not _has_one_credential(one):
+            raise ConfigError(
+                f"deployment {one.name}: give exactly one of api_key, api_key_env and bearer_token, or"
+                ' auth = "entra" and none of them'
+            )
         if one.deployment and len(one.models) != 1:
             raise ConfigError(f"deployment {one.name}: deployment names one model's; give models with that one")
 
 
 def _check_endpoint(address: str, name: str) -> None:
-    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", address):
+    if not is_endpoint(address):
         raise ConfigError(f"{name} must be an address such as https://NAME.services.ai.azure.com")
 
 

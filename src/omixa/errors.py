@@ -319,6 +319,7 @@ class NotFound(CallerError):
         "workspace_not_found": "There is no such workspace.",
         "finding_not_found": "There is no such finding.",
         "person_not_found": "There is nobody of that name.",
+        "account_not_found": "No account of that name is stored; those of omixa.toml are not.",
     }
 
 

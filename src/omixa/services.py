@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import fcntl
 import importlib.util
 import logging
 import os
 import socket
-import tempfile
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omixa.access.envelopes import MasterKey, generate_master_key
 from omixa.access.keys import PEPPER_BYTES, generate_pepper
 from omixa.access.links import LinkSigner
 from omixa.access.operators import OperatorTokens
@@ -24,14 +23,16 @@ from omixa.billing.prices import publish_prices
 from omixa.catalogue.aliases import with_aliases
 from omixa.catalogue.emulation import with_emulation
 from omixa.catalogue.loader import Catalogue, CatalogueError, load_catalogue
-from omixa.config import ConfigError, DeploymentSettings, Settings
+from omixa.config import ConfigError, Settings, credentials_key_bytes
 from omixa.domain.access import DEFAULT_WORKSPACE, Secret
+from omixa.domain.accounts import ProviderAccount
 from omixa.domain.models import SIMULATOR_SCHEME, Deployment, Offer, ProviderProfile
 from omixa.domain.money import PICO_PER_MICRO, parse_usd
 from omixa.domain.times import utc_today
 from omixa.engines.conversions import Conversions
 from omixa.engines.notary import SAMPLE, Identity
 from omixa.errors import PublishedPriceChanged, StorageUnavailable
+from omixa.gateway.accounts import Accounts, KeySource, unsuited
 from omixa.gateway.allowances import Allowances
 from omixa.gateway.attempts import Attempts
 from omixa.gateway.cutouts import Cutouts
@@ -49,6 +50,7 @@ from omixa.gateway.thumbnails import Thumbnails
 from omixa.gateway.topups import TopUps
 from omixa.gateway.workspaces import Workspaces
 from omixa.imaging.refusals import UnacceptableImage
+from omixa.jobs.account_watch import AccountWatch
 from omixa.jobs.courier import Courier
 from omixa.jobs.route_keeper import RouteKeeper
 from omixa.jobs.sweeper import Sweeper
@@ -59,8 +61,9 @@ from omixa.mail import Mailer
 from omixa.payments.stripe import Stripe
 from omixa.providers.base import Provider
 from omixa.routing.router import Router
-from omixa.storage.blobs import Blobs, BlobStore, sync_directory
+from omixa.storage.blobs import Blobs, BlobStore
 from omixa.storage.database import Backend, Database, UnsafeStorage
+from omixa.storage.files import create_durably
 from omixa.storage.sqlite import SqliteBackend
 from omixa.tokens import Tokenizer
 from omixa.webhooks import Webhook
@@ -130,6 +133,7 @@ class BackOffice:
     workspaces: Workspaces
     allowances: Allowances
     people: People
+    accounts: Accounts
     fail_stop: FailStop
 
 
@@ -186,7 +190,11 @@ async def open_back_office(settings: Settings) -> AsyncIterator[BackOffice]:
         except PublishedPriceChanged as error:
             raise ConfigError(f"catalogue: {error.message}") from error
         people = People(database, workspaces.session_keys())
-        yield BackOffice(settings, catalogue, database, blobs, workspaces, Allowances(database), people, fail_stop)
+        taken = [one.name for one in settings.accounts]
+        accounts = Accounts(database, catalogue, _credentials_keys(settings), taken=taken)
+        yield BackOffice(
+            settings, catalogue, database, blobs, workspaces, Allowances(database), people, accounts, fail_stop
+        )
 
 
 @asynccontextmanager
@@ -203,6 +211,7 @@ async def open_services(
     from omixa.gateway.passkeys import Passkeys
     from omixa.providers.adapters import adapters
     from omixa.providers.embedded import EmbeddedProvider, misfit
+    from omixa.providers.entra import EntraTokens, with_tokens
     from omixa.providers.transport import HttpTransport, InProcessTransport, Transports
 
     _require_vision(settings)
@@ -217,6 +226,7 @@ async def open_services(
             await _claim_results(office)
             await asyncio.to_thread(tokenizer.load)
             http = await stack.enter_async_context(HttpTransport())
+            tokens = await stack.enter_async_context(EntraTokens())
             conversions = Conversions(
                 settings.codec_processes, waiting=PICTURES_OF_A_REQUEST * settings.max_requests_in_flight
             )
@@ -226,9 +236,11 @@ async def open_services(
             settlement = Settlement(office.database, node)
             transport = Transports(http, {name: InProcessTransport(app) for name, app in simulators.items()})
             embedded = EmbeddedProvider(workers)
-            providers = spoken(office.catalogue, {**adapters(transport, conversions), "embedded": embedded})
+            spoken_with = with_tokens(adapters(transport, conversions), tokens)
+            providers = spoken(office.catalogue, {**spoken_with, "embedded": embedded})
             results = Results(office.database, office.blobs, retention_ms=settings.result_retention_hours * 3_600_000)
-            router = _router(settings, office.catalogue, simulators)
+            stored = await office.accounts.serving()
+            router = _router(settings, office.catalogue, simulators, stored)
             pipeline = Pipeline(
                 router=router,
                 attempts=Attempts(
@@ -251,6 +263,11 @@ async def open_services(
             await keeper.recall()
             await stack.enter_async_context(keeper)
             await stack.enter_async_context(sweeper)
+
+            def serve_from(accounts: Sequence[ProviderAccount]) -> None:
+                router.configure(deployments(settings, office.catalogue, simulators, accounts))
+
+            await stack.enter_async_context(AccountWatch(office.accounts, serve_from, stored))
             courier = await stack.enter_async_context(Courier(office.database, _mailer(settings), _webhook(settings)))
             runs = Runs(settings.max_requests_in_flight)
             stack.push_async_callback(runs.drain, settings.shutdown_grace_s)
@@ -262,6 +279,7 @@ async def open_services(
                 workspaces=office.workspaces,
                 allowances=office.allowances,
                 people=office.people,
+                accounts=office.accounts,
                 fail_stop=office.fail_stop,
                 tokenizer=tokenizer,
                 router=router,
@@ -390,46 +408,28 @@ def spoken(catalogue: Catalogue, adapters: Mapping[str, Provider]) -> Mapping[st
     return {provider.id: adapters[provider.adapter] for provider in catalogue.providers.values()}
 
 
-def deployments(settings: Settings, catalogue: Catalogue, simulated: Collection[str] = ()) -> list[Deployment]:
+def deployments(
+    settings: Settings,
+    catalogue: Catalogue,
+    simulated: Collection[str] = (),
+    stored: Sequence[ProviderAccount] = (),
+) -> list[Deployment]:
     """Return where each offer of the catalogue can be called; a simulator plays each of the providers in `simulated`.
 
-    Raises ConfigError for an account at an unknown provider, of an unknown model or without an address.
+    Those of the configuration come before those of `stored` accounts. Raises ConfigError for an account of the configuration
+    at an unknown provider, of an unknown model or without an address.
     """
     for account in settings.accounts:
-        _check_account(account, catalogue)
+        mistake = unsuited(account, catalogue)
+        if mistake is not None:
+            raise ConfigError(f"deployment {account.name}: {mistake.message}")
     played = _played(catalogue, simulated)
+    accounts = (*settings.accounts, *stored)
     return [
         found
         for _, offer in sorted(catalogue.offers.items())
-        for found in _deployments(settings, offer, catalogue.providers[offer.provider], played)
+        for found in _deployments(accounts, offer, catalogue.providers[offer.provider], played)
     ]
-
-
-def _check_account(account: DeploymentSettings, catalogue: Catalogue) -> None:
-    provider = catalogue.providers.get(account.provider)
-    if provider is None or provider.adapter == "embedded":
-        known = ", ".join(one.id for one in catalogue.providers.values() if one.adapter != "embedded")
-        raise ConfigError(f"deployment {account.name}: no provider is called {account.provider}; known: {known}")
-    if not (account.endpoint or provider.endpoint):
-        raise ConfigError(f"deployment {account.name}: endpoint is missing; {provider.id} has none for everybody")
-    if provider.adapter == "bedrock" and account.api_key is not None:
-        _check_signing(account.name, account.api_key)
-    for model in account.models:
-        if (provider.id, model.lower()) not in catalogue.offers:
-            raise ConfigError(f"deployment {account.name}: {provider.id} offers no model {model}")
-
-
-def _check_signing(account: str, key: Secret) -> None:
-    """Raise ConfigError where requests to AWS could not be signed."""
-    identity, _, secret = key.reveal().partition(":")
-    if not (identity and secret):
-        raise ConfigError(
-            f"deployment {account}: api_key must be ACCESS_KEY_ID:SECRET_ACCESS_KEY; a Bedrock key is a bearer_token"
-        )
-    if importlib.util.find_spec("botocore") is None:
-        raise ConfigError(
-            f"deployment {account}: signing needs botocore: pip install 'omixa[bedrock]', or have a Bedrock key as bearer_token"
-        )
 
 
 def _played(catalogue: Catalogue, simulated: Collection[str]) -> Mapping[str, str]:
@@ -440,7 +440,7 @@ def _played(catalogue: Catalogue, simulated: Collection[str]) -> Mapping[str, st
 
 
 def _deployments(
-    settings: Settings, offer: Offer, provider: ProviderProfile, played: Mapping[str, str]
+    accounts: Sequence[ProviderAccount], offer: Offer, provider: ProviderProfile, played: Mapping[str, str]
 ) -> Iterator[Deployment]:
     """Yield the embedded models for all keys; the simulator for test keys and the configured accounts for live keys."""
     embedded = Deployment(
@@ -464,16 +464,17 @@ def _deployments(
             api_key=Secret(SIMULATOR_KEY),
             modes=frozenset({"test"}),
         )
-    for account in settings.accounts:
-        if account.provider == offer.provider and _serves(account, offer.model):
+    for account in accounts:
+        if account.provider == offer.provider and account.serves(offer.model):
             yield Deployment(
                 id=f"{account.name}/{offer.model}",
                 provider=offer.provider,
                 model=offer.model,
                 endpoint=(account.endpoint or provider.endpoint).rstrip("/"),
                 deployment_name=account.deployment or offer.name,
-                api_key=account.api_key,
-                bearer_token=account.bearer_token,
+                api_key=account.credential if account.auth == "api_key" else None,
+                bearer_token=account.credential if account.auth == "bearer_token" else None,
+                entra_scope=account.entra_scope if account.auth == "entra" else "",
                 modes=frozenset({"live"}),
                 account=account.name,
                 region=account.region,
@@ -481,14 +482,13 @@ def _deployments(
                 priority=account.priority,
                 limits=account.limits,
                 qualities=frozenset(account.qualities),
+                fault=account.fault,
             )
 
 
-def _serves(account: DeploymentSettings, model: str) -> bool:
-    return not account.models or model.lower() in (name.lower() for name in account.models)
-
-
-def _router(settings: Settings, catalogue: Catalogue, simulated: Collection[str]) -> Router:
+def _router(
+    settings: Settings, catalogue: Catalogue, simulated: Collection[str], stored: Sequence[ProviderAccount]
+) -> Router:
     """Return what chooses among the deployments. Their costs are those of the day on which the server starts."""
     today = utc_today()
 
@@ -497,7 +497,7 @@ def _router(settings: Settings, catalogue: Catalogue, simulated: Collection[str]
 
     routing = settings.routing
     return Router(
-        deployments(settings, catalogue, simulated),
+        deployments(settings, catalogue, simulated, stored),
         policy=routing.policy,
         queue_length=routing.queue_length,
         queue_wait_s=routing.queue_wait_s,
@@ -508,13 +508,37 @@ def _router(settings: Settings, catalogue: Catalogue, simulated: Collection[str]
 def _pepper(path: Path) -> Secret:
     """Return the pepper of the data directory; the first process creates it, durably, before any key depends on it."""
     if not path.exists():
-        _create_durably(path, generate_pepper().reveal())
+        create_durably(path, generate_pepper().reveal())
     text = path.read_text().strip()
     if len(text) != 2 * PEPPER_BYTES:
         raise ConfigError(
             f"{path.name} in the data directory is damaged: it must hold {2 * PEPPER_BYTES} hexadecimal digits"
         )
     return Secret(text)
+
+
+def _credentials_keys(settings: Settings) -> KeySource:
+    """Return where the key is that encrypts the credentials of stored accounts."""
+    given, path = settings.credentials_key, settings.credentials_key_path
+
+    def load() -> MasterKey | None:
+        if given is not None:
+            return MasterKey(credentials_key_bytes(given.reveal()))
+        try:
+            return MasterKey(credentials_key_bytes(path.read_text()))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ConfigError(f"{path.name}, the key of stored credentials, is damaged: {error}") from error
+
+    def create() -> MasterKey:
+        if load() is None:
+            create_durably(path, generate_master_key().value.hex() + "\n")
+        key = load()
+        assert key is not None, "it was there or was made"
+        return key
+
+    return KeySource(load, create)
 
 
 def _claim_directory(path: Path, ledger_id: str) -> None:
@@ -524,24 +548,12 @@ def _claim_directory(path: Path, ledger_id: str) -> None:
     workspace that every ledger has from the start serves as the ledger's.
     """
     if not path.exists():
-        _create_durably(path, ledger_id)
+        create_durably(path, ledger_id)
     if path.read_text().strip() != ledger_id:
         raise ConfigError(
             f"the data directory {path.parent} holds the results of another ledger than the one at the configured "
             "database; choose another --data, or the database that belongs to it"
         )
-
-
-def _create_durably(path: Path, text: str) -> None:
-    """Write a file that several first processes may want to create at the same time: only one of them decides."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-        # A link fails where the name is taken.
-        with contextlib.suppress(FileExistsError):
-            os.link(file.name, path)
-    sync_directory(path.parent)
 
 
 def _blobs(settings: Settings, fail_stop: FailStop) -> Blobs:

@@ -59,6 +59,9 @@ class PlannedRouter(Router):
                 pass
 
     def use(self, *deployments: Deployment) -> None:
+        """Route to these, of which nothing is known."""
+        self.configure(())
+        self._retries.clear()
         self.configure(deployments)
 
 

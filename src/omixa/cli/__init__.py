@@ -11,6 +11,7 @@ import click
 
 from omixa import __version__
 from omixa.cli import (
+    accounts,
     budgets,
     completion,
     configuration,
@@ -66,6 +67,7 @@ for _command in (
     results.results,
     models.models,
     routes.routes,
+    accounts.accounts,
     prices.prices,
     configuration.config_group,
     simulate.simulate,

@@ -47,7 +47,7 @@ def import_file(
     from omixa.gateway.receipt import format_exact
 
     async def work(office: BackOffice) -> tuple[Imported, Report]:
-        reconciliation = _open(office, provider)
+        reconciliation = await _open(office, provider)
         imported = await reconciliation.import_file(
             file,
             since=None if since is None else since.date(),
@@ -88,7 +88,7 @@ def show_report(context: Context, provider: str, as_json: bool) -> None:
     """Show what is explained and what is open; exit 1 when a call has been open for more than 35 days."""
 
     async def work(office: BackOffice) -> Report:
-        return await _open(office, provider).report()
+        return await (await _open(office, provider)).report()
 
     report = context.run(work)
     if as_json:
@@ -108,13 +108,13 @@ def accept(context: Context, finding_id: str, provider: str, note: str) -> None:
     """Explain a finding by taking over what the provider bills as the cost of the call."""
 
     async def work(office: BackOffice) -> None:
-        await _open(office, provider).accept(finding_id, note=note, actor=actor())
+        await (await _open(office, provider)).accept(finding_id, note=note, actor=actor())
 
     context.run(work)
     click.echo(f"{finding_id} is explained.")
 
 
-def _open(office: BackOffice, provider: str) -> Reconciliation:
+async def _open(office: BackOffice, provider: str) -> Reconciliation:
     from omixa.errors import InvalidRequest
     from omixa.gateway.reconciliation import Reconciliation
     from omixa.services import deployments
@@ -122,7 +122,9 @@ def _open(office: BackOffice, provider: str) -> Reconciliation:
     known = sorted({name for name, _ in office.catalogue.offers})
     if provider not in known:
         raise InvalidRequest(f'"{provider[:80]}" is not a provider; known: {", ".join(known)}', param="provider")
-    names = {one.id: one.deployment_name for one in deployments(office.settings, office.catalogue)}
+    stored = [one.account for one in await office.accounts.list() if one.problem is None]
+    found = deployments(office.settings, office.catalogue, stored=stored)
+    names = {one.id: one.deployment_name for one in found}
     return Reconciliation(office.database, provider, names)
 
 

@@ -15,6 +15,7 @@ from omixa.domain.access import UNCONSTRAINED, Constraints
 if TYPE_CHECKING:
     from omixa.config import Settings
     from omixa.domain.models import Deployment
+    from omixa.services import BackOffice
 
 COLUMNS = ("route", "health", "cooling_s", "in_flight", "p95_s", "priority", "weight", "region", "host", "reason")
 TEST_COLUMNS = ("route", "result", "seconds", "status", "provider_request_id", "detail")
@@ -69,11 +70,7 @@ def test_routes(context: Context, model: str, route: str | None, workspace: str 
 
     The provider charges you for them. They stand in no request log.
     """
-    settings = context.configuration().settings
-    constraints = UNCONSTRAINED
-    if workspace is not None:
-        constraints = context.run(lambda office: office.workspaces.constraints(workspace))
-    results = run(_test(settings, model, route, constraints))
+    constraints, results = context.run(lambda office: _test(office, model, route, workspace))
     if not results:
         named = f" as {route}" if route else ""
         within = "" if constraints == UNCONSTRAINED else f" among {constraints}, to which {workspace} is bound"
@@ -121,17 +118,21 @@ def _address(settings: Settings) -> str:
     return settings.public_url or f"http://{host}:{settings.port}"
 
 
-async def _test(settings: Settings, model: str, route: str | None, constraints: Constraints) -> list[dict[str, Any]]:
+async def _test(
+    office: BackOffice, model: str, route: str | None, workspace: str | None
+) -> tuple[Constraints, list[dict[str, Any]]]:
     from omixa.engines.conversions import Conversions
     from omixa.providers.adapters import adapters
+    from omixa.providers.entra import EntraTokens, with_tokens
     from omixa.providers.transport import HttpTransport
-    from omixa.services import deployments, open_catalogue
+    from omixa.services import deployments
 
-    catalogue = open_catalogue(settings)
+    constraints = UNCONSTRAINED if workspace is None else await office.workspaces.constraints(workspace)
+    catalogue = office.catalogue
     wanted = catalogue.resolve(model)
     found = [
         one
-        for one in deployments(settings, catalogue)
+        for one in deployments(office.settings, catalogue, stored=await office.accounts.serving())
         if one.model == wanted.id
         and one.account
         and (route is None or route in (one.id, one.account))
@@ -139,14 +140,14 @@ async def _test(settings: Settings, model: str, route: str | None, constraints: 
     ]
     conversions = Conversions(1, waiting=1)
     try:
-        async with HttpTransport() as http:
-            spoken = adapters(http, conversions)
+        async with HttpTransport() as http, EntraTokens() as tokens:
+            spoken = with_tokens(adapters(http, conversions), tokens)
 
             async def test(deployment: Deployment) -> dict[str, Any]:
                 offer = catalogue.offer(deployment.provider, wanted.id)
                 return await _try(spoken[catalogue.providers[deployment.provider].adapter], offer, deployment)
 
-            return list(await asyncio.gather(*map(test, found)))
+            return constraints, list(await asyncio.gather(*map(test, found)))
     finally:
         await asyncio.to_thread(conversions.close)
 
@@ -155,8 +156,10 @@ async def _try(provider: Any, offer: Any, deployment: Deployment) -> dict[str, A
     from omixa.errors import UpstreamError
     from omixa.providers.base import ProviderCall, ProviderResult
 
-    call = ProviderCall(_request(offer), offer, deployment, "routes-test", 0)
     told: dict[str, Any] = {"route": deployment.id, "result": "ok", "status": 200, "provider_request_id": None}
+    if deployment.fault:
+        return told | {"result": deployment.fault, "status": None, "detail": "omixa accounts list", "seconds": 0.0}
+    call = ProviderCall(_request(offer), offer, deployment, "routes-test", 0)
     started = time.monotonic()
     try:
         async for event in provider.generate(call):

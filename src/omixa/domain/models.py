@@ -272,7 +272,8 @@ class Deployment:
     operator's word. A lower `priority` is tried first; within one, `weight` is the share of requests. `limits` are what the
     provider allows this deployment, 0 where no limit is known; the gateway keeps to them by itself. `qualities` are those for
     which it is there under the policy `quality`, none for every one. One that runs `in_process` is never left out for its
-    failures, because nothing else would serve in its place.
+    failures, because nothing else would serve in its place. With an `entra_scope` it has no credential of its own but tokens of
+    Microsoft Entra for that scope. `fault` says in one word why it is out of use from the start, if it is.
     """
 
     id: str
@@ -290,6 +291,19 @@ class Deployment:
     limits: RateLimits = NO_LIMITS
     qualities: frozenset[str] = frozenset()
     in_process: bool = False
+    entra_scope: str = ""
+    fault: str = ""
+
+    def is_same_place_as(self, other: Deployment) -> bool:
+        """Tell whether calls go to the same address with the same credential: what is known of one holds for the other."""
+        return (self.endpoint, self.deployment_name, self.api_key, self.bearer_token, self.entra_scope, self.fault) == (
+            other.endpoint,
+            other.deployment_name,
+            other.api_key,
+            other.bearer_token,
+            other.entra_scope,
+            other.fault,
+        )
 
     @property
     def is_simulated(self) -> bool:

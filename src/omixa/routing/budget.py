@@ -22,12 +22,18 @@ class Budget:
     """What one deployment may be asked for: calls in any minute, and calls at a time. Each call makes one picture."""
 
     def __init__(self, limits: RateLimits) -> None:
-        per_minute = [limit for limit in (limits.requests_per_minute, limits.images_per_minute) if limit]
-        self._per_minute = min(per_minute, default=0)
-        self._at_a_time = limits.concurrent_images or 0
         # When the latest calls were admitted: never more than a minute may have.
         self._calls: deque[int] = deque()
         self.in_flight = 0
+        self.allow(limits)
+
+    def allow(self, limits: RateLimits) -> None:
+        """Keep to these limits from now on. What was asked before counts."""
+        per_minute = [limit for limit in (limits.requests_per_minute, limits.images_per_minute) if limit]
+        self._per_minute = min(per_minute, default=0)
+        self._at_a_time = limits.concurrent_images or 0
+        while len(self._calls) > self._per_minute:
+            self._calls.popleft()
 
     @property
     def is_full(self) -> bool:

@@ -181,18 +181,35 @@ class Router:
         self.configure(deployments)
 
     def configure(self, deployments: Sequence[Deployment]) -> None:
-        """Serve from these deployments, all of them healthy."""
+        """Serve from these deployments. What is known of one that was there before, with the same credential, is kept."""
         now_ns = self.clock_ns()
-        self._routes = tuple(Route(one, Breaker(self._draw), Budget(one.limits), Latency()) for one in deployments)
-        self._retries = {one.provider: RetryBudget(now_ns) for one in deployments}
+        before = {route.deployment.id: route for route in self._routes}
+        self._routes = tuple(self._route(one, before.get(one.id)) for one in deployments)
+        for one in deployments:
+            self._retries.setdefault(one.provider, RetryBudget(now_ns))
         by_pool: dict[tuple[str, Mode], list[Route]] = {}
         for route in self._routes:
             for mode in route.deployment.modes:
                 by_pool.setdefault((route.deployment.model.lower(), mode), []).append(route)
-        self._pools = {
-            (model, mode): _Pool(routes[0].deployment.model, mode, tuple(routes))
-            for (model, mode), routes in by_pool.items()
-        }
+        left, self._pools = self._pools, {}
+        for key, routes in by_pool.items():
+            pool = left.pop(key) if key in left else _Pool(routes[0].deployment.model, key[1], ())
+            pool.routes = tuple(routes)
+            self._pools[key] = pool
+        for pool in left.values():
+            pool.routes = ()
+        # Who waits may have something new to wait for, or nothing any more.
+        for pool in (*left.values(), *self._pools.values()):
+            self.pump(pool)
+
+    def _route(self, deployment: Deployment, before: Route | None) -> Route:
+        if before is None or not deployment.is_same_place_as(before.deployment):
+            breaker = Breaker(self._draw)
+            breaker.disabled = deployment.fault or None
+            return Route(deployment, breaker, Budget(deployment.limits), Latency())
+        before.budget.allow(deployment.limits)
+        before.deployment = deployment
+        return before
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:
@@ -332,9 +349,9 @@ class Router:
         pool = self._pools.get((model.id.lower(), mode))
         if pool is None:
             raise NoHealthyRoute(
-                f"No provider is configured for {model.id} with live keys. Set OMIXA_FOUNDRY_ENDPOINT and"
-                " OMIXA_FOUNDRY_API_KEY, or [foundry] or [[deployments]] in omixa.toml, and start again;"
-                " a test key (omx_test_…) works without a provider."
+                f"No provider is configured for {model.id} with live keys. Store an account with `omixa accounts add`, or"
+                " set OMIXA_FOUNDRY_ENDPOINT and OMIXA_FOUNDRY_API_KEY, or [foundry] or [[deployments]] in omixa.toml, and"
+                " start again; a test key (omx_test_…) works without a provider."
                 if mode == "live"
                 else f"No simulator is configured for {model.id} with test keys."
             )
@@ -386,7 +403,8 @@ class Router:
     def note_failure(self, pool: _Pool, route: Route, error: UpstreamError, *, is_probe: bool) -> None:
         """Take a failed call into account, and tell the operator what that means."""
         deployment, now_ns = route.deployment, self.clock_ns()
-        if deployment.in_process:
+        # Of a credential that was replaced meanwhile, a failure says nothing that matters now.
+        if deployment.in_process or not any(one is route for one in self._routes):
             return
         others = [one for one in pool.routes if one is not route and one.breaker.state(now_ns) == "closed"]
         if not error.fails_over and not error.proves_health:
@@ -415,6 +433,7 @@ class Router:
         found = [route for route in self._routes if route in found or route.deployment.account in accounts]
         for route in found:
             route.breaker.enable()
+            route.breaker.disabled = route.deployment.fault or None
         for pool in self._pools.values():
             self.pump(pool)
         return [route.deployment.id for route in found]

@@ -746,6 +746,44 @@ correction_day = Table(
     sqlite_with_rowid=False,
 )
 
+# Accounts at providers beside those of omixa.toml. The credential is encrypted (access/envelopes.py) and bound to the name, the
+# provider, the kind and the endpoint's origin. Where tokens are fetched, the empty text is sealed like that, so that nobody who
+# can write here has one sent elsewhere.
+provider_account = Table(
+    "provider_account",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("provider", Text, nullable=False),
+    # Empty for the provider's own.
+    Column("endpoint", Text, nullable=False),
+    Column("auth", Text, nullable=False),
+    Column("entra_scope", Text, nullable=False),
+    Column("models_json", Text, nullable=False),
+    Column("deployment", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("weight", BigInteger, nullable=False),
+    Column("priority", BigInteger, nullable=False),
+    Column("qualities_json", Text, nullable=False),
+    Column("requests_per_minute", BigInteger, nullable=False),
+    Column("images_per_minute", BigInteger, nullable=False),
+    Column("concurrency", BigInteger, nullable=False),
+    # 0 for one that serves nothing for now.
+    Column("enabled", Integer, nullable=False),
+    # Which master key wraps the data key, the wrapped key, and what it encrypts.
+    Column("key_id", Text, nullable=False),
+    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+    # The first digits of the credential's SHA-256, by which people tell which one it is; empty where tokens are fetched.
+    Column("fingerprint", Text, nullable=False),
+    # Another one after each change that servers have to know.
+    Column("revision", Text, nullable=False),
+    _time("created_at_ms"),
+    _time("updated_at_ms"),
+    _one_of("auth", "api_key", "bearer_token", "entra"),
+    CheckConstraint("enabled IN (0, 1)", name="enabled_or_not"),
+    sqlite_with_rowid=False,
+)
+
 # A serving process. Its epoch grows at each start; a request belongs to one epoch, so that a predecessor can be fenced off.
 # What a server has learned of a deployment, for its next start. Times count from `saved_at_ms`.
 route_memory = Table(
