@@ -69,12 +69,13 @@ class Omixa:
     def with_variables(self, **variables: str) -> Omixa:
         return Omixa(self.directory, {**self.variables, **variables}, self.executable)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, whatever that is."""
+    def run(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, whatever that is, with what is typed into it."""
         return subprocess.run(
             [self.executable, *arguments],
             cwd=self.directory,
             env=self._environment(),
+            input=typed,
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,

@@ -1,4 +1,4 @@
-"""Stand-ins on loopback for Microsoft's: the endpoint that gives a managed identity its tokens, and a resource that takes them."""
+"""A stand-in on loopback for the endpoint that gives a managed identity its tokens."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ SCOPE = "https://cognitiveservices.azure.com"
 
 @dataclass
 class IdentityEndpoint:
-    """Where App Service gives tokens: token-1, token-2 and so on, each for `lifetime_s`. `status` above 299 is what it answers."""
+    """Where App Service gives tokens: `token`, or else token-1, token-2 and so on, each for `lifetime_s`.
+
+    With a `status` above 299 it gives none.
+    """
 
     port: int = 0
     lifetime_s: int = 86_400
+    token: str | None = None
     status: int = 200
     # While it is set, answers wait for `release`.
     holds: bool = False
@@ -50,8 +54,9 @@ class IdentityEndpoint:
             return web.json_response({"statusCode": self.status, "message": "not now"}, status=self.status)
         self.given += 1
         ends = int(time.time()) + self.lifetime_s
-        token = {"access_token": f"token-{self.given}-of-a-managed-identity", "token_type": "Bearer"}
-        return web.json_response({**token, "expires_on": str(ends), "resource": asked.query["resource"]})
+        token = self.token or f"token-{self.given}-of-a-managed-identity"
+        told = {"access_token": token, "token_type": "Bearer", "resource": asked.query["resource"]}
+        return web.json_response({**told, "expires_on": str(ends)})
 
 
 @contextlib.contextmanager

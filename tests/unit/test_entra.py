@@ -130,7 +130,11 @@ async def test_while_the_issuer_is_away_the_old_token_serves_to_its_end(
     ],
 )
 async def test_a_refusal_and_an_outage_are_told_apart(
-    identity: IdentityEndpoint, tokens: EntraTokens, status: int, kind: type[Exception], caplog: pytest.LogCaptureFixture
+    identity: IdentityEndpoint,
+    tokens: EntraTokens,
+    status: int,
+    kind: type[Exception],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     identity.status = status
     caplog.set_level(logging.DEBUG)
