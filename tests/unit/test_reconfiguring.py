@@ -108,11 +108,16 @@ def test_what_did_not_change_keeps_its_health_its_pace_and_its_calls() -> None:
 )
 def test_another_credential_or_place_begins_anew(change: dict[str, Any]) -> None:
     routes = Routes(deployment("a"), deployment("b"))
-    late = routes.claim()
     routes.end(UpstreamCredentials("x"))
     routes.router.configure([deployment("a", **change), deployment("b")])
     assert routes.states == {"a": "closed", "b": "closed"}
-    # A call that went out with the old one says nothing of the new one.
+    assert routes.end() == "a"
+
+
+def test_a_call_that_went_out_with_an_old_key_says_nothing_of_the_new_one() -> None:
+    routes = Routes(deployment("a"), deployment("b"))
+    late = routes.claim()
+    routes.router.configure([deployment("a", api_key=Secret("another")), deployment("b")])
     routes.end(UpstreamCredentials("x"), late)
     assert routes.states == {"a": "closed", "b": "closed"}
     assert routes.end() == "a"
