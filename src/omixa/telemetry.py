@@ -29,9 +29,13 @@ def configure_logging(level: str) -> None:
     # Access lines are the operator's proxy's business; start and stop are told by the command line itself.
     logging.getLogger("uvicorn").setLevel("WARNING")
     logging.getLogger("alembic").setLevel("WARNING")
-    # It tells each exchange at length, and what matters of it is an event of ours.
-    logging.getLogger("azure").setLevel("CRITICAL")
-    logging.getLogger("msal").setLevel("CRITICAL")
+    hush_azure()
+
+
+def hush_azure() -> None:
+    """Keep what Microsoft's library logs of each exchange out: what matters of it is an event of ours, or an error."""
+    for name in ("azure", "msal"):
+        logging.getLogger(name).setLevel("CRITICAL")
 
 
 def _quoted(value: object) -> str:

@@ -126,7 +126,9 @@ async def _test(
     from omixa.providers.entra import EntraTokens, with_tokens
     from omixa.providers.transport import HttpTransport
     from omixa.services import deployments
+    from omixa.telemetry import hush_azure
 
+    hush_azure()
     constraints = UNCONSTRAINED if workspace is None else await office.workspaces.constraints(workspace)
     catalogue = office.catalogue
     wanted = catalogue.resolve(model)

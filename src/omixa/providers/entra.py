@@ -175,7 +175,9 @@ def default_chain() -> Sequence[AsyncSupportsTokenInfo]:
     from azure.identity.aio import EnvironmentCredential, ManagedIdentityCredential, WorkloadIdentityCredential
 
     options: dict[str, Any] = {"retry_total": 0}
-    chain: list[AsyncSupportsTokenInfo] = [EnvironmentCredential(**options)]
+    chain: list[AsyncSupportsTokenInfo] = []
+    if os.environ.get("AZURE_CLIENT_SECRET") or os.environ.get("AZURE_CLIENT_CERTIFICATE_PATH"):
+        chain.append(EnvironmentCredential(**options))
     if os.environ.get("AZURE_FEDERATED_TOKEN_FILE"):
         chain.append(WorkloadIdentityCredential(**options))
     client_id = os.environ.get("AZURE_CLIENT_ID")
