@@ -106,7 +106,7 @@ class RouteKeeper:
         return {
             self._digest(one.deployment): Refusal(one.reason, one.is_spent)
             for one in self._router.standings()
-            if one.reason is not None and one.deployment.account
+            if one.reason is not None and one.deployment.account and not one.deployment.fault
         }
 
     def _digests(self) -> dict[str, str]:
@@ -118,7 +118,7 @@ class RouteKeeper:
 
     def _digest(self, deployment: Deployment) -> str:
         secret = deployment.api_key or deployment.bearer_token
-        kind = "key" if deployment.api_key is not None else "token"
+        kind = "key" if deployment.api_key is not None else deployment.entra_scope or "token"
         credential = "" if secret is None else secret.reveal()
         return self._digest_of(deployment.provider, deployment.account, deployment.endpoint, kind, credential)
 
