@@ -93,6 +93,8 @@ def operated(gateway: Gateway, workspace: str) -> list[str]:
     return [
         "operator",
         "operator/routes",
+        "operator/accounts",
+        *(f"operator/accounts/{one.account.name}" for one in gateway.call(lambda services: services.accounts.list())),
         "operator/calls",
         f"operator/requests/{failed.headers['x-request-id']}",
         "operator/prices",

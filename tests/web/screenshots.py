@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx2 as httpx
 from playwright.sync_api import Page, expect
 
+from omixa.domain.access import Secret
+from omixa.domain.accounts import ProviderAccount
 from tests.support.browser import PHONE, WIDE, Theme, executable, opened, running_browser
 from tests.support.console import invited, lived_in, made_operator, operated, signed_in
 from tests.support.servers import Gateway, Simulator, running_gateway, running_simulator
@@ -41,6 +43,9 @@ def main() -> None:
         way = (invited(gateway, "waits@example.org", "viewer") or "").removeprefix("/")
         owner = signed_in(gateway, "ada@example.org", "owner")
         made_operator(gateway, "ada@example.org")
+        spare = ProviderAccount("spare", endpoint=provider.url, credential=Secret("key"), region="swedencentral")
+        gateway.call(lambda services: services.accounts.add(spare, actor="test"))
+        gateway.call(lambda services: services.accounts.disable("spare", actor="test"))
         paths = ["", *(entry["path"] for entry in index), "sign-in", way, *lived_in(gateway, "default")]
         paths += operated(gateway, "acme")
         broken = False

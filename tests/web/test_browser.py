@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from omixa.catalogue.loader import load_catalogue
 from tests.support.browser import PHONE, WIDE, Theme
 from tests.support.console import PASSWORD, invited, lived_in, made_operator, operated
-from tests.support.servers import Gateway
+from tests.support.servers import SIMULATOR_API_KEY, Gateway, running_gateway, running_simulator
 
 THEMES: tuple[Theme, ...] = ("light", "dark")
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
@@ -196,6 +196,57 @@ def test_everybody_can_read_the_pages_of_operators(page: Page, gateway: Gateway,
     made_operator(gateway, f"owner@{workspace}")
     for path in pages:
         require_readable(page, f"{gateway.url}/{path}")
+
+
+def test_an_operator_adds_an_account_and_watches_it_take_over(page: Page, workspace: str, tmp_path: Path) -> None:
+    with (
+        running_simulator() as first,
+        running_simulator() as second,
+        running_gateway(tmp_path, first) as gateway,
+    ):
+        gateway.grant(10_000_000, workspace=workspace)
+        body = {"model": "MAI-Image-2.5", "prompt": "A red kite over a stubble field at dusk"}
+        sign_in(page, gateway, workspace)
+        made_operator(gateway, f"owner@{workspace}")
+        page.reload()
+        page.get_by_role("link", name="This gateway").click()
+        expect(page.get_by_text("Nothing.", exact=True)).to_be_visible()
+        operator = page.get_by_role("navigation", name="Operator")
+        operator.get_by_role("link", name="Accounts").click()
+        page.get_by_label("Name", exact=True).fill("second")
+        page.get_by_role("combobox", name="Provider").select_option("foundry")
+        page.get_by_label("Key or token").fill(SIMULATOR_API_KEY)
+        page.get_by_label("Address").fill(second.url)
+        page.get_by_label("Region, for people").fill("swedencentral")
+        page.get_by_label("Priority").fill("1")
+        page.get_by_role("button", name="Add it").click()
+        page.wait_for_url(f"{gateway.url}/operator/accounts/second")
+        for path in ("operator/accounts", "operator/accounts/second"):
+            require_readable(page, f"{gateway.url}/{path}")
+        assert SIMULATOR_API_KEY not in page.content()
+        operator.get_by_role("link", name="Routes").click()
+        expect(page.get_by_role("row").filter(has_text="second/MAI-Image-2.5").first).to_contain_text("in use")
+        # The first one breaks, and the second one serves.
+        first.play("401")
+        with gateway.client(gateway.key("live", workspace)) as client:
+            made = client.post("/api/v1/images/generations", json=body).raise_for_status().json()["omixa"]
+        assert made["route"] == "second/MAI-Image-2.5"
+        page.reload()
+        broken = page.get_by_role("row").filter(has_text="foundry/MAI-Image-2.5").filter(has_text="×1")
+        expect(broken).to_contain_text("out of use")
+        require_no_violations(page)
+        broken.get_by_role("link", name="×1").click()
+        page.locator(f'a[href$="{made["request_id"]}"]').click()
+        steps = page.locator(".timeline li")
+        expect(steps.filter(has_text="foundry/MAI-Image-2.5")).to_contain_text("HTTP 401")
+        expect(steps.filter(has_text="second/MAI-Image-2.5")).to_contain_text("ok")
+        operator.get_by_role("link", name="Overview").click()
+        expect(page.get_by_text("foundry is out of use")).to_be_visible()
+        first.play("")
+        operator.get_by_role("link", name="Routes").click()
+        page.get_by_role("row").filter(has_text="foundry/MAI-Image-2.5").first.get_by_role("button").click()
+        operator.get_by_role("link", name="Overview").click()
+        expect(page.get_by_text("Nothing.", exact=True)).to_be_visible()
 
 
 def test_a_key_is_made_used_found_in_the_log_and_revoked_in_a_browser(

@@ -19,7 +19,8 @@ from omixa.access import store
 from omixa.access.roles import ROLES, OperatorAction
 from omixa.billing.margins import margins
 from omixa.billing.verify import verify
-from omixa.domain.access import Role
+from omixa.domain.access import Role, Secret
+from omixa.domain.accounts import ProviderAccount
 from omixa.domain.money import format_usd
 from omixa.domain.times import month_after, start_of, utc_today
 from omixa.gateway.receipt import format_exact
@@ -29,7 +30,7 @@ from omixa.usage import operators
 from omixa.web.console.routes import ROUTES, ConsoleRoute
 from omixa.web.pages import POLICY
 from tests.support.console import Browser, browser, made_operator, operated, signed_in, text_of
-from tests.support.servers import Gateway, Simulator, running_gateway, running_simulator
+from tests.support.servers import SIMULATOR_API_KEY, Gateway, Simulator, running_gateway, running_simulator
 from tests.web.test_pages import Tags
 
 MODEL = "MAI-Image-2.5"
@@ -64,8 +65,14 @@ def house(provider: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iter
         running.grant(10_000_000, workspace="acme")
         running.key("live", "acme")
         running.key("test", "globex")
+        running.call(lambda services: services.accounts.add(account("spare", provider, priority=9), actor="test"))
         yield running
         assert running.read(verify).findings == ()
+
+
+def account(name: str, provider: Simulator, key: str = SIMULATOR_API_KEY, **more: Any) -> ProviderAccount:
+    # For a model that no test asks for, so that it serves nothing.
+    return ProviderAccount(name, endpoint=provider.url, credential=Secret(key), models=("MAI-Image-2.7",), **more)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +104,7 @@ def token(house: Gateway) -> Iterator[httpx.Client]:
 
 
 def filled(route: ConsoleRoute, **other: str) -> str:
-    values = {"request": "req_" + "0" * 26, "name": "acme", "finding": "find_" + "0" * 26, "account": "second"}
+    values = {"request": "req_" + "0" * 26, "name": "acme", "finding": "find_" + "0" * 26, "account": "spare"}
     return route.path.format(**values | other)
 
 
@@ -105,7 +112,14 @@ def visited(route: ConsoleRoute, somebody: Browser, path: str) -> httpx.Response
     if route.method == "GET":
         return somebody.get(path)
     # Fields that every handler refuses, so that nobody changes anything.
-    wrong = {"amount": "?", "markup_ppm": "?", "mode": "?", "requests_per_minute": "?", "retention_hours": "?"}
+    wrong = {
+        "auth": "?",
+        "amount": "?",
+        "markup_ppm": "?",
+        "mode": "?",
+        "requests_per_minute": "?",
+        "retention_hours": "?",
+    }
     return somebody.send(path, csrf=somebody.token("/console/profile"), **wrong)
 
 
@@ -131,7 +145,9 @@ def test_every_route_of_the_gateway_says_what_is_done_there() -> None:
 
 
 @pytest.mark.parametrize("route", OF_GATEWAY, ids=lambda route: f"{route.method} {route.path}")
-def test_the_pages_are_there_for_operators_alone(house: Gateway, staff: Staff, route: ConsoleRoute) -> None:
+def test_the_pages_are_there_for_operators_alone(
+    house: Gateway, provider: Simulator, staff: Staff, route: ConsoleRoute
+) -> None:
     before = state_of(house)
     for role in ROLES:
         for path in (filled(route), filled(route, name="globex"), filled(route, name="nobodys")):
@@ -140,7 +156,17 @@ def test_the_pages_are_there_for_operators_alone(house: Gateway, staff: Staff, r
             assert "globex" not in answer.text
         assert state_of(house) == before, role
         # A role in a workspace, or none in another one, changes nothing for whoever runs the gateway.
-        for path in (filled(route), filled(route, name="globex")):
+        for number, path in enumerate((filled(route), filled(route, name="globex"))):
+            if re.search("/accounts/.*/(enable|disable|remove)", path):
+                # They take no field that could be refused, so each has an account of its own to lose.
+                own = f"{role}-{number}-{route.path.rpartition('/')[2]}"
+                house.call(lambda services, own=own: services.accounts.add(account(own, provider), actor="test"))
+                answer = visited(route, staff.operators[role], filled(route, account=own))
+                assert answer.status_code == 303
+                if not path.endswith("/remove"):
+                    house.call(lambda services, own=own: services.accounts.remove(own, actor="test"))
+                before = state_of(house)
+                continue
             answer = visited(route, staff.operators[role], path)
             there = answer.status_code in (200, 303, 400)
             assert there or (
@@ -151,7 +177,7 @@ def test_the_pages_are_there_for_operators_alone(house: Gateway, staff: Staff, r
                 answer.status_code,
             )
     for path in (filled(route, name="nobodys"), filled(route, name="%00"), filled(route, request="req_%00")):
-        if path != filled(route):
+        if path != filled(route) and "/accounts" not in path:
             assert visited(route, staff.operators["owner"], path).status_code == 404, path
     nobody = browser(house)
     assert nobody.get("/sign-in").status_code == 200
@@ -223,7 +249,7 @@ def test_every_call_that_a_page_names_gives_an_answer(house: Gateway, operator: 
             assert found is not None, source
             named.add(found[1].partition("?")[0])
             assert token.get(f"/api/v1{found[1]}").status_code == 200, found[1]
-    twins = {"routes", "calls", "prices", "workspaces", "findings", "audit"}
+    twins = {"routes", "accounts", "calls", "prices", "workspaces", "findings", "audit"}
     assert {f"/operator/{name}" for name in twins} <= named
 
 
@@ -291,6 +317,74 @@ def test_failed_calls_are_paged_by_a_cursor(house: Gateway, token: httpx.Client)
     assert ids == sorted(ids, reverse=True)
     wrong = token.get("/api/v1/operator/calls?after=req_1").json()["error"]
     assert (wrong["param"], wrong["message"]) == ("after", "after must be the id of a call; got req_1.")
+
+
+# --------------------------------------------------------------------------------------------------------------- accounts
+
+
+def test_an_account_is_added_changed_switched_off_and_removed_without_a_restart(
+    house: Gateway, provider: Simulator, operator: Browser, token: httpx.Client
+) -> None:
+    home = "/operator/accounts"
+    secret = "a-key-that-nobody-reads-again"
+    fields = {
+        "name": "second",
+        "provider": "foundry",
+        "auth": "api_key",
+        "credential": secret,
+        "endpoint": provider.url + "/",
+        "region": "swedencentral",
+        "priority": "3",
+        "weight": "",
+        "models": f"{MODEL}\r\n",
+        "concurrency": "4",
+    }
+    for wrong, told in (
+        ({"name": "No Name"}, "name"),
+        ({"name": "spare"}, "There is an account spare already"),
+        ({"name": "foundry"}, "foundry"),
+        ({"auth": "magic"}, "Choose how the account"),
+        ({"weight": "heavy"}, "is no whole number"),
+        ({"weight": "5000"}, "weight must be"),
+        ({"models": "nothing"}, "offers no model nothing"),
+        ({"credential": ""}, "Give the account's key"),
+        ({"endpoint": "ftp://example.org"}, "endpoint"),
+    ):
+        answer = operator.post(home, home, **{**fields, **wrong})
+        assert (answer.status_code, told in text_of(answer.text)) == (400, True), (wrong, text_of(answer.text))
+        # What was written is not lost, and a key is not sent back.
+        assert secret not in answer.text
+        assert "swedencentral" in answer.text
+    assert operator.post(home, home, **fields).headers["location"].endswith("operator/accounts/second")
+    one = f"{home}/second"
+    for page in (home, one, "/operator/audit", "/operator/routes"):
+        shown = operator.get(page).text
+        assert secret not in shown
+        assert "second" in shown
+    found = {entry["name"]: entry for entry in token.get("/api/v1/operator/accounts").json()["data"]}
+    assert secret not in str(found)
+    mine = found["second"]
+    assert (mine["priority"], mine["weight"], mine["concurrency"], mine["models"]) == (3, 1, 4, [MODEL])
+    assert mine["key_fingerprint"] in operator.get(one).text
+    changed = {**fields, "credential": "", "weight": "7", "priority": ""}
+    assert operator.post(one, one, **changed).status_code == 303
+    entry = audited(token, "account.changed")
+    assert entry["details"]["weight"] == {"before": 1, "after": 7}
+    # A key goes nowhere but where it was given for.
+    elsewhere = operator.post(one, one, **{**changed, "endpoint": "https://evil.example"})
+    assert (elsewhere.status_code, "give the key again" in text_of(elsewhere.text)) == (400, True)
+    assert operator.post(one, one, **{**changed, "credential": "another-key"}).status_code == 303
+    again = {entry["name"]: entry for entry in token.get("/api/v1/operator/accounts").json()["data"]}["second"]
+    assert again["key_fingerprint"] != mine["key_fingerprint"]
+    assert operator.post(f"{one}/disable", one).status_code == 303
+    assert "switched off" in text_of(operator.get(one).text)
+    assert operator.post(f"{one}/enable", one).status_code == 303
+    assert operator.post(f"{one}/remove", one).status_code == 303
+    assert operator.get(one).status_code == 404
+    assert operator.post(f"{one}/disable", home).status_code == 404
+    assert [audited(token, f"account.{what}")["target"] for what in ("added", "disabled", "enabled", "removed")] == (
+        ["second"] * 4
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- workspaces

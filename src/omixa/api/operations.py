@@ -450,6 +450,18 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(InvalidRequest, LedgerUnavailable),
     ),
     Operation(
+        "listAccounts",
+        "GET",
+        f"{API}/operator/accounts",
+        operators.list_accounts,
+        "List the accounts at providers that are stored, without their keys",
+        shapes.ProviderAccountList,
+        "Service",
+        authenticated=False,
+        for_operators=True,
+        errors=(LedgerUnavailable,),
+    ),
+    Operation(
         "listWorkspaces",
         "GET",
         f"{API}/operator/workspaces",

@@ -1,4 +1,4 @@
-"""What the pages of operators show, for programs: GET /operator/calls, workspaces, prices, findings and audit."""
+"""What the pages of operators show, for programs: GET /operator/calls, accounts, workspaces, prices, findings and audit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from omixa.api.queries import AuditQuery, CallQuery, FindingQuery, WorkspaceQuer
 from omixa.billing import reconciliation
 from omixa.domain.money import format_usd
 from omixa.domain.times import iso_time
+from omixa.gateway.accounts import AccountView
 from omixa.gateway.price_lists import published_lists
 from omixa.gateway.receipt import format_exact
 from omixa.services import Services
@@ -41,6 +42,35 @@ async def list_failed_calls(exchange: Exchange, services: Services) -> None:
     ]
     last_id = data[-1].id if data else None
     await exchange.respond_json(shapes.FailedCallList(data=data, last_id=last_id, has_more=page.next_after is not None))
+
+
+async def list_accounts(exchange: Exchange, services: Services) -> None:
+    """Send the accounts at providers that are stored, without their keys."""
+    data = [_account(one) for one in await services.accounts.list()]
+    await exchange.respond_json(shapes.ProviderAccountList(data=data))
+
+
+def _account(view: AccountView) -> shapes.ProviderAccount:
+    account = view.account
+    return shapes.ProviderAccount(
+        name=account.name,
+        provider=account.provider,
+        endpoint=account.endpoint or None,
+        auth=account.auth,
+        key_fingerprint=view.fingerprint or None,
+        is_enabled=view.enabled,
+        problem=view.problem,
+        models=list(account.models),
+        deployment=account.deployment or None,
+        region=account.region or None,
+        weight=account.weight,
+        priority=account.priority,
+        requests_per_minute=account.requests_per_minute or None,
+        images_per_minute=account.images_per_minute or None,
+        concurrency=account.concurrency or None,
+        created_at=iso_time(view.created_at_ms),
+        updated_at=iso_time(view.updated_at_ms),
+    )
 
 
 async def list_workspaces(exchange: Exchange, services: Services) -> None:

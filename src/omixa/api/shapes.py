@@ -1043,6 +1043,36 @@ class OperatedWorkspaceList(Shape, tag_field="object", tag="list"):
     next_first: Annotated[str | None, Meta(description="With which name the next page begins; null on the last one.")]
 
 
+class ProviderAccount(Shape):
+    """An account at a provider that is stored, without its key."""
+
+    name: Annotated[str, Meta(description="What its routes begin with.")]
+    provider: str
+    endpoint: Annotated[str | None, Meta(description="Its address; null: the provider's own.")]
+    auth: Annotated[Literal["api_key", "bearer_token", "entra"], Meta(description="How it shows who it is.")]
+    key_fingerprint: Annotated[
+        str | None, Meta(description="The first digits of the key's SHA-256; null where tokens are fetched.")
+    ]
+    is_enabled: bool
+    problem: Annotated[str | None, Meta(description="Why it cannot be used although it is enabled.")]
+    models: Annotated[list[str], Meta(description="What it serves; empty: all that the provider has.")]
+    deployment: Annotated[str | None, Meta(description="How the provider calls the model, where that is another name.")]
+    region: str | None
+    weight: int
+    priority: int
+    requests_per_minute: Annotated[int | None, Meta(description="null: no limit.")]
+    images_per_minute: Annotated[int | None, Meta(description="null: no limit.")]
+    concurrency: Annotated[int | None, Meta(description="null: no limit.")]
+    created_at: Instant
+    updated_at: Instant
+
+
+class ProviderAccountList(Shape, tag_field="object", tag="list"):
+    """The accounts that are stored; those of the configuration are not."""
+
+    data: list[ProviderAccount]
+
+
 class PublishedPrices(Shape):
     """A price list that was published, which never changes."""
 

@@ -10,7 +10,7 @@ from omixa.access.roles import Action, OperatorAction
 from omixa.services import Services
 from omixa.web.console import door, keys, openid, overview, passkeys, pictures, requests, settings, usage, wallet
 from omixa.web.console.visit import Visit
-from omixa.web.operator import audit, calls, findings, margins, prices, routing, workspaces
+from omixa.web.operator import accounts, audit, calls, findings, margins, prices, routing, workspaces
 from omixa.web.operator import overview as gateway
 
 Handler = Callable[[Visit], Awaitable[None]]
@@ -96,6 +96,13 @@ ROUTES: Final = (
     ConsoleRoute("GET", f"{_GATEWAY}/calls", calls.list_calls, None, "see_gateway"),
     ConsoleRoute("GET", f"{_GATEWAY}/requests", calls.find_request, None, "see_gateway"),
     ConsoleRoute("GET", f"{_GATEWAY}/requests/{{request}}", calls.show_request, None, "see_gateway"),
+    ConsoleRoute("GET", f"{_GATEWAY}/accounts", accounts.list_accounts, None, "see_gateway"),
+    ConsoleRoute("POST", f"{_GATEWAY}/accounts", accounts.add_account, None, "manage_accounts"),
+    ConsoleRoute("GET", f"{_GATEWAY}/accounts/{{account}}", accounts.show_account, None, "see_gateway"),
+    ConsoleRoute("POST", f"{_GATEWAY}/accounts/{{account}}", accounts.change_account, None, "manage_accounts"),
+    ConsoleRoute("POST", f"{_GATEWAY}/accounts/{{account}}/enable", accounts.enable_account, None, "manage_accounts"),
+    ConsoleRoute("POST", f"{_GATEWAY}/accounts/{{account}}/disable", accounts.disable_account, None, "manage_accounts"),
+    ConsoleRoute("POST", f"{_GATEWAY}/accounts/{{account}}/remove", accounts.remove_account, None, "manage_accounts"),
     ConsoleRoute("GET", f"{_GATEWAY}/prices", prices.show_prices, None, "see_gateway"),
     ConsoleRoute("GET", f"{_GATEWAY}/prices/difference", prices.show_difference, None, "see_gateway"),
     ConsoleRoute("POST", f"{_GATEWAY}/prices/difference", prices.compare_file, None, "compare_prices"),

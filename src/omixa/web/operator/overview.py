@@ -10,6 +10,7 @@ from typing import Literal
 from omixa.billing import reconciliation
 from omixa.billing.reconciliation import FindingKind
 from omixa.billing.verify import Verification
+from omixa.gateway.accounts import UNREADABLE
 from omixa.gateway.price_lists import PublishedList, published_lists
 from omixa.routing.router import Standing
 from omixa.storage.database import Transaction
@@ -109,6 +110,9 @@ def _of_routes(standings: list[Standing]) -> Iterator[Trouble]:
             disabled[key] = disabled.get(key, 0) + 1
     for (name, reason), count in disabled.items():
         routes = "1 route" if count == 1 else f"{count} routes"
+        if reason == UNREADABLE:
+            yield Trouble("bad", f"{name} is out of use", "Its stored key does not open", f"operator/accounts/{name}")
+            continue
         yield Trouble(
             "bad", f"{name} is out of use", f"Its provider refuses its key: {reason}. {routes}", "operator/routes"
         )
