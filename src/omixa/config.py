@@ -198,6 +198,9 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Count, Meta(description="pictures of a model that may wait for room at its deployments")
     ] = 100
     queue_wait_s: Annotated[PositiveFloat, Meta(description="how long each may wait")] = 10.0
+    check_interval_s: Annotated[
+        float, Meta(ge=0, description="between free checks of an account without credit; 0: no free checks at all")
+    ] = 300.0
 
 
 class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -52,6 +52,7 @@ from omixa.gateway.workspaces import Workspaces
 from omixa.imaging.refusals import UnacceptableImage
 from omixa.jobs.account_watch import AccountWatch
 from omixa.jobs.courier import Courier
+from omixa.jobs.route_checks import RouteChecks
 from omixa.jobs.route_keeper import RouteKeeper
 from omixa.jobs.sweeper import Sweeper
 from omixa.limits.bodies import ByteBudget
@@ -210,6 +211,7 @@ async def open_services(
     # Here, because the command line opens a back office alone and should not wait for an HTTP client and an illustrator.
     from omixa.gateway.passkeys import Passkeys
     from omixa.providers.adapters import adapters
+    from omixa.providers.checks import Checks
     from omixa.providers.embedded import EmbeddedProvider, misfit
     from omixa.providers.entra import EntraTokens, with_tokens
     from omixa.providers.transport import HttpTransport, InProcessTransport, Transports
@@ -262,6 +264,9 @@ async def open_services(
             keeper = RouteKeeper(office.database, router, node_id=node_id, digest_of=digests.of)
             await keeper.recall()
             await stack.enter_async_context(keeper)
+            formats = {provider.id: provider.adapter for provider in office.catalogue.providers.values()}
+            interval_s = settings.routing.check_interval_s
+            await stack.enter_async_context(RouteChecks(router, Checks(transport, formats), interval_s=interval_s))
             await stack.enter_async_context(sweeper)
 
             def serve_from(accounts: Sequence[ProviderAccount]) -> None:

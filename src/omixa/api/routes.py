@@ -76,6 +76,7 @@ def _shape(one: Standing) -> shapes.OperatedRoute:
         ejections=one.ejections,
         in_flight=one.in_flight,
         p95_s=None if one.p95_s is None else round(one.p95_s, 3),
+        checked_ago_s=None if one.checked_ago_s is None else math.floor(one.checked_ago_s),
         provider=deployment.provider,
         host=urlsplit(deployment.endpoint).netloc or None,
         region=deployment.region or None,

@@ -959,6 +959,10 @@ class OperatedRoute(Shape):
         float | None,
         Meta(description="95 of 100 pictures came within so many seconds lately; null: too little is known."),
     ]
+    checked_ago_s: Annotated[
+        int | None,
+        Meta(description="Seconds since its provider was last asked for nothing how it does; null: it was not."),
+    ]
     provider: str
     host: Annotated[str | None, Meta(description="Where it is; null inside the process.")]
     region: str | None

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from omixa.domain.models import Deployment
     from omixa.services import BackOffice
 
-COLUMNS = ("route", "health", "cooling_s", "in_flight", "p95_s", "priority", "weight", "region", "host", "reason")
+COLUMNS = (
+    *("route", "health", "cooling_s", "checked_ago_s", "in_flight", "p95_s", "priority", "weight", "region", "host"),
+    "reason",
+)
 TEST_COLUMNS = ("route", "result", "seconds", "status", "provider_request_id", "detail")
 TEST_PROMPT = "A plain grey circle"
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - an address to be replaced

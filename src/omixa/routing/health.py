@@ -116,6 +116,11 @@ class Breaker:
         self.disabled, self._until_ns, self._is_probed, self.strikes, self.ejections = None, None, False, 0, 0
         self.is_spent = self.is_unreachable = False
 
+    def try_again(self, now_ns: int) -> None:
+        """Let one call try a credential that was out of use."""
+        self.enable()
+        self._until_ns = now_ns
+
     @property
     def mark(self) -> tuple[object, ...]:
         """Return what is another one whenever there is something new to remember."""

@@ -48,6 +48,8 @@ class Route:
     breaker: Breaker
     budget: Budget
     latency: Latency
+    # When its provider was last asked for nothing how it does.
+    checked_ns: int | None = None
 
     def admits(self, now_ns: int) -> bool:
         """Tell whether a call may begin."""
@@ -68,7 +70,8 @@ class Standing:
     """A route as people read it.
 
     `cooling_s` is how long it is still left alone, `reason` why its credential is out of use, `is_spent` that this is for want of
-    credit, `p95_s` how long its slow calls take, None while too little is known.
+    credit, `p95_s` how long its slow calls take, None while too little is known, `checked_ago_s` how long ago its provider was
+    last asked for nothing, None where it was not.
     """
 
     deployment: Deployment
@@ -80,6 +83,53 @@ class Standing:
     reason: str | None
     is_spent: bool
     p95_s: float | None
+    checked_ago_s: float | None
+
+
+@dataclass(eq=False, slots=True)
+class Check:
+    """Leave to ask an account's provider once, for nothing, how it does. `close` must be called at the end.
+
+    While it is open, it is the one call that tries those deployments of the account which could not be reached.
+    """
+
+    deployment: Deployment
+    _router: Router
+    _routes: Sequence[Route]
+
+    def answered(self, *, has_credit: bool) -> None:
+        """Say that the provider is there and takes the credential, and whether it says that there is credit."""
+        now_ns = self._router.clock_ns()
+        for route in self._routes:
+            if route.breaker.is_spent and has_credit:
+                route.breaker.try_again(now_ns)
+            elif route.breaker.disabled is None:
+                route.breaker.succeeded(is_probe=True)
+        self._routes = ()
+
+    def failed(self, error: UpstreamError) -> None:
+        """Say how asking failed. Only that nobody is there, or that the credential is refused, says something of pictures.
+
+        A 403 does not: a key may be good for pictures and for nothing else.
+        """
+        if any(route.breaker.disabled is not None for route in self._routes):
+            return
+        if error.never_arrived:
+            for route in self._routes:
+                route.breaker.failed(error, self._router.clock_ns(), is_probe=True, is_last=False)
+            self._routes = ()
+        elif error.upstream_status == 401 and error.disables and all(map(self._router.serves_from, self._routes)):
+            # Of a credential that was replaced meanwhile it would say nothing that matters now.
+            self._router.disable(self.deployment.account, error.upstream_code or error.code)
+            log.error("route.disabled", extra={"account": self.deployment.account, "code": error.code})
+
+    def close(self) -> None:
+        """Leave the rest to a call that makes a picture: whoever answers anything has been reached."""
+        for route in self._routes:
+            route.breaker.is_unreachable = False
+            route.breaker.give_up_probe()
+        self._routes = ()
+        self._router.pump_all()
 
 
 @dataclass(eq=False, slots=True)
@@ -404,7 +454,7 @@ class Router:
         """Take a failed call into account, and tell the operator what that means."""
         deployment, now_ns = route.deployment, self.clock_ns()
         # Of a credential that was replaced meanwhile, a failure says nothing that matters now.
-        if deployment.in_process or not any(one is route for one in self._routes):
+        if deployment.in_process or not self.serves_from(route):
             return
         others = [one for one in pool.routes if one is not route and one.breaker.state(now_ns) == "closed"]
         if not error.fails_over and not error.proves_health:
@@ -434,9 +484,42 @@ class Router:
         for route in found:
             route.breaker.enable()
             route.breaker.disabled = route.deployment.fault or None
+        self.pump_all()
+        return [route.deployment.id for route in found]
+
+    def due_checks(self, can_ask: Callable[[Deployment], bool], *, every_s: float, limit: int) -> list[Check]:
+        """Return leave to ask the providers of accounts for nothing, where the answer can change something, `limit` at most.
+
+        That is for deployments that could not be reached, when their time alone is over, and for accounts without credit,
+        `every_s` seconds after the last time. Those who ask must close each.
+        """
+        now_ns = self.clock_ns()
+        due: dict[str, list[Route]] = {}
+        for route in self._networked():
+            breaker, account = route.breaker, route.deployment.account
+            if not account or (account not in due and len(due) >= limit) or not can_ask(route.deployment):
+                continue
+            if breaker.disabled is not None:
+                waits = route.checked_ns is not None and now_ns < route.checked_ns + every_s * NS_PER_S
+                is_due = breaker.is_spent and not waits
+            else:
+                is_due = breaker.is_unreachable and breaker.state(now_ns) == "half_open" and breaker.admits(now_ns)
+            if is_due:
+                due.setdefault(account, []).append(route)
+        for route in (route for routes in due.values() for route in routes):
+            route.checked_ns = now_ns
+            if route.breaker.disabled is None:
+                route.breaker.begin(now_ns)
+        return [Check(routes[0].deployment, self, routes) for routes in due.values()]
+
+    def serves_from(self, route: Route) -> bool:
+        """Tell whether a route is still one of those that serve, and no other has taken its place."""
+        return any(one is route for one in self._routes)
+
+    def pump_all(self) -> None:
+        """Give all who wait what there is."""
         for pool in self._pools.values():
             self.pump(pool)
-        return [route.deployment.id for route in found]
 
     def marks(self) -> dict[str, tuple[object, ...]]:
         """Return, by deployment, what is another one whenever there is something new to remember of it."""
@@ -472,6 +555,7 @@ class Router:
                 reason=route.breaker.disabled,
                 is_spent=route.breaker.is_spent,
                 p95_s=None if (p95_ns := route.latency.p95_ns(now_ns)) is None else p95_ns / NS_PER_S,
+                checked_ago_s=None if route.checked_ns is None else (now_ns - route.checked_ns) / NS_PER_S,
             )
             for route in self._routes
         ]

@@ -25,6 +25,7 @@ from omixa.engines.workers import Workers
 from omixa.errors import InvalidRequest
 from omixa.imaging.inspect import inspect
 from omixa.simulator.service import (
+    CREDITS,
     STATUSES,
     Job,
     LogEntry,
@@ -123,6 +124,12 @@ class FluxSimulator(Service):
             raise Refusal(302, {}, {"location": "http://169.254.169.254/latest/meta-data/"})
         return self.deliver(await job.making, job.wanted.format, job.step)
 
+    async def credits(self, request: Request) -> Response:
+        """Say what is left of the account's credit."""
+        if not self.is_key(request.headers.get("x-key", "")):
+            raise Refusal(403, {"detail": "Not authenticated"})
+        return as_json({"credits": CREDITS})
+
     async def foundry(self, request: Request) -> Response:
         """Make a picture at once."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -171,6 +178,7 @@ def create_app(options: SimulatorOptions, workers: Workers) -> ASGIApp:
     simulator = FluxSimulator(options, workers)
     return simulator.app(
         Route("/v1/get_result", simulator.result, methods=["GET"]),
+        Route("/v1/credits", simulator.credits, methods=["GET"]),
         Route("/v1/{model}", simulator.submit, methods=["POST"]),
         Route("/delivery/{job}", simulator.delivery, methods=["GET"]),
         Route("/providers/blackforestlabs/v1/{model}", simulator.foundry, methods=["POST"]),

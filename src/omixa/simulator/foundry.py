@@ -223,6 +223,12 @@ class FoundrySimulator:
         shape = f"{order.width}x{order.height}"
         return reply(Answer(entry.request_id, int(entry.time), spec.name, shape, encoded, order.usage), step)
 
+    async def models(self, request: Request) -> Response:
+        """List the models of the resource, which says that the key is good."""
+        self._authenticate(request.headers)
+        listed = [{"id": name, "object": "model"} for name in sorted(set(self._options.deployments.values()))]
+        return json_response({"object": "list", "data": listed}, LogEntry(request.url.path).request_id)
+
     def _authenticate(self, headers: Headers) -> None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         both = "authorization" in headers and "api-key" in headers
@@ -238,6 +244,7 @@ def create_app(options: FoundrySimulatorOptions, workers: Workers, *, tokenizer:
         routes=[
             Route("/mai/v1/images/generations", simulator.generations, methods=["POST"]),
             Route("/mai/v1/images/edits", simulator.edits, methods=["POST"]),
+            Route("/openai/v1/models", simulator.models, methods=["GET"]),
             Route("/simulator/scenario", simulator.read_scenario, methods=["GET"]),
             Route("/simulator/scenario", simulator.write_scenario, methods=["PUT"]),
             Route("/simulator/requests", simulator.requests, methods=["GET"]),

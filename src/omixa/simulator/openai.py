@@ -50,7 +50,7 @@ from omixa.simulator.openai_rules import MODELS, GptImage, ImageOrder, Rejection
 from omixa.simulator.refusals import busy, content_violation, refuse
 from omixa.simulator.rules import check_content
 from omixa.simulator.scenarios import Moods
-from omixa.simulator.wire import Form, ServiceError, read_body, read_json, read_multipart
+from omixa.simulator.wire import Form, ServiceError, json_response, read_body, read_json, read_multipart
 from omixa.tokens import Tokenizer
 
 FormReader = Callable[[Request], Awaitable[Form]]
@@ -210,6 +210,12 @@ class OpenAISimulator:
         image = await self._workers.finished(Converter, Conversion(png, order.format, order.compression, size))
         return pybase64.b64encode(image.data)
 
+    async def models(self, request: Request) -> Response:
+        """List the models of the account, which says that the key is good."""
+        self._authenticate(request.headers, request.url.path)
+        listed = [{"id": name, "object": "model"} for name in sorted(self._options.models)]
+        return json_response({"object": "list", "data": listed}, LogEntry(request.url.path).request_id)
+
     def _authenticate(self, headers: Headers, path: str) -> None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else ""
@@ -229,6 +235,7 @@ def create_app(options: OpenAISimulatorOptions, workers: Workers, *, tokenizer: 
                 for prefix in _PREFIXES
                 for name, handler in handlers.items()
             ),
+            *(Route(f"{prefix}/models", simulator.models, methods=["GET"]) for prefix in _PREFIXES),
             Route("/simulator/scenario", simulator.read_scenario, methods=["GET"]),
             Route("/simulator/scenario", simulator.write_scenario, methods=["PUT"]),
             Route("/simulator/requests", simulator.requests, methods=["GET"]),

@@ -22,7 +22,16 @@ from omixa.errors import InvalidRequest
 from omixa.imaging.inspect import inspect
 from omixa.simulator.documents import DocumentService, encoded, reported
 from omixa.simulator.models import CONTEXT_WINDOW_TOKENS, edit_size, image_tokens, input_tokens
-from omixa.simulator.service import STATUSES, Refusal, SimulatorOptions, Wanted, is_refused, read_picture, variant_of
+from omixa.simulator.service import (
+    STATUSES,
+    Refusal,
+    SimulatorOptions,
+    Wanted,
+    as_json,
+    is_refused,
+    read_picture,
+    variant_of,
+)
 from omixa.simulator.wire import LARGE_JSON_BODY_MAX_BYTES, ServiceError, read_json
 from omixa.tokens import Tokenizer
 
@@ -79,6 +88,13 @@ class OpenRouterSimulator(DocumentService):
         entry.status = 200
         return self.answer(_document(data, order, words, step), step, {"x-request-id": entry.request_id})
 
+    async def key(self, request: Request) -> Response:
+        """Say what the key is."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self.is_key(key.strip()):
+            raise _problem(401, "No auth credentials found")
+        return as_json({"data": {"label": "simulated", "limit": None, "limit_remaining": None, "usage": 0}})
+
     def _refuse(self, step: Step, wanted: Wanted, path: str) -> None:
         self.redirect(step, path)
         if is_refused(wanted, step):
@@ -96,7 +112,11 @@ class OpenRouterSimulator(DocumentService):
 def create_app(options: SimulatorOptions, workers: Workers, *, tokenizer: Tokenizer | None = None) -> ASGIApp:
     """Return the simulator as an ASGI application."""
     simulator = OpenRouterSimulator(options, workers, tokenizer or Tokenizer())
-    return simulator.app(*(Route(path, simulator.serve, methods=["POST"]) for path in ("/images", "/api/v1/images")))
+    prefixes = ("", "/api/v1")
+    return simulator.app(
+        *(Route(f"{prefix}/images", simulator.serve, methods=["POST"]) for prefix in prefixes),
+        *(Route(f"{prefix}/key", simulator.key, methods=["GET"]) for prefix in prefixes),
+    )
 
 
 def _order(fields: Mapping[str, Any]) -> _Order:

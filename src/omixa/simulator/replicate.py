@@ -128,6 +128,11 @@ class ReplicateSimulator(Service):
             raise _problem(404, "The requested resource could not be found.")
         return job
 
+    async def account(self, request: Request) -> Response:
+        """Say whose the token is."""
+        self._check_token(request)
+        return as_json({"type": "organization", "username": "simulated", "name": "Simulated"})
+
     def _check_token(self, request: Request) -> None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not self.is_key(token.strip()):
@@ -157,6 +162,7 @@ def create_app(options: SimulatorOptions, workers: Workers) -> ASGIApp:
     simulator = ReplicateSimulator(options, workers)
     return simulator.app(
         Route("/v1/models/{owner}/{name}/predictions", simulator.create, methods=["POST"]),
+        Route("/v1/account", simulator.account, methods=["GET"]),
         Route("/v1/predictions/{id}", simulator.read, methods=["GET"]),
         Route("/v1/predictions/{id}/cancel", simulator.cancel, methods=["POST"]),
         Route("/files/{id}", simulator.file, methods=["GET"]),

@@ -58,6 +58,10 @@ REDIRECT_TARGET = "https://elsewhere.invalid"
 STATUSES: Mapping[str, int] = {name: int(name) for name in ("401", "403", "404", "429", "500", "502", "503", "504")}
 
 
+# What a simulated account always has left.
+CREDITS = 1000.0
+
+
 @dataclass(frozen=True, slots=True)
 class SimulatorOptions:
     """What the simulated account is. Raises ValueError for values that make no sense. `latency_s` is how long a picture takes."""

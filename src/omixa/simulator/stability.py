@@ -22,6 +22,7 @@ from omixa.engines.workers import Workers
 from omixa.errors import InvalidRequest
 from omixa.imaging.inspect import inspect
 from omixa.simulator.service import (
+    CREDITS,
     STATUSES,
     Refusal,
     Service,
@@ -111,6 +112,13 @@ class StabilitySimulator(Service):
             return Response(b"", headers=headers, media_type=f"image/{wanted.format}")
         return self.deliver(data, wanted.format, step, headers)
 
+    async def balance(self, request: Request) -> Response:
+        """Say what is left of the account's credit."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self.is_key(key.strip()):
+            raise _problem(401, "unauthorized", "missing or invalid authorization header")
+        return as_json({"credits": CREDITS})
+
     def _refuse(self, step: Step, path: str) -> None:
         self.redirect(step, path)
         if step.name == "quota":
@@ -125,7 +133,10 @@ class StabilitySimulator(Service):
 def create_app(options: SimulatorOptions, workers: Workers) -> ASGIApp:
     """Return the simulator as an ASGI application."""
     simulator = StabilitySimulator(options, workers)
-    return simulator.app(Route("/v2beta/stable-image/{service:path}", simulator.serve, methods=["POST"]))
+    return simulator.app(
+        Route("/v2beta/stable-image/{service:path}", simulator.serve, methods=["POST"]),
+        Route("/v1/user/balance", simulator.balance, methods=["GET"]),
+    )
 
 
 def _wanted(service: str, form: Form, variant: int) -> Wanted:
