@@ -309,6 +309,13 @@ def test_a_request_is_found_its_receipt_read_and_its_error_explained(
     expect(receipt).to_contain_text(f"Paid in the end${made['billed_amount']}")
     for line in made["line_items"]:
         expect(receipt).to_contain_text(f"${line['amount']}")
+    page.get_by_role("navigation", name="Console").get_by_role("link", name="Pictures").click()
+    picture = page.get_by_role("img", name=f"Picture 1 of {made['request_id']}")
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth > 0)")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download picture 1").click()
+    assert download.value.suggested_filename == f"{made['request_id']}-0.png"
+    picture.click()
     page.get_by_role("link", name="Make it again, beside this one").click()
     page.wait_for_url(f"{gateway.url}/playground#*")
     expect(page.locator("#replay-id")).to_have_text(made["request_id"])
