@@ -339,6 +339,7 @@ ALLOWED: Mapping[Action, set[Role]] = {
     "manage_keys": {"owner", "admin", "developer"},
     "buy_credit": {"owner", "admin", "billing"},
     "manage_settings": {"owner", "admin"},
+    "manage_members": {"owner", "admin"},
 }
 OF_WORKSPACES = [route for route in ROUTES if route.action is not None]
 

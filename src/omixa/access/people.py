@@ -42,6 +42,8 @@ class PersonRow:
     role: Role
     is_operator: bool
     has_password: bool
+    has_passkey: bool
+    has_identity: bool
     sessions: int
     created_at_ms: int
 
@@ -153,6 +155,8 @@ _people = (
         membership.c.role,
         person.c.is_operator,
         person.c.password_hash.is_not(None).label("has_password"),
+        exists().where(passkey.c.person_id == person.c.id).label("has_passkey"),
+        exists().where(openid_identity.c.person_id == person.c.id).label("has_identity"),
         func.count(session.c.digest).label("sessions"),
         membership.c.created_at_ms,
     )
@@ -168,7 +172,7 @@ _people = (
         ),
     )
     .group_by(
-        *(person.c.name, person.c.is_operator, person.c.password_hash),
+        *(person.c.id, person.c.name, person.c.is_operator, person.c.password_hash),
         *(workspace.c.name, membership.c.role, membership.c.created_at_ms),
     )
     .order_by(workspace.c.name, person.c.name)
@@ -224,6 +228,8 @@ def list_people(tx: Transaction, workspace_name: str | None) -> list[PersonRow]:
             row["role"],
             bool(row["is_operator"]),
             bool(row["has_password"]),
+            bool(row["has_passkey"]),
+            bool(row["has_identity"]),
             int(row["sessions"]),
             row["created_at_ms"],
         )
@@ -473,6 +479,11 @@ def lock_person(tx: Transaction, person_id: str) -> None:
 def has_another_way(tx: Transaction, person_id: str) -> bool:
     """Tell whether a person comes in without a passkey too."""
     return tx.first(_other_way, person_id=person_id) is not None
+
+
+def has_way_in(tx: Transaction, person_id: str) -> bool:
+    """Tell whether a person has a password or a passkey, or has come in by a provider."""
+    return has_another_way(tx, person_id) or bool(list_passkeys(tx, person_id))
 
 
 def forget_ways_in(tx: Transaction, person_id: str) -> None:

@@ -7,7 +7,9 @@ from typing import Final, Literal, get_args
 
 from omixa.domain.access import Role
 
-Action = Literal["read", "see_pictures", "delete_pictures", "manage_keys", "buy_credit", "manage_settings"]
+Action = Literal[
+    "read", "see_pictures", "delete_pictures", "manage_keys", "buy_credit", "manage_settings", "manage_members"
+]
 
 # What whoever runs the gateway may do in all of it, whatever their role in a workspace is.
 # see_gateway: everything but secrets, prompts and pictures. manage_routes: use deployments again. manage_accounts: accounts at
@@ -24,7 +26,8 @@ _EVERYBODY: Final = frozenset(ROLES)
 # read: balances, usage, settings, keys without their secrets, the request log with receipts and attempts. see_pictures and
 # delete_pictures: what was made. manage_keys: create, change, roll and revoke them. buy_credit: order a top-up, and
 # say when somebody is told that credit runs low.
-# manage_settings: how results are kept.
+# manage_settings: how results are kept. manage_members: let people in, change their roles and take them out; owners
+# alone do so with owners.
 _MAY: Final[Mapping[Action, frozenset[Role]]] = {
     "read": _EVERYBODY,
     "see_pictures": frozenset({"owner", "admin", "developer", "viewer"}),
@@ -32,6 +35,7 @@ _MAY: Final[Mapping[Action, frozenset[Role]]] = {
     "manage_keys": frozenset({"owner", "admin", "developer"}),
     "buy_credit": frozenset({"owner", "admin", "billing"}),
     "manage_settings": frozenset({"owner", "admin"}),
+    "manage_members": frozenset({"owner", "admin"}),
 }
 
 

@@ -90,7 +90,9 @@ def list_users(context: Context, workspace: str | None, as_json: bool) -> None:
 
 
 def _cells(row: PersonRow) -> tuple[object, ...]:
-    password = "set" if row.has_password else "waits"
+    password = (
+        "set" if row.has_password else "passkey" if row.has_passkey else "provider" if row.has_identity else "waits"
+    )
     operator = "yes" if row.is_operator else "no"
     return row.name, row.workspace, row.role, operator, password, row.sessions, iso_time(row.created_at_ms)
 

@@ -78,6 +78,8 @@ class OpenIdDoor:
             raise SignInRefused(
                 f"{provider} says that you are {name[:100]}. Nobody here has invited you under that name."
             )
+        # Whoever had a password under this name until now may have been somebody else: nobody has checked it.
+        people.forget_ways_in(tx, found.id)
         people.insert_identity(tx, found.id, identity.issuer, identity.subject)
         details = {"issuer": identity.issuer, "subject": identity.subject, "name": name}
         store.audit(tx, actor=found.id, action="person.recognised", target=found.id, details=details)

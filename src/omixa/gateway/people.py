@@ -12,9 +12,10 @@ from typing import TypeVar
 from omixa.access import people, store
 from omixa.access.passwords import MAX_CHARS, Passwords, require_password
 from omixa.access.people import Person, PersonRow
+from omixa.access.roles import may
 from omixa.access.sessions import SessionKeys, generate_token
 from omixa.domain.access import DEFAULT_WORKSPACE, Member, Role, Secret
-from omixa.errors import BadSignInLink, InvalidRequest, NotFound, SignInFailed
+from omixa.errors import BadSignInLink, InvalidRequest, NotFound, RoleForbidden, SignInFailed
 from omixa.limits.slots import Slots
 from omixa.limits.tries import Tries
 from omixa.storage.database import Database, Transaction
@@ -99,12 +100,7 @@ class People:
         Returns a link by which they set a password; None for whoever has one, or a passkey. Raises NotFound for a workspace
         that does not exist, InvalidRequest for a name that is none and for the last owner, who stays one.
         """
-        name = name.lower()
-        if not NAME.fullmatch(name):
-            raise InvalidRequest(
-                f'"{name[:80]}" is not a name: use an e-mail address, or 1 to 100 letters, digits and . _ @ + -.',
-                param="name",
-            )
+        name = _require_name(name)
         token = generate_token()
 
         def operation(tx: Transaction) -> bool:
@@ -132,19 +128,7 @@ class People:
 
         def operation(tx: Transaction) -> None:
             workspace_id = _require_workspace(tx, workspace)
-            found = _require_person(tx, name)
-            role = people.find_role(tx, found.id, workspace_id)
-            if role is None:
-                raise NotFound(f"{name[:80]} does not belong to {workspace}.", code="person_not_found")
-            if role == "owner":
-                _require_another_owner(tx, workspace_id, workspace)
-            people.delete_membership(tx, found.id, workspace_id)
-            if not people.memberships(tx, found.id):
-                if found.is_operator:
-                    _set_operator(tx, found, False, actor)
-                people.forget_ways_in(tx, found.id)
-            details = {"name": name, "workspace": workspace, "role": role}
-            store.audit(tx, actor=actor, action="person.removed", target=found.id, details=details)
+            _take_out(tx, _require_person(tx, name), workspace_id, workspace, actor)
 
         await self._database.write(operation)
 
@@ -167,6 +151,62 @@ class People:
     async def list_people(self, workspace: str | None) -> list[PersonRow]:
         """Return the people of a workspace, or of all."""
         return await self._database.read(lambda tx: people.list_people(tx, workspace))
+
+    # -------------------------------------------------------------------------------------------------------- members
+
+    async def invite_member(self, name: str, *, role: Role, by: Member) -> Secret | None:
+        """Let a member make somebody a member of their workspace, or give a member another role.
+
+        A name stands for a person in all workspaces, and a member does not know who that is elsewhere: so they let in whom
+        nobody knows yet, and never get a link for somebody who has a way in or belongs to another workspace. Returns a link for
+        everybody else. Raises RoleForbidden, InvalidRequest.
+        """
+        name = _require_name(name)
+        token = generate_token()
+
+        def operation(tx: Transaction) -> bool:
+            workspace_id = _require_workspace(tx, by.workspace)
+            found = people.find_person(tx, name)
+            before = None if found is None else people.find_role(tx, found.id, workspace_id)
+            _require_power(tx, by, before, role)
+            elsewhere = found is not None and any(
+                one.workspace_id != workspace_id for one in people.memberships(tx, found.id)
+            )
+            if elsewhere and before is None:
+                raise InvalidRequest(
+                    f"{name} belongs to another workspace. Whoever runs this gateway lets them into yours too:"
+                    f" `omixa users invite {name} --workspace {by.workspace}`.",
+                    param="name",
+                )
+            if before == "owner" and role != "owner":
+                _require_another_owner(tx, workspace_id, by.workspace)
+            found = found or people.insert_person(tx, name)
+            people.set_role(tx, found.id, workspace_id, role)
+            details = {"name": name, "workspace": by.workspace, "role": role, "before": before}
+            store.audit(tx, actor=by.person_id, action="person.invited", target=found.id, details=details)
+            waits = not (elsewhere or found.is_operator or people.has_way_in(tx, found.id))
+            if waits:
+                self._insert_link(tx, found, token)
+            return waits
+
+        return token if await self._database.write(operation) else None
+
+    async def remove_member(self, name: str, *, by: Member) -> None:
+        """Let a member take somebody out of their workspace. Raises NotFound, RoleForbidden, or InvalidRequest."""
+        name = _require_name(name)
+
+        def operation(tx: Transaction) -> None:
+            workspace_id = _require_workspace(tx, by.workspace)
+            found = people.find_person(tx, name)
+            role = None if found is None else people.find_role(tx, found.id, workspace_id)
+            _require_power(tx, by, role)
+            if found is None or role is None:
+                raise _not_a_member(name, by.workspace)
+            if found.is_operator and len(people.memberships(tx, found.id)) == 1:
+                raise InvalidRequest(f"{name} runs this gateway and belongs to no other workspace.", param="name")
+            _take_out(tx, found, workspace_id, by.workspace, by.person_id)
+
+        await self._database.write(operation)
 
     # --------------------------------------------------------------------------------------------------------- the door
 
@@ -325,6 +365,43 @@ def _require_workspace(tx: Transaction, name: str) -> str:
         raise NotFound(f'There is no workspace "{name[:80]}".', code="workspace_not_found")
     people.lock_workspace(tx, found)
     return found
+
+
+def _require_name(name: str) -> str:
+    name = name.lower()
+    if not NAME.fullmatch(name):
+        raise InvalidRequest(
+            f'"{name[:80]}" is not a name: use an e-mail address, or 1 to 100 letters, digits and . _ @ + -.',
+            param="name",
+        )
+    return name
+
+
+def _not_a_member(name: str, workspace: str) -> NotFound:
+    return NotFound(f"{name[:80]} does not belong to {workspace}.", code="person_not_found")
+
+
+def _require_power(tx: Transaction, by: Member, *roles: Role | None) -> None:
+    """Raise RoleForbidden unless a member, as what they are now, may give and take roles; those of owners are for owners."""
+    now = people.find_role(tx, by.person_id, by.workspace_id)
+    if now is None or not may(now, "manage_members") or ("owner" in roles and now != "owner"):
+        raise RoleForbidden("Owners and admins change who belongs to a workspace, and owners alone who owns it.")
+
+
+def _take_out(tx: Transaction, found: Person, workspace_id: str, workspace: str, actor: str) -> None:
+    """Take a person out of a workspace, and out of the gateway where it was their last one."""
+    role = people.find_role(tx, found.id, workspace_id)
+    if role is None:
+        raise _not_a_member(found.name, workspace)
+    if role == "owner":
+        _require_another_owner(tx, workspace_id, workspace)
+    people.delete_membership(tx, found.id, workspace_id)
+    if not people.memberships(tx, found.id):
+        if found.is_operator:
+            _set_operator(tx, found, False, actor)
+        people.forget_ways_in(tx, found.id)
+    details = {"name": found.name, "workspace": workspace, "role": role}
+    store.audit(tx, actor=actor, action="person.removed", target=found.id, details=details)
 
 
 def _require_another_owner(tx: Transaction, workspace_id: str, workspace: str) -> None:

@@ -84,6 +84,8 @@ ROUTES: Final = (
     ConsoleRoute("POST", f"{_WORKSPACE}/wallet/topups", wallet.order_topup, "buy_credit", is_offered=sells_credit),
     ConsoleRoute("GET", f"{_WORKSPACE}/settings", settings.show_settings, "read"),
     ConsoleRoute("POST", f"{_WORKSPACE}/settings", settings.change_settings, "manage_settings"),
+    ConsoleRoute("POST", f"{_WORKSPACE}/settings/members", settings.invite, "manage_members"),
+    ConsoleRoute("POST", f"{_WORKSPACE}/settings/members/remove", settings.remove, "manage_members"),
     ConsoleRoute("GET", f"{_WORKSPACE}/keys", keys.list_keys, "read"),
     ConsoleRoute("POST", f"{_WORKSPACE}/keys", keys.create_key, "manage_keys"),
     ConsoleRoute("GET", f"{_WORKSPACE}/keys/{{key}}", keys.show_key, "read"),

@@ -1,7 +1,7 @@
 """How a workspace's results are kept and come back, where its requests may go, and who belongs to it.
 
-The operator alone says where requests go. Who belongs to it is changed by the operator alone, too: a name stands for a person
-in all workspaces, and nobody but the operator knows who that is.
+The operator alone says where requests go, and lets people of another workspace in: a name stands for a person in all of them,
+and nobody but the operator knows who that is.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import get_args
 
 from omixa.access import people, store
+from omixa.access.roles import ROLES
 from omixa.domain.access import ResponseFormat
-from omixa.errors import InvalidRequest
+from omixa.errors import InvalidRequest, NotFound, OmixaError
 from omixa.gateway.workspaces import HOUR_MS, ResultChanges
 from omixa.web.console.visit import Visit
 
@@ -31,7 +32,36 @@ async def change_settings(visit: Visit) -> None:
     await visit.redirect(f"{visit.home}/settings")
 
 
-async def _send(visit: Visit, error: InvalidRequest | None = None) -> None:
+async def invite(visit: Visit) -> None:
+    """Let somebody in, or give a member another role. A link is shown once."""
+    role = next((one for one in ROLES if one == visit.form.text("role")), None)
+    name = visit.form.text("name")
+    try:
+        if role is None:
+            raise InvalidRequest("Choose a role.", param="role")
+        link = await visit.services.people.invite_member(name, role=role, by=visit.member)
+    except InvalidRequest as error:
+        await _send(visit, error)
+        return
+    if link is None:
+        await visit.redirect(f"{visit.home}/settings")
+        return
+    await _send(visit, invited=name.lower(), welcome=f"{visit.place.address}/welcome/{link.reveal()}")
+
+
+async def remove(visit: Visit) -> None:
+    """Take somebody out of the workspace."""
+    try:
+        await visit.services.people.remove_member(visit.form.text("name"), by=visit.member)
+    except (InvalidRequest, NotFound) as error:
+        await _send(visit, error)
+        return
+    await visit.redirect(f"{visit.home}/settings")
+
+
+async def _send(
+    visit: Visit, error: OmixaError | None = None, *, invited: str | None = None, welcome: str | None = None
+) -> None:
     workspace = visit.member.workspace
     workspace_id = visit.member.workspace_id
     found, allowed, members = await visit.services.database.read(
@@ -54,6 +84,9 @@ async def _send(visit: Visit, error: InvalidRequest | None = None) -> None:
         response_formats=get_args(ResponseFormat),
         constraints=allowed,
         members=members,
+        roles=[role for role in ROLES if role != "owner" or visit.member.role == "owner"],
+        invited=invited,
+        welcome=welcome,
         commands=[f"omixa users list --workspace {workspace} --json"],
         calls=[visit.call("settings/results"), visit.call("routes")],
     )
