@@ -40,7 +40,7 @@ from omixa.jobs import sweeper
 from omixa.storage.database import Database, Transaction
 from omixa.usage import records
 from omixa.usage.records import StartedAttempt, new_attempt_id
-from tests.support.console import signed_in
+from tests.support.console import made_operator, signed_in
 from tests.support.ledger import (
     CATALOGUE,
     NODE,
@@ -348,6 +348,20 @@ def _pages(filled: Filled, mode_home: str) -> Mapping[str, str]:
     }
 
 
+_OF_OPERATORS = {
+    "operator: overview": "/operator",
+    "operator: routes, last hour": "/operator/routes?hours=1",
+    "operator: routes, last day": "/operator/routes?hours=24",
+    "operator: accounts": "/operator/accounts",
+    "operator: failed calls": "/operator/calls",
+    "operator: failed calls of a route": f"/operator/calls?route={ROUTES[0]}/{MODELS[0]}",
+    "operator: failed calls of no route": "/operator/calls?route=nobody",
+    "operator: prices": "/operator/prices",
+    "operator: workspaces": "/operator/workspaces",
+    "operator: workspace": "/operator/workspaces/default",
+    "operator: findings": "/operator/findings",
+    "operator: audit log": "/operator/audit",
+}
 _CALLS = {
     "API: requests": "/api/v1/usage/requests?limit=100",
     "API: sums by route": "/api/v1/usage/rollups?group_by=route",
@@ -367,9 +381,10 @@ def _measure(gateway: Gateway, filled: Filled, times: int) -> Iterator[Fetched]:
                 raise SystemExit(f"no picture: {answer.text}")
     print(f"{PAINTED} pictures painted; fetching each page {times} times …", flush=True)
     somebody = signed_in(gateway, f"owner@{WORKSPACE}", "owner", WORKSPACE)
+    made_operator(gateway, f"owner@{WORKSPACE}")
     with gateway.client(key) as client:
         cookies = "; ".join(f"{name}={value}" for name, value in somebody.cookies())
-        for name, path in {**_pages(filled, f"/console/{WORKSPACE}/live"), **_CALLS}.items():
+        for name, path in {**_pages(filled, f"/console/{WORKSPACE}/live"), **_OF_OPERATORS, **_CALLS}.items():
             yield _fetch(client, name, path, {} if path.startswith("/api") else {"cookie": cookies}, times)
 
 
