@@ -100,6 +100,13 @@ def test_the_first_owner_runs_the_gateway_and_the_last_operator_goes_on(house: H
         set_operator(FIRST_PERSON, False)
     set_operator("ada", True)
     assert operates(ada)
+    # A link that somebody may still have from before is no way to become an operator.
+    waits = house.invite("alan", "developer", "acme")
+    assert waits is not None
+    set_operator("alan", True)
+    with pytest.raises(BadSignInLink):
+        house.do(house.people.use_link(waits, PASSWORD, address=HERE))
+    set_operator("alan", False)
     set_operator(FIRST_PERSON, False)
     assert not operates(owner)
     # Asking for the owner's link again makes nobody an operator while there is one.

@@ -145,6 +145,8 @@ class People:
                 raise InvalidRequest(f"{name[:80]} belongs to no workspace. Invite them to one first.", param="name")
             if found.is_operator != is_operator:
                 _set_operator(tx, found, is_operator, actor)
+                # Whoever was handed one before may be somebody who owns a workspace and nothing else.
+                people.delete_links(tx, found.id)
 
         await self._database.write(operation)
 
