@@ -432,9 +432,10 @@ def test_a_model_page_tells_how_its_routes_did(tmp_path: Path, foundry: Simulato
         assert told["answered"] == format_percent(3, len(calls))
         assert told["state"] == ("warn" if len(calls) <= 6 else "bad")
         assert told["p50"] is not None
-        # What has happened since is told a little later: readers cost one look each ten seconds.
+        # What has happened since is told at most ten seconds later: readers cost one look in that time.
         client.post("/api/v1/images/generations", json={"model": "MAI-Image-2.5", "prompt": "a blue lamp"})
-        assert routes(client) == [told]
+        (again,) = routes(client)
+        assert again == told or again["answered"] == format_percent(4, len(calls) + 1)
         assert client.get("/docs/models/nothing/health").status_code == 404
 
 
