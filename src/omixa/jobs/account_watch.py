@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, ClassVar
 
 from omixa.domain.accounts import ProviderAccount
 from omixa.errors import OmixaError
 from omixa.gateway.accounts import Accounts
+from omixa.jobs.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +18,10 @@ log = logging.getLogger(__name__)
 WATCH_INTERVAL_S = 2.0
 
 
-class AccountWatch:
+class AccountWatch(Job):
     """Keep it entered while serving: `async with watch`. `use` is called with all accounts when they are others than before."""
+
+    name: ClassVar[str] = "account-watch"
 
     def __init__(
         self, accounts: Accounts, use: Callable[[Sequence[ProviderAccount]], None], known: Sequence[ProviderAccount]
@@ -27,18 +29,10 @@ class AccountWatch:
         self._accounts = accounts
         self._use = use
         self._known = list(known)
-        self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._watch(), name="account-watch")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    def rounds(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """Return the one round that never ends."""
+        return (self._watch(),)
 
     async def look(self) -> None:
         """Take over what has changed."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from types import TracebackType
-from typing import Self
+from collections.abc import Coroutine, Iterable
+from typing import Any, ClassVar
 
 from omixa.billing.alerts import BALANCE_LOW_LETTER
+from omixa.jobs.job import Job
 from omixa.mail import Mailer
 from omixa.storage import outbox
 from omixa.storage.database import Database
@@ -21,25 +22,19 @@ POLL_INTERVAL_S = 5.0
 BATCH = 50
 
 
-class Courier:
+class Courier(Job):
     """Keep it entered while serving. Events are logged, and posted where there is a webhook; letters need a mailer."""
+
+    name: ClassVar[str] = "courier"
 
     def __init__(self, database: Database, mailer: Mailer | None, webhook: Webhook | None = None) -> None:
         self._database = database
         self._mailer = mailer
         self._webhook = webhook
-        self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._deliver_for_ever(), name="courier")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    def rounds(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """Return the one round that never ends."""
+        return (self._deliver_for_ever(),)
 
     async def deliver(self) -> int:
         """Attempt what is due, and return how much of it has arrived."""

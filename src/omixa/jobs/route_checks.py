@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from types import TracebackType
-from typing import Self
+from collections.abc import Coroutine, Iterable
+from typing import Any, ClassVar
 
 from omixa.errors import UpstreamError
+from omixa.jobs.job import Job
 from omixa.providers.checks import Checks
 from omixa.routing.router import Check, Router
 
@@ -17,26 +18,19 @@ ROUND_S = 1.0
 AT_A_TIME = 8
 
 
-class RouteChecks:
+class RouteChecks(Job):
     """Keep it entered while serving: `async with checks`. `interval_s` is between two looks at an account without credit."""
+
+    name: ClassVar[str] = "route-checks"
 
     def __init__(self, router: Router, checks: Checks, *, interval_s: float) -> None:
         self._router = router
         self._checks = checks
         self._interval_s = interval_s
-        self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        if self._interval_s:
-            self._task = asyncio.create_task(self._check_for_ever(), name="route-checks")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    def rounds(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """Return the one round that never ends, or none where nothing is to be checked."""
+        return (self._check_for_ever(),) if self._interval_s else ()
 
     async def check(self) -> int:
         """Ask for everything that is due, and return how many were asked."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, ClassVar
 
 from omixa.domain.models import Deployment
 from omixa.domain.routes import Memory
 from omixa.errors import OmixaError
+from omixa.jobs.job import Job
 from omixa.routing.router import Router
 from omixa.storage import routes
 from omixa.storage.database import Database, Transaction
@@ -27,11 +28,13 @@ ROUND_S = 5.0
 LAST_ROUND_S = 5.0
 
 
-class RouteKeeper:
+class RouteKeeper(Job):
     """Call `recall` once before serving, then keep it entered while serving: `async with keeper`.
 
     `digest_of` gives the keyed digest of a list of texts.
     """
+
+    name: ClassVar[str] = "route-keeper"
 
     def __init__(self, database: Database, router: Router, *, node_id: str, digest_of: Callable[..., str]) -> None:
         self._database = database
@@ -41,7 +44,6 @@ class RouteKeeper:
         # What was written of each deployment, and the credentials that were out of use for all, as of the last round.
         self._marks: Mapping[str, tuple[object, ...]] = router.marks()
         self._refused: Mapping[str, Refusal] = {}
-        self._task: asyncio.Task[None] | None = None
 
     async def recall(self) -> None:
         """Go on from what this server knew when it stopped; of a credential that has changed since, nothing is believed."""
@@ -53,16 +55,14 @@ class RouteKeeper:
         self._obey(self._refused)
         self._marks = self._router.marks()
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._keep_for_ever(), name="route-keeper")
-        return self
+    def rounds(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """Return the one round that never ends."""
+        return (self._keep_for_ever(),)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().__aexit__(kind, error, traceback)
         try:
             async with asyncio.timeout(LAST_ROUND_S):
                 await self._round()

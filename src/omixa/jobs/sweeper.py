@@ -15,9 +15,9 @@ import functools
 import logging
 import re
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, ClassVar
 
 from omixa.billing import ledger, lots, months, recovery
 from omixa.billing.ledger import Release
@@ -29,6 +29,7 @@ from omixa.gateway.idempotency import Remains
 from omixa.gateway.results import UNDELIVERED_MS, find_unsettled
 from omixa.gateway.settlement import NodeIdentity
 from omixa.gateway.verification import verify_all
+from omixa.jobs.job import Job
 from omixa.storage import repeats, retention
 from omixa.storage.blobs import Blobs
 from omixa.storage.database import Database, Transaction
@@ -58,8 +59,10 @@ INTERRUPTED = "interrupted"
 _RESULT_FILE = re.compile(r"\d{8}/req_[0-9a-z]+")
 
 
-class Sweeper:
+class Sweeper(Job):
     """Call `recover` once before serving, then keep it entered while serving: `async with sweeper`."""
+
+    name: ClassVar[str] = "sweeper"
 
     def __init__(self, database: Database, blobs: Blobs, *, node_id: str) -> None:
         self._database = database
@@ -73,7 +76,6 @@ class Sweeper:
         self.live_nodes = 1
         # What the last verification of this process found, and the database's time of it.
         self.last_verified: tuple[Verification, int] | None = None
-        self._tasks: list[asyncio.Task[None]] = []
         self._stopping = threading.Event()
 
     async def recover(self) -> NodeIdentity:
@@ -90,23 +92,20 @@ class Sweeper:
         await self.remove_orphans()
         return NodeIdentity(self._node_id, self._epoch)
 
-    async def __aenter__(self) -> Self:
+    def rounds(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """Return the sweeping and the verifying."""
         if not self._epoch:
             raise RuntimeError("recover() comes first: it says who this node is")
-        rounds = (
+        return (
             self._every(self._beat_and_sweep, SWEEP_INTERVAL_S, first_s=SWEEP_INTERVAL_S),
             self._every(self.check, VERIFY_INTERVAL_S, first_s=FIRST_VERIFY_S),
         )
-        self._tasks = [asyncio.create_task(work, name="sweeper") for work in rounds]
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stopping.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().__aexit__(kind, error, traceback)
 
     async def beat(self) -> None:
         """Say that this node is alive."""
