@@ -451,6 +451,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=24, description="how long a repeat with the same Idempotency-Key gets the same answer")
     ] = 72
     codec_processes: Annotated[PositiveInt, Meta(description="pictures decoded and encoded at a time")] = 2
+    provider_proxy: Annotated[
+        Secret | None,
+        Meta(
+            description="HTTP proxy through which providers are called, http://USER:PASSWORD@HOST:PORT; default: none"
+        ),
+    ] = None
     simulator_latency_s: Annotated[float, Meta(ge=0, description="how long the simulator waits before it paints")] = 0.0
     results: Annotated[
         str,
@@ -583,6 +589,7 @@ def load(
             values[name] = value
             sources[name] = f"{source} ({_variable(name)})" if source == "environment" else source
     settings = _with_keys(_convert(values, sources), environment)
+    _check_provider_proxy(settings.provider_proxy)
     _check_public_url(settings.public_url)
     _check_credentials_key(settings)
     _check_foundry(settings.foundry)
@@ -650,6 +657,12 @@ def _check_public_url(address: str) -> None:
         raise ConfigError(
             "public_url must be an address such as https://images.example.org or https://example.org/omixa"
         )
+
+
+def _check_provider_proxy(address: Secret | None) -> None:
+    # Its value may hold a password, so the message does not show it.
+    if address is not None and not re.fullmatch(r"http://([^\s/@]+@)?[A-Za-z0-9.:\[\]-]+/?", address.reveal()):
+        raise ConfigError("provider_proxy must be an address such as http://proxy.example.org:3128")
 
 
 def _with_keys(settings: Settings, environment: Mapping[str, str]) -> Settings:

@@ -227,7 +227,7 @@ async def open_services(
                     raise ConfigError(f"catalogue: {name}, which is embedded: {fault}")
             await _claim_results(office)
             await asyncio.to_thread(tokenizer.load)
-            http = await stack.enter_async_context(HttpTransport())
+            http = await stack.enter_async_context(HttpTransport(proxy=settings.provider_proxy))
             tokens = await stack.enter_async_context(EntraTokens())
             conversions = Conversions(
                 settings.codec_processes, waiting=PICTURES_OF_A_REQUEST * settings.max_requests_in_flight

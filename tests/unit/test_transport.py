@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omixa.domain.access import Secret
 from omixa.errors import (
     UpstreamConnectTimeout,
     UpstreamError,
@@ -215,7 +216,7 @@ async def test_a_configured_proxy_is_used() -> None:
     request = WireRequest("http://provider.invalid/paint", {}, (b"{}",))
     async with (
         serving(answering("HTTP/1.1 203 Proxied\r\nContent-Length: 0\r\n\r\n")) as proxy,
-        HttpTransport(proxy=f"http://127.0.0.1:{proxy.port}") as transport,
+        HttpTransport(proxy=Secret(f"http://127.0.0.1:{proxy.port}")) as transport,
     ):
         assert (await transport.send(request, PATIENT)).status == 203
 

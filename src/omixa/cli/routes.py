@@ -145,7 +145,7 @@ async def _test(
     ]
     conversions = Conversions(1, waiting=1)
     try:
-        async with HttpTransport() as http, EntraTokens() as tokens:
+        async with HttpTransport(proxy=office.settings.provider_proxy) as http, EntraTokens() as tokens:
             spoken = with_tokens(adapters(http, conversions), tokens)
 
             async def test(deployment: Deployment) -> dict[str, Any]:

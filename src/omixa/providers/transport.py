@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
+from omixa.domain.access import Secret
 from omixa.domain.models import SIMULATOR_SCHEME
 from omixa.errors import UpstreamError
 from omixa.providers.places import is_public
@@ -44,18 +45,18 @@ AsgiApp = Callable[[MutableMapping[str, Any], AsgiReceive, AsgiSend], Awaitable[
 class HttpTransport:
     """Speaks HTTP/1.1 over kept-alive connections. Enter it on the event loop that uses it.
 
-    Keeps no cookies, follows no redirects, reads no proxy from the environment, repeats nothing by itself and asks for
+    Keeps no cookies, follows no redirects, reads no proxy from the environment, repeats nothing that has a body and asks for
     uncompressed answers, so that a small body cannot become a large one. `proxy` is the address of an HTTP proxy.
 
     For a request that is `public_only`, `may_connect` is asked of every address, an IP literal, right before a socket is
-    connected to it, so that no name can stand for one address when it is checked and for another when it is called; behind a
-    proxy that is the proxy's. `resolver` and `tls` replace the system's.
+    connected to it, so that no name can stand for one address when it is checked and for another when it is called. Behind a
+    proxy only the proxy knows the address. `resolver` and `tls` replace the system's.
     """
 
     def __init__(
         self,
         *,
-        proxy: str | None = None,
+        proxy: Secret | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         may_connect: Callable[[str], bool] = is_public,
         resolver: AbstractResolver | None = None,
@@ -76,7 +77,7 @@ class HttpTransport:
                 keepalive_timeout=KEEP_ALIVE_S,
                 resolver=self._resolver,
                 ssl=True if self._tls is None else self._tls,
-                socket_factory=_checked_sockets(self._may_connect) if public_only else None,
+                socket_factory=_checked_sockets(self._may_connect) if public_only and self._proxy is None else None,
             )
             self._sessions[public_only, False] = self._open(connector)
             # A session that is traced costs each of its requests a little, and only what has no body needs it.
@@ -93,7 +94,7 @@ class HttpTransport:
             timeout=aiohttp.ClientTimeout(),
             auto_decompress=False,
             trust_env=False,
-            proxy=self._proxy,
+            proxy=None if self._proxy is None else self._proxy.reveal(),
             **options,
         )
 
