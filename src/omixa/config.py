@@ -45,7 +45,7 @@ FILES = "file:"
 ENVIRONMENT_PREFIX = "OMIXA_"
 
 # Names that start like options and belong to clients and to the command line.
-_NOT_OPTIONS = frozenset({"OMIXA_API_KEY", "OMIXA_BASE_URL", "OMIXA_CONFIG"})
+_NOT_OPTIONS = frozenset({"OMIXA_API_KEY", "OMIXA_BASE_URL", "OMIXA_CONFIG", "OMIXA_SIGNING_SECRET"})
 
 _MIB = 1 << 20
 

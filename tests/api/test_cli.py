@@ -407,4 +407,4 @@ def test_a_scenario_that_does_not_exist_is_explained(omixa: Omixa) -> None:
     refused = omixa.run("simulate", "foundry", "--port", "0", "--api-key", "k", "--scenario", "thunder")
     assert refused.returncode == EXIT_USAGE
     assert '"thunder" is not a step' in refused.stderr
-    assert "429: over the rate limit" in refused.stderr
+    assert "for example 429x2, then ok; latency=8s. Steps: ok, 401, " in refused.stderr

@@ -356,6 +356,7 @@ def filled(route: ConsoleRoute, team: Team, **other: str) -> str:
         "name": team.workspace,
         "finding": "find_" + "0" * 26,
         "passkey": "psk_00000000000000000000000000",
+        "account": "nothing",
     }
     return route.path.format(**values | other)
 

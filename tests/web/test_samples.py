@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -303,6 +304,14 @@ def test_what_the_guide_prints_runs(gateway: Gateway, test_client: httpx.Client,
         "usage",
         "events",
     }
+    # Operators run commands where the data directory is.
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    given = {
+        "OMIXA_API_KEY": key,
+        "OMIXA_SIGNING_SECRET": "omx_sign_x",
+        "OMIXA_DATA_DIR": gateway.settings.data_dir,
+        "PATH": programs,
+    }
     for block in found:
         file = tmp_path / "block"
         file.write_text(block.source, encoding="utf-8")
@@ -310,14 +319,14 @@ def test_what_the_guide_prints_runs(gateway: Gateway, test_client: httpx.Client,
         done = subprocess.run(
             [*command, str(file)],
             cwd=tmp_path,
-            env=environment(OMIXA_API_KEY=key, OMIXA_SIGNING_SECRET="omx_sign_x"),
+            env=environment(**given),
             capture_output=True,
             text=True,
             timeout=RUN_TIMEOUT_S,
             check=False,
         )
         assert done.returncode == 0, f"{block.page}: {block.source}\n{done.stderr}"
-        assert '"error"' not in done.stdout, f"{block.page}: {done.stdout[:500]}"
+        assert '"error"' not in done.stdout, f"{block.page}: {done.stdout[:500]} {done.stderr}"
     with Image.open(tmp_path / "kite.png") as picture:
         picture.load()
     with Image.open(tmp_path / "kite.png") as before, Image.open(tmp_path / "masked.png") as after:
