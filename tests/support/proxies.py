@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from omixa.simulator.proxy import FaultProxy, Passed
 from tests.support.servers import LoopThread
 
+# Exchanges that hang on purpose are not waited for any longer.
+NOTED_WITHIN_S = 0.5
+
 
 @dataclass
 class Proxy:
@@ -23,7 +26,9 @@ class Proxy:
 
     @property
     def passed(self) -> list[Passed]:
-        """Return what has passed since the last script."""
+        """Return what has passed since the last script. A client may have its answer a moment before it is noted."""
+        assert self.thread is not None
+        self.thread.call(self.proxy.idle(NOTED_WITHIN_S))
         return list(self.proxy.passed)
 
     def play(self, faults: str) -> None:

@@ -226,6 +226,11 @@ class FaultProxy:
             task.cancel()
         await asyncio.gather(*self._exchanges, return_exceptions=True)
 
+    async def idle(self, timeout_s: float) -> None:
+        """Wait until no exchange is in progress, but no longer than that: what has passed is noted at its end."""
+        if self._exchanges:
+            await asyncio.wait(self._exchanges, timeout=timeout_s)
+
     # --------------------------------------------------------------------------------------------------------- exchanges
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
