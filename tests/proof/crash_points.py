@@ -153,7 +153,7 @@ SQLITE = Part(
     passes_when=PASSES_WHEN,
     run=run_sqlite,
     unit="points",
-    size=50 * len(points("sqlite")),
+    size=10 * len(points("sqlite")),
     share=10 * len(points("sqlite")),
     small=len(points("sqlite")),
 )
@@ -163,7 +163,7 @@ POSTGRESQL = Part(
     passes_when=PASSES_WHEN,
     run=run_postgresql,
     unit="points",
-    size=10 * len(points("postgresql")),
+    size=5 * len(points("postgresql")),
     share=5 * len(points("postgresql")),
     small=4,
     needs_postgres=True,

@@ -21,7 +21,8 @@ from tests.support.postgres import why_not
 
 ROOT = Path(__file__).resolve().parents[2]
 PATCHES = ROOT / "tests/proof/mutants"
-# What the tests of a mutant need of the project.
+# What the tests of a mutant need of the project. What Python has compiled goes along: it is compiled anew where a patch
+# has changed its source, and every process would have to do that for all modules otherwise.
 _COPIED = (
     "src",
     "tests",
@@ -34,7 +35,7 @@ _COPIED = (
     "LICENSE",
     "NOTICE",
 )
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", "node_modules")
+_IGNORED = shutil.ignore_patterns("node_modules")
 _TIMEOUT_S = 1200
 # What pytest exits with when tests have failed, and when there was nothing to run or the run itself broke.
 _TESTS_FAILED = 1
@@ -111,7 +112,7 @@ def run_tests(
         [sys.executable, "-m", "pytest", "-x", "--tb=line", *tests],
         cwd=tree,
         # The copy comes before the project's own installation.
-        env=os.environ | {"PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1", "REQUIRE_ALL_TESTS": ""},
+        env=os.environ | {"PYTHONPATH": str(tree / "src"), "REQUIRE_ALL_TESTS": ""},
         capture_output=True,
         text=True,
         check=False,
