@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CLIENTS := .venv-clients
 # A process of its own for each core, and the tests of a file in one of them, because they share servers.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# Tests and the proof start hundreds of processes, each of which would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 NODE_CLIENTS := openai_node vercel_ai langchain_js oidc_provider
 
 .PHONY: setup dev clients demo screenshots samples test prove check fix types imports lint bench bench-ledger bench-codecs bench-pages bench-engines lock run clean

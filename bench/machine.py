@@ -7,6 +7,7 @@ import platform
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,12 +24,17 @@ def facts(data: Path) -> dict[str, str]:
         "processor": f"{_processor()}, {len(_usable_processors())} usable",
         "memory": _memory(),
         "file system of the data": f"{filesystem(data)}, {shutil.disk_usage(data).free / 1e9:.0f} GB free",
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()}, {_build_of_python()}",
         "sqlite": sqlite3.sqlite_version,
         "nginx": _nginx_version(),
         "commit": _first_line(["git", "rev-parse", "--short", "HEAD"]) or "unknown",
         **{name: version(name) for name in _PACKAGES},
     }
+
+
+def _build_of_python() -> str:
+    """Tell whose build runs: a distribution optimises its own by profiles, one built from source is often a third slower."""
+    return "of the system" if sys.base_prefix == "/usr" else "of its own"
 
 
 def filesystem(path: Path) -> str:

@@ -201,6 +201,12 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     check_interval_s: Annotated[
         float, Meta(ge=0, description="between free checks of an account without credit; 0: no free checks at all")
     ] = 300.0
+    hedge_percent: Annotated[
+        int,
+        Meta(
+            ge=0, le=2, description="pictures in a hundred of cheap models that may be asked for twice; 0: no hedging"
+        ),
+    ] = 0
 
 
 class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -506,6 +506,7 @@ def _router(
         policy=routing.policy,
         queue_length=routing.queue_length,
         queue_wait_s=routing.queue_wait_s,
+        hedge_percent=routing.hedge_percent,
         cost_of=cost_of,
     )
 

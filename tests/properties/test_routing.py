@@ -34,12 +34,14 @@ from omixa.errors import (
     UpstreamUnreachable,
 )
 from omixa.routing.budget import (
+    MAX_SAVED_HEDGES,
     MAX_SAVED_RETRIES,
     RETRIES_PER_S,
     RETRY_PART,
     STARTING_RETRIES,
     WINDOW_S,
     Budget,
+    HedgeBudget,
     RetryBudget,
 )
 from omixa.routing.health import BASE_COOLDOWN_S, LAST_STRIKES, MAX_COOLDOWN_S, NS_PER_S, Breaker
@@ -337,6 +339,22 @@ def test_further_attempts_stay_within_a_fifth_and_ten_a_second(steps: list[tuple
         assert taken <= STARTING_RETRIES + gained
         if got < wanted:
             assert not budget.take(clock())
+
+
+@given(st.integers(1, 2), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 50))))
+def test_second_calls_stay_within_their_part_of_the_pictures(percent: int, steps: list[tuple[int, int]]) -> None:
+    budget = HedgeBudget(percent)
+    pictures = taken = 0
+    for asked, wanted in steps:
+        for _ in range(asked):
+            budget.count_picture()
+        pictures += asked
+        got = sum(budget.take() for _ in range(wanted))
+        assert got <= MAX_SAVED_HEDGES
+        taken += got
+        assert taken * 100 <= pictures * percent
+        if got < wanted:
+            assert not budget.take()
 
 
 # ------------------------------------------------------------------------------------------------------------------ queue

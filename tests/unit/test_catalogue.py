@@ -411,3 +411,9 @@ def test_a_catalogue_without_any_price_is_refused(copy: Path) -> None:
     remove_prices(copy)
     with pytest.raises(CatalogueError, match="no model has a price"):
         load_catalogue(copy)
+
+
+def test_only_what_costs_four_cents_or_less_may_be_asked_for_twice(catalogue: Catalogue) -> None:
+    prices = {model.id: model.prices_on(utc_today()) for model in catalogue.models.values() if model.cheap}
+    assert "MAI-Image-2.5" in prices
+    assert [name for name, one in prices.items() if one and one.fallback.unit_price_pico_usd > 4 * 10**10] == []

@@ -96,6 +96,7 @@ class ModelFile(Strict):
     retires: datetime.date | None = None
     successor: Text | None = None
     counts_by_size: bool = True
+    cheap: bool = False
     prices: tuple[PriceTable, ...] = ()
 
 

@@ -246,6 +246,7 @@ def _model(file: ModelFile, common: CommonParameters) -> Model:
         retires=file.retires,
         successor=file.successor,
         counts_by_size=file.counts_by_size,
+        cheap=file.cheap,
     )
     checks.check_model(model)
     return model

@@ -140,7 +140,8 @@ class Model:
     (native), the gateway, which lays the original over the edit outside the mask (composite), or nobody. `transparency_policy`
     says who makes a background transparent: the model (native), the gateway through the cutout model (cutout), or nobody.
     `digital_source` is what signed pictures say of themselves. `counts_by_size` says that a picture's tokens follow from its size
-    alone, so that its price is known before it is made. Descriptions are Markdown.
+    alone, so that its price is known before it is made. `cheap` says that a second call for a picture is worth its cost to the
+    operator when the first one is slow, where hedging is on. Descriptions are Markdown.
     """
 
     id: str
@@ -161,6 +162,7 @@ class Model:
     retires: datetime.date | None = None
     successor: str | None = None
     counts_by_size: bool = True
+    cheap: bool = False
 
     def is_retired(self, day: datetime.date) -> bool:
         """Tell whether the model cannot be called any more on a UTC day."""

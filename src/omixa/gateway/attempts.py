@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 from omixa.billing.pricing import estimate_usage, rate, usage_of_refusal
 from omixa.billing.sanity import impossible, surprising
@@ -30,13 +31,15 @@ from omixa.gateway.run import Run
 from omixa.gateway.settlement import Settlement
 from omixa.providers.base import PartialImage, Provider, ProviderCall, ProviderResult
 from omixa.routing.router import Permit, Router
-from omixa.usage.records import EndedAttempt, StartedAttempt, new_attempt_id
+from omixa.usage.records import CostBasis, EndedAttempt, StartedAttempt, new_attempt_id
 
 log = logging.getLogger(__name__)
 
 # Calls for one picture. After a failure for which the provider may charge, at most one more.
 MAX_ATTEMPTS = 3
 MAX_DIAGNOSTICS = 1000
+# What is told of a call whose picture came from another one first.
+SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,27 @@ class AttemptLog:
             }
         )
 
+    def told(self) -> list[Mapping[str, object]]:
+        """Return what callers are told of the calls that have ended, in the order in which they began."""
+        return sorted(self.history, key=itemgetter("attempt"))
+
+    def is_open(self, started: StartedAttempt) -> bool:
+        """Tell whether a call has not ended yet."""
+        return started.id in self._open
+
+    def supersede(self, started: StartedAttempt, as_it_is: EndedAttempt) -> None:
+        """End a call whose picture is not needed any more, `as_it_is` unless it has ended by itself.
+
+        One that has delivered meanwhile keeps what the provider said; its picture is dropped.
+        """
+        if self.is_open(started):
+            self.end(as_it_is)
+            return
+        for index, ended in enumerate(self.ended):
+            if ended.id == started.id and ended.state == "ok":
+                self.ended[index] = replace(ended, state="superseded", error_code=SUPERSEDED)
+                self.history[index] = {**self.history[index], "outcome": SUPERSEDED}
+
     def abandon(self, outcome: str) -> None:
         """End the calls that are still open, when a run breaks in the middle."""
         for started in list(self._open.values()):
@@ -129,15 +153,16 @@ class Attempts:
         """
         call = first or await self._first_call(run, calls, image_index, deadline)
         tried: dict[str, UpstreamError] = {}
-        last_chance = False
         while True:
             try:
                 with closing(call.permit):
-                    return await self._attempt(run, calls, call, deadline)
+                    return await self._quickest(run, calls, call, tried, deadline)
             except UpstreamError as error:
                 deployment = call.permit.deployment
                 ended = self._failure(run, call.started, deployment, error)
                 calls.end(ended)
+                # What may have been charged for already is tried once more, and not twice.
+                last_chance = any(earlier.ambiguous for earlier in tried.values())
                 tried[_route(run, call)] = error
                 exhausted = len(tried) == _most_calls(run) or asyncio.get_running_loop().time() >= deadline
                 _shorten_wait(error, tried.values())
@@ -145,7 +170,6 @@ class Attempts:
                 shown = image_index in run.previewed
                 if exhausted or last_chance or shown or not error.fails_over:
                     raise
-                last_chance = error.ambiguous
                 following = await self._next_call(run, calls, call, tried, deadline)
                 if following is None:
                     raise
@@ -187,6 +211,102 @@ class Attempts:
             permit.close()
             return None
         return Call(permit, calls.start(permit.deployment, failed.started.image_index))
+
+    async def _quickest(
+        self, run: Run, calls: AttemptLog, call: Call, tried: dict[str, UpstreamError], deadline: float
+    ) -> Delivery:
+        """Return what a call delivers, or what a second one does that begins when the first takes unusually long.
+
+        Raises the failure of the first; that of the second, which counts as one that was tried, is ended then.
+        """
+        patience_s = None if tried else self._patience_s(run, call)
+        if patience_s is None:
+            return await self._attempt(run, calls, call, deadline)
+        making = asyncio.create_task(self._attempt(run, calls, call, deadline))
+        try:
+            await asyncio.wait({making}, timeout=patience_s)
+            hedge = None if making.done() else await self._hedge(run, calls, call)
+            if hedge is None:
+                return await making
+            with closing(hedge.permit):
+                return await self._first_of_two(run, calls, (call, making), hedge, tried, deadline)
+        finally:
+            await _cancel(making)
+
+    def _patience_s(self, run: Run, call: Call) -> float | None:
+        """Return how long to wait for a call before a second one is made beside it, None where none is to be made.
+
+        A stream may show the first call's previews, and cutting out is no provider's work.
+        """
+        model = self._model(run)
+        if not model.cheap or run.request.stream or run.rehearsal is not None or model.cuts_out(run.request.background):
+            return None
+        return call.permit.patience_s
+
+    async def _hedge(self, run: Run, calls: AttemptLog, slow: Call) -> Call | None:
+        """Record a second call beside a slow one, None when there is none to make."""
+        permit = slow.permit.hedge(run.wanted)
+        if permit is None:
+            return None
+        started = calls.start(permit.deployment, slow.started.image_index)
+        try:
+            await self.settlement.next_attempt(None, started)
+        except BaseException:
+            permit.close()
+            raise
+        log.info(
+            "attempt.hedged",
+            extra={"request_id": run.id, "slow": slow.permit.deployment.id, "route": permit.deployment.id},
+        )
+        return Call(permit, started)
+
+    async def _first_of_two(
+        self,
+        run: Run,
+        calls: AttemptLog,
+        first: tuple[Call, asyncio.Task[Delivery]],
+        hedge: Call,
+        tried: dict[str, UpstreamError],
+        deadline: float,
+    ) -> Delivery:
+        """Return the picture that comes first; the other call is broken off. See `_quickest`."""
+        call, making = first
+        hedging = asyncio.create_task(self._attempt(run, calls, hedge, deadline))
+        is_won = False
+        try:
+            await asyncio.wait({making, hedging}, return_when=asyncio.FIRST_COMPLETED)
+            if making.done() and not _fails_over(making):
+                return making.result()
+            try:
+                delivery = await hedging
+            except UpstreamError as error:
+                tried[_route(run, hedge)] = error
+                return await making
+            except ClientGone:
+                return await making
+            is_won = True
+            await self._lose(run, calls, call, making)
+            return delivery
+        finally:
+            if not is_won:
+                await self._lose(run, calls, hedge, hedging)
+
+    async def _lose(self, run: Run, calls: AttemptLog, call: Call, making: asyncio.Task[Delivery]) -> None:
+        """Break off a call that another one was quicker than, and end it as what it was. What it costs is the operator's."""
+        await _cancel(making)
+        call.permit.superseded()
+        failure = _failure_of(making)
+        if failure is None:
+            calls.supersede(call.started, self._superseded(run, call))
+        elif calls.is_open(call.started):
+            calls.end(self._failure(run, call.started, call.permit.deployment, failure))
+
+    def _superseded(self, run: Run, call: Call) -> EndedAttempt:
+        offer = self.catalogue.offer(call.permit.deployment.provider, run.request.model)
+        usages = () if offer.on_disconnect == "cancel" else (self._estimate(run, offer),)
+        cost = rate(usages, offer.cost_on(run.terms.day)).exact_pico_usd
+        basis: CostBasis = "estimated" if usages else "none"
+        return EndedAttempt(call.started.id, "superseded", None, None, SUPERSEDED, None, None, cost, basis)
 
     def _model(self, run: Run) -> Model:
         return self.catalogue.resolve(run.request.model)
@@ -337,6 +457,27 @@ class Attempts:
             cost_pico_usd=cost,
             cost_basis="estimated" if error.ambiguous or cost else "none",
         )
+
+
+def _failure_of(task: asyncio.Task[Delivery]) -> UpstreamError | None:
+    """Return the provider's failure with which a call has ended, None when it goes on, was broken off or ended otherwise."""
+    error = task.exception() if task.done() and not task.cancelled() else None
+    return error if isinstance(error, UpstreamError) else None
+
+
+def _fails_over(task: asyncio.Task[Delivery]) -> bool:
+    """Tell whether a call has ended with a failure after which another provider may be tried."""
+    failure = _failure_of(task)
+    return failure is not None and failure.fails_over
+
+
+async def _cancel(task: asyncio.Task[Delivery]) -> None:
+    """Break off a call and wait until it is."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        # Whoever wanted to know has asked by now; asking here keeps asyncio from calling a failure forgotten.
+        task.exception()
 
 
 def _left_to_provider(request: ImageRequest, model: Model) -> ImageRequest:

@@ -75,7 +75,7 @@ def build_envelope(
                 input_image_json(image.info.format, image.info.size, image.info.pixels, tokens)
                 for image, tokens in zip(inputs, shares, strict=True)
             ],
-            "attempts": list(calls.history),
+            "attempts": calls.told(),
             "ignored_parameters": _ignored(run.request, first.offer),
             "emulated": _emulated(run.request, deliveries),
             "provenance": [delivery.provenance for delivery in deliveries],

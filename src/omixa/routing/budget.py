@@ -16,6 +16,8 @@ RETRY_PART = 5
 RETRIES_PER_S = 10
 MAX_SAVED_RETRIES = 1000
 STARTING_RETRIES = 100
+# Second calls for pictures that take long: no more than so many saved up, so that a slow hour cannot spend a quick day's.
+MAX_SAVED_HEDGES = 10
 
 
 class Budget:
@@ -86,4 +88,24 @@ class RetryBudget:
         if self._parts < RETRY_PART:
             return False
         self._parts -= RETRY_PART
+        return True
+
+
+class HedgeBudget:
+    """How many pictures may be asked for twice: a part of all, and none before enough were asked for once."""
+
+    def __init__(self, percent: int) -> None:
+        self._percent = percent
+        # In hundredths of a second call.
+        self._parts = 0
+
+    def count_picture(self) -> None:
+        """Note a picture's first call."""
+        self._parts = min(self._parts + self._percent, MAX_SAVED_HEDGES * 100)
+
+    def take(self) -> bool:
+        """Take one second call; return False when there is none left."""
+        if self._parts < 100:
+            return False
+        self._parts -= 100
         return True

@@ -26,7 +26,7 @@ from omixa.errors import (
     Overloaded,
     UpstreamError,
 )
-from omixa.routing.budget import Budget, RetryBudget
+from omixa.routing.budget import Budget, HedgeBudget, RetryBudget
 from omixa.routing.health import NS_PER_S, Breaker, State
 from omixa.routing.latency import Latency
 from omixa.routing.policies import POLICIES, Candidate, PolicyName, Wanted, order
@@ -147,6 +147,20 @@ class Permit:
     _sent_ns: int | None = None
     _is_open: bool = True
 
+    @property
+    def is_probe(self) -> bool:
+        """Tell whether the call tries if a deployment that was left alone is back."""
+        return self._is_probe
+
+    @property
+    def patience_s(self) -> float | None:
+        """Return after how long the call is so slow that a second one is worth it, None where none is."""
+        return self._router.patience_s(self._route)
+
+    def hedge(self, wanted: Wanted) -> Permit | None:
+        """Return leave for a second call beside this slow one, None where none can be made now."""
+        return self._router.hedge(self._pool, wanted, self.deployment)
+
     def begin(self) -> None:
         """Say that from now on the provider may hear of the call."""
         self._was_sent, self._sent_ns = True, self._router.clock_ns()
@@ -166,6 +180,13 @@ class Permit:
             return
         self._router.note_failure(self._pool, self._route, error, is_probe=self._is_probe)
         self._is_probe = False
+
+    def superseded(self) -> None:
+        """Say that another call was quicker. It took at least so long, which is all that is known of it."""
+        if self._sent_ns is not None:
+            now_ns = self._router.clock_ns()
+            self._route.latency.learn(now_ns - self._sent_ns, now_ns)
+            self._sent_ns = None
 
     def close(self) -> None:
         """Make room for others. A call that was never sent leaves no trace; one without a verdict says nothing of health."""
@@ -215,6 +236,7 @@ class Router:
         policy: PolicyName = "weighted",
         queue_length: int = DEFAULT_QUEUE_LENGTH,
         queue_wait_s: float = DEFAULT_QUEUE_WAIT_S,
+        hedge_percent: int = 0,
         cost_of: Callable[[Deployment], int] = lambda _: 0,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         draw: random.Random | None = None,
@@ -222,6 +244,7 @@ class Router:
         self._policy = POLICIES[policy]
         self._queue_length = queue_length
         self._queue_wait_s = queue_wait_s
+        self._hedges = HedgeBudget(hedge_percent) if hedge_percent else None
         self._cost_of = cost_of
         self.clock_ns = clock_ns
         self._draw = draw or random.Random()  # noqa: S311 - nothing secret depends on it
@@ -325,6 +348,26 @@ class Router:
         """Tell whether a further attempt may be made, and count it."""
         return self._retries[permit.deployment.provider].take(self.clock_ns())
 
+    def patience_s(self, route: Route) -> float | None:
+        """Return after how long a call is so slow that a second one is worth it; None without hedging or knowledge."""
+        if self._hedges is None or route.deployment.in_process:
+            return None
+        p95_ns = route.latency.p95_ns(self.clock_ns())
+        return None if p95_ns is None else p95_ns / NS_PER_S
+
+    def hedge(self, pool: _Pool, wanted: Wanted, slow: Deployment) -> Permit | None:
+        """Return leave for a second call beside a slow one, at another deployment that is well and has room now.
+
+        Who waits for room goes first, and a call that tries whether a deployment is back is no help.
+        """
+        if self._hedges is None:
+            return None
+        permit = self._claim_in_turn(pool, wanted, {slow.id})
+        if permit is not None and (permit.is_probe or not self._hedges.take()):
+            permit.close()
+            return None
+        return permit
+
     def _claim_in_turn(self, pool: _Pool, wanted: Wanted, tried: Collection[str]) -> Permit | None:
         """Return leave where there is some now, after those who came earlier: what they leave, none of them may use."""
         self.pump(pool)
@@ -343,6 +386,8 @@ class Router:
         route.budget.begin(now_ns)
         if not tried:
             self._retries[route.deployment.provider].count_request()
+            if self._hedges is not None:
+                self._hedges.count_picture()
         return Permit(route.deployment, self, pool, route, now_ns, is_probe)
 
     def _order(self, routes: Iterable[Route], wanted: Wanted) -> list[Candidate]:
