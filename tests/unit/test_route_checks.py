@@ -28,7 +28,7 @@ from omixa.providers.checks import Checks
 from omixa.providers.transport import HttpTransport
 from omixa.routing.health import BASE_COOLDOWN_S
 from omixa.routing.router import Check, Router
-from omixa.simulator import flux, foundry, openai, openrouter, replicate, stability
+from omixa.simulator import flux, foundry, gemini, openai, openrouter, replicate, stability
 from omixa.simulator.service import SimulatorOptions
 from tests.support.servers import running_app, tokenizer, workers
 
@@ -38,9 +38,10 @@ FORMATS = {provider.id: provider.adapter for provider in CATALOGUE.providers.val
 KEY = "the-right-key"
 NOWHERE = "http://127.0.0.1:1"
 # Where each provider's own address ends.
-PATHS = {"openai": "/v1", "azure-openai": "/openai/v1", "openrouter": "/api/v1"}
-PLAYED_BY = {"azure-openai": "openai"}
-REFUSED = {"flux": 403}
+PATHS = {"openai": "/v1", "azure-openai": "/openai/v1", "openrouter": "/api/v1", "gemini": "/v1beta"}
+PLAYED_BY = {"azure-openai": "openai", "foundry-flux": "flux"}
+# Google says with a 400 that it does not know a key.
+REFUSED = {"flux": 403, "gemini": 400}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,7 @@ def addresses() -> Iterator[Mapping[str, str]]:
     apps = {
         "flux": flux.create_app(SimulatorOptions(KEY), workers()),
         "foundry": foundry.create_app(foundry.FoundrySimulatorOptions(KEY), workers(), tokenizer=tokenizer()),
+        "gemini": gemini.create_app(SimulatorOptions(KEY), workers(), tokenizer=tokenizer()),
         "openai": openai.create_app(openai.OpenAISimulatorOptions(KEY), workers(), tokenizer=tokenizer()),
         "openrouter": openrouter.create_app(SimulatorOptions(KEY), workers(), tokenizer=tokenizer()),
         "replicate": replicate.create_app(SimulatorOptions(KEY), workers()),
@@ -106,7 +108,8 @@ class Asking:
 
 
 @pytest.mark.parametrize(
-    "provider", ["foundry", "openai", "azure-openai", "openrouter", "replicate", "stability", "flux"]
+    "provider",
+    ["foundry", "foundry-flux", "gemini", "openai", "azure-openai", "openrouter", "replicate", "stability", "flux"],
 )
 def test_every_provider_answers_its_question(addresses: Mapping[str, str], provider: str) -> None:
     one = deployment("a", provider=provider, endpoint=addresses[provider] + PATHS.get(provider, ""))
@@ -133,7 +136,7 @@ def test_whoever_has_nothing_to_ask_is_not_asked() -> None:
     async def work() -> None:
         async with HttpTransport() as http:
             checks = Checks(http, FORMATS)
-            for provider in ("fal", "bedrock", "foundry-flux", "embedded"):
+            for provider in ("fal", "bedrock", "embedded"):
                 assert not checks.can_ask(deployment("a", provider=provider))
             assert not checks.can_ask(deployment("a", api_key=None))
 

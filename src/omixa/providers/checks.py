@@ -33,6 +33,9 @@ class _Check:
 
 _CHECKS: Mapping[str, _Check] = {
     "foundry": _Check("/openai/v1/models", "api-key"),
+    # The same resource.
+    "foundry-flux": _Check("/openai/v1/models", "api-key"),
+    "gemini": _Check("/models", "x-goog-api-key"),
     "openai": _Check("/models"),
     "azure-openai": _Check("/models", "api-key"),
     "openai-compatible": _Check("/models"),

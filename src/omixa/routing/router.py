@@ -24,6 +24,7 @@ from omixa.errors import (
     NoHealthyRoute,
     OmixaError,
     Overloaded,
+    UpstreamCredentials,
     UpstreamError,
 )
 from omixa.routing.budget import Budget, HedgeBudget, RetryBudget
@@ -118,7 +119,11 @@ class Check:
             for route in self._routes:
                 route.breaker.failed(error, self._router.clock_ns(), is_probe=True, is_last=False)
             self._routes = ()
-        elif error.upstream_status == 401 and error.disables and all(map(self._router.serves_from, self._routes)):
+        elif (
+            isinstance(error, UpstreamCredentials)
+            and error.upstream_status != 403
+            and all(map(self._router.serves_from, self._routes))
+        ):
             # Of a credential that was replaced meanwhile it would say nothing that matters now.
             self._router.disable(self.deployment.account, error.upstream_code or error.code)
             log.error("route.disabled", extra={"account": self.deployment.account, "code": error.code})

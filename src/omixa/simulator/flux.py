@@ -158,6 +158,13 @@ class FluxSimulator(Service):
         headers = {"content-type": "application/json", "x-ms-request-id": entry.request_id}
         return self.deliver(body, "png", step, headers)
 
+    async def foundry_models(self, request: Request) -> Response:
+        """List the models of a resource on Foundry, which says that the credential is good."""
+        _, _, token = request.headers.get("authorization", "").partition(" ")
+        if not self.is_key(request.headers.get("api-key") or token.strip()):
+            raise Refusal(401, {"error": {"code": "401", "message": "Access denied. Send a valid key or token."}})
+        return as_json({"object": "list", "data": [{"id": name, "object": "model"} for name in sorted(_ON_FOUNDRY)]})
+
     def _refuse(self, step: Step, entry: LogEntry) -> None:
         self.redirect(step, entry.path)
         if step.name == "quota":
@@ -182,6 +189,7 @@ def create_app(options: SimulatorOptions, workers: Workers) -> ASGIApp:
         Route("/v1/{model}", simulator.submit, methods=["POST"]),
         Route("/delivery/{job}", simulator.delivery, methods=["GET"]),
         Route("/providers/blackforestlabs/v1/{model}", simulator.foundry, methods=["POST"]),
+        Route("/openai/v1/models", simulator.foundry_models, methods=["GET"]),
     )
 
 

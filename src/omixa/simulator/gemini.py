@@ -28,7 +28,16 @@ from omixa.errors import InvalidRequest
 from omixa.imaging.inspect import inspect
 from omixa.simulator.documents import DocumentService, encoded, reported
 from omixa.simulator.rules import TRIGGER
-from omixa.simulator.service import STATUSES, Refusal, SimulatorOptions, Wanted, natural_size, read_picture, variant_of
+from omixa.simulator.service import (
+    STATUSES,
+    Refusal,
+    SimulatorOptions,
+    Wanted,
+    as_json,
+    natural_size,
+    read_picture,
+    variant_of,
+)
 from omixa.simulator.wire import LARGE_JSON_BODY_MAX_BYTES, ServiceError, read_json
 from omixa.tokens import Tokenizer
 
@@ -139,6 +148,11 @@ class GeminiSimulator(DocumentService):
             fields["candidates"] = [] if step.name == "empty" else [_candidate(data, model, step)]
         return self.answer(fields, step, {})
 
+    async def models(self, request: Request) -> Response:
+        """List the models, which says that the key is good."""
+        self._authenticate(request)
+        return as_json({"models": [{"name": f"models/{name}"} for name in sorted(MODELS)]})
+
     def _authenticate(self, request: Request) -> None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         given = request.headers.get("x-goog-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
@@ -166,7 +180,8 @@ def create_app(options: SimulatorOptions, workers: Workers, *, tokenizer: Tokeni
     place = "/models/{model}:generateContent"
     vertex = "/v1/projects/{project}/locations/{location}/publishers/google" + place
     return simulator.app(
-        *(Route(path, simulator.serve, methods=["POST"]) for path in (place, "/v1beta" + place, vertex))
+        *(Route(path, simulator.serve, methods=["POST"]) for path in (place, "/v1beta" + place, vertex)),
+        *(Route(path, simulator.models, methods=["GET"]) for path in ("/models", "/v1beta/models")),
     )
 
 
