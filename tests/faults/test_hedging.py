@@ -7,7 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from omixa.errors import LedgerUnavailable
 from omixa.routing.latency import LEAST_CALLS
+from omixa.usage.records import EndedAttempt, StartedAttempt
 from tests.support.faults import MODEL, Customer, FaultyGateway, Outcome
 from tests.support.servers import Simulator, running_simulator
 
@@ -142,3 +144,20 @@ def test_a_refusal_is_told_at_once_whatever_the_second_call_does(
 def test_a_stream_is_asked_for_once(hedging: FaultyGateway, buyer: Customer, providers: dict[str, Simulator]) -> None:
     providers["one"].play(LATER)
     assert calls(buyer.ask(stream=True)) == [("one", "ok")]
+
+
+def test_a_second_call_that_cannot_be_recorded_is_not_made(
+    hedging: FaultyGateway, buyer: Customer, providers: dict[str, Simulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(ended: EndedAttempt | None, started: StartedAttempt) -> None:
+        raise LedgerUnavailable("The ledger is away.")
+
+    assert hedging.gateway.services is not None
+    monkeypatch.setattr(hedging.gateway.services.pipeline.attempts.settlement, "next_attempt", away)
+    providers["one"].play(LATER)
+    asked = len(providers["two"].log())
+    outcome = buyer.ask()
+    assert calls(outcome) == [("one", "ok"), ("two", "ledger_unavailable")]
+    assert recorded(hedging, outcome) == [("one", "ok", "reported")]
+    assert len(providers["two"].log()) == asked
+    assert hedging.findings() == []

@@ -18,7 +18,9 @@ from omixa.domain.models import Deployment, Model, Offer
 from omixa.errors import (
     BackgroundNotRemoved,
     ClientGone,
+    LedgerUnavailable,
     OmixaError,
+    Overloaded,
     UpstreamError,
     UpstreamProtocol,
     UpstreamRateLimited,
@@ -251,6 +253,11 @@ class Attempts:
         started = calls.start(permit.deployment, slow.started.image_index)
         try:
             await self.settlement.next_attempt(None, started)
+        except (LedgerUnavailable, Overloaded) as error:
+            # What cannot be recorded now is not sent; the first call goes on.
+            permit.close()
+            calls.end(EndedAttempt(started.id, "failed_free", None, None, error.code, None, None, 0, "none"))
+            return None
         except BaseException:
             permit.close()
             raise
