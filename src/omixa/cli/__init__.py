@@ -33,6 +33,7 @@ from omixa.cli import (
     workspaces,
 )
 from omixa.cli.context import Context
+from omixa.cli.memory import collect_seldom
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,6 +49,7 @@ from omixa.cli.context import Context
 @click.pass_context
 def main(context: click.Context, data: str | None, file: Path | None) -> None:
     """Run and manage Omixa, a self-hosted gateway for AI images."""
+    collect_seldom()
     context.obj = Context(data, file)
 
 

@@ -22,11 +22,18 @@ TOP_PAD_BYTES = 8 * _MIB
 ARENAS = 2
 
 
-def tune_garbage_collection() -> None:
-    """Collect less often: a request makes thousands of objects and hardly a cycle, and the code itself never goes away."""
+def collect_seldom() -> None:
+    """Collect less often: code that is imported and requests make thousands of objects and hardly a cycle.
+
+    Before the imports of a command it saves a fifth of the time that they take.
+    """
+    gc.set_threshold(50_000, 20, 100)
+
+
+def leave_out_what_is_loaded() -> None:
+    """Never look through the code itself for garbage: it never goes away."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def keep_freed_memory() -> None:

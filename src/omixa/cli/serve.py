@@ -9,7 +9,7 @@ import click
 
 from omixa import __version__, config
 from omixa.cli.context import EXIT_IO_ERROR, Context, fail, run
-from omixa.cli.memory import keep_freed_memory, tune_garbage_collection
+from omixa.cli.memory import keep_freed_memory, leave_out_what_is_loaded
 from omixa.cli.users import browser_address, welcome_address
 from omixa.domain.access import Secret
 
@@ -27,7 +27,6 @@ def serve(context: Context, host: str | None, port: int | None, data_dir: str | 
     settings = context.configuration(**flags).settings
     configure_logging(settings.log_level)
     keep_freed_memory()
-    tune_garbage_collection()
     reason = run(_serve(settings))
     if reason is not None:
         fail(f"stopped: {reason}. Start again to recover; nothing that was acknowledged is lost.", EXIT_IO_ERROR)
@@ -59,6 +58,7 @@ async def _serve(settings: config.Settings) -> str | None:
                 await services.fail_stop.wait()
                 server.should_exit = True
 
+            leave_out_what_is_loaded()
             watcher = asyncio.create_task(stop_on_failure())
             try:
                 await server.serve(sockets=[listener])
