@@ -16,11 +16,11 @@ from sqlalchemy import bindparam, func, select
 
 from omixa.access import store
 from omixa.billing import budgets
-from omixa.billing.budgets import DAY_MS, PERIODS, Budget, Period, Subject
+from omixa.billing.budgets import PERIODS, Budget, Period, Subject
 from omixa.billing.ledger import Balance
 from omixa.domain.ids import first_id, new_id
 from omixa.domain.images import Usage
-from omixa.domain.times import start_of
+from omixa.domain.times import DAY_MS, start_of
 from omixa.errors import BudgetExceeded, InsufficientFunds, Unauthenticated
 from omixa.storage.tables import attempt, budget_window, request
 from tests.support import processes

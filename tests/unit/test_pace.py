@@ -7,7 +7,8 @@ import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omixa.usage.pace import DAY_MS, HORIZON_MS, Pace, recent_pace
+from omixa.domain.times import DAY_MS
+from omixa.usage.pace import HORIZON_MS, Pace, recent_pace
 
 NOON_MS = int(datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.UTC).timestamp()) * 1000
 

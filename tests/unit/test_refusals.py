@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from omixa.billing import refusals
-from omixa.billing.budgets import DAY_MS
 from omixa.domain.ids import new_id
+from omixa.domain.times import DAY_MS
 from omixa.errors import OmixaError, RefusalLimit
 from omixa.usage.records import EndedAttempt, StartedAttempt
 from tests.support.ledger import (

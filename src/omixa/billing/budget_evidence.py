@@ -6,8 +6,9 @@ from collections import defaultdict
 
 from sqlalchemy import case, func, literal_column, select
 
-from omixa.billing.budgets import DAY_MS, PERIODS, window_of
+from omixa.billing.budgets import PERIODS, window_of
 from omixa.billing.invariants import Checked, Snapshot, fault_unless
+from omixa.domain.times import DAY_MS
 from omixa.storage.tables import account, budget, budget_window, request
 
 _day = (request.c.created_at_ms // literal_column(str(DAY_MS))).label("day")

@@ -19,7 +19,7 @@ from sqlalchemy import and_, bindparam, case, delete, exists, func, literal_colu
 
 from omixa.domain.ids import first_id
 from omixa.domain.money import format_usd
-from omixa.domain.times import iso_time, month_after, start_of, utc_date
+from omixa.domain.times import DAY_MS, iso_time, month_after, start_of, utc_date
 from omixa.errors import BudgetExceeded
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
@@ -28,7 +28,6 @@ from omixa.storage.tables import account, budget, budget_window, request
 Period = Literal["day", "month"]
 PERIODS: tuple[Period, ...] = ("day", "month")
 
-DAY_MS = 86_400_000
 # An id begins with the time of the machine that made it, which may be this far from the database's.
 _CLOCK_MARGIN_MS = DAY_MS
 

@@ -15,6 +15,7 @@ from omixa.billing.pricing import rate
 from omixa.billing.reconciliation import TOLERANCE_PICO_USD
 from omixa.domain.images import Usage
 from omixa.domain.models import PriceList
+from omixa.domain.times import DAY_MS
 from omixa.errors import InternalError
 from omixa.storage.database import Row, Transaction
 from omixa.storage.small_results import IN_DATABASE
@@ -38,7 +39,6 @@ from omixa.storage.tables import (
 SWEEP_MARGIN_MS = 60_000
 # A result this close to its end may be deleted while the verification runs.
 RETENTION_MARGIN_MS = 3_600_000
-_DAY_MS = 86_400_000
 _EPOCH = datetime.date(1970, 1, 1)
 
 # ----------------------------------------------------------------------------------------------------------- I7: results
@@ -286,7 +286,7 @@ def days_of_corrections_add_up(at: Snapshot) -> Checked:
 
 
 def _day_key(row: Row) -> tuple[str, str, str, str, str, int]:
-    day = row["at_ms"] // _DAY_MS
+    day = row["at_ms"] // DAY_MS
     return row["workspace_id"], row["mode"], row["model"], row["key_id"], row["route"], day
 
 

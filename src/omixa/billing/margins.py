@@ -1,56 +1,80 @@
 """What was charged beside what the providers charge: the operator's margin, by month, model and provider.
 
 A request belongs to the month in which it ended, with all its calls, and to the provider that made its first picture. Refunds
-and adjustments belong to the month in which they were made. Sums are made here and not by the database, because a sum of
-pico-USD can be larger than its integers.
+and adjustments belong to the month in which they were made. The database adds up by days; large and small digits apart, because a
+sum of pico-USD can be larger than its integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, literal_column, select
+from sqlalchemy import BigInteger, ColumnElement, bindparam, func, literal_column, select
 
 from omixa.domain.access import Mode
 from omixa.domain.money import PICO_PER_MICRO
-from omixa.domain.times import utc_date
+from omixa.domain.times import DAY_MS, utc_date
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import attempt, is_correction, request, transfer
 
 # What stands for the provider of requests that no provider was called for.
 NO_PROVIDER = ""
 
+# Of what amounts are cut into: sums of either part fit in 64 bits for some 10^13 requests.
+_PART = 1_000_000
+
+
+def _number(value: int) -> ColumnElement[int]:
+    return literal_column(str(value), BigInteger)
+
+
+def _sum(amount: ColumnElement[Any]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """Return the sum of an amount in two parts, see `_whole`."""
+    return (
+        func.sum(amount // _number(_PART)).label("millions"),
+        func.sum(amount % _number(_PART)).label("ones"),
+    )
+
+
+def _whole(row: Row) -> int:
+    return int(row["millions"] or 0) * _PART + int(row["ones"] or 0)
+
+
+_day = (request.c.ended_at_ms // _number(DAY_MS)).label("day")
 _ended = (
-    select(
-        request.c.id,
-        request.c.model,
-        request.c.state.label("request_state"),
-        request.c.charge_amount,
-        request.c.ended_at_ms.label("at_ms"),
-        attempt.c.image_index,
-        attempt.c.provider,
-        attempt.c.state,
-        attempt.c.cost_pico_usd,
-        attempt.c.cost_basis,
-    )
-    .outerjoin(attempt, attempt.c.request_id == request.c.id)
-    .where(
-        request.c.mode == bindparam("mode"),
-        request.c.ended_at_ms >= bindparam("since_ms", type_=BigInteger),
-        request.c.ended_at_ms < bindparam("until_ms", type_=BigInteger),
-    )
-    .order_by(request.c.id, attempt.c.image_index, attempt.c.n)
+    request.c.mode == bindparam("mode"),
+    request.c.ended_at_ms >= bindparam("since_ms", type_=BigInteger),
+    request.c.ended_at_ms < bindparam("until_ms", type_=BigInteger),
 )
 
-
-_first_provider = (
+_calls = (
     select(attempt.c.provider)
-    .where(attempt.c.request_id == request.c.id, attempt.c.state == literal_column("'ok'"))
+    .where(attempt.c.request_id == request.c.id)
     .order_by(attempt.c.image_index, attempt.c.n)
     .limit(literal_column("1"))
-    .scalar_subquery()
+)
+_first_provider = _calls.where(attempt.c.state == literal_column("'ok'")).scalar_subquery()
+_made_by = func.coalesce(_first_provider, _calls.scalar_subquery(), literal_column("''")).label("made_by")
+_charges = (
+    select(_day, request.c.model, _made_by, func.count().label("requests"), *_sum(request.c.charge_amount))
+    .where(*_ended, request.c.state == literal_column("'captured'"))
+    .group_by(_day, request.c.model, _made_by)
+)
+_cost_of = (request.c.state.label("request_state"), attempt.c.state, attempt.c.cost_basis)
+_costs = (
+    select(
+        _day,
+        request.c.model,
+        attempt.c.provider,
+        *_cost_of,
+        func.count().label("calls"),
+        *_sum(attempt.c.cost_pico_usd),
+    )
+    .join(attempt, attempt.c.request_id == request.c.id)
+    .where(*_ended)
+    .group_by(_day, request.c.model, attempt.c.provider, request.c.state, attempt.c.state, attempt.c.cost_basis)
 )
 _corrections = (
     select(transfer, request.c.model, _first_provider.label("provider"))
@@ -100,23 +124,20 @@ class Margin:
 def margins(tx: Transaction, mode: Mode, since_ms: int, until_ms: int) -> list[Margin]:
     """Return the margins of the requests that ended in a time, by month, model and provider."""
     found: dict[tuple[str, str, str], Margin] = {}
+    time: Mapping[str, Any] = {"mode": mode, "since_ms": since_ms, "until_ms": until_ms}
 
-    def margin(row: Row, provider: str) -> Margin:
-        key = f"{utc_date(row['at_ms']):%Y-%m}", row["model"], provider
+    def margin(at_ms: int, model: str, provider: str | None) -> Margin:
+        key = f"{utc_date(at_ms):%Y-%m}", model, provider or NO_PROVIDER
         return found.setdefault(key, Margin(*key))
 
-    for calls in _requests(tx, mode, since_ms, until_ms):
-        captured = calls[0]["request_state"] == "captured"
-        if captured:
-            first = next((call for call in calls if call["state"] == "ok"), calls[0])
-            charged = margin(first, first["provider"] or NO_PROVIDER)
-            charged.requests += 1
-            charged.charged_micro_usd += calls[0]["charge_amount"]
-        for call in calls:
-            if call["provider"] is not None:
-                _add_cost(margin(call, call["provider"]), call, captured=captured)
-    for row in tx.each(_corrections, mode=mode, since_ms=since_ms, until_ms=until_ms):
-        corrected = margin(row, row["provider"] or NO_PROVIDER)
+    for row in tx.each(_charges, **time):
+        charged = margin(row["day"] * DAY_MS, row["model"], row["made_by"])
+        charged.requests += row["requests"]
+        charged.charged_micro_usd += _whole(row)
+    for row in tx.each(_costs, **time):
+        _add_cost(margin(row["day"] * DAY_MS, row["model"], row["provider"]), row)
+    for row in tx.each(_corrections, **time):
+        corrected = margin(row["at_ms"], row["model"], row["provider"])
         credited = row["amount"] if row["credit_account_id"] == row["chain_account_id"] else -row["amount"]
         if row["kind"] == "refund":
             corrected.refunded_micro_usd += credited
@@ -125,19 +146,13 @@ def margins(tx: Transaction, mode: Mode, since_ms: int, until_ms: int) -> list[M
     return [found[key] for key in sorted(found)]
 
 
-def _requests(tx: Transaction, mode: Mode, since_ms: int, until_ms: int) -> Iterator[Sequence[Row]]:
-    rows = tx.each(_ended, mode=mode, since_ms=since_ms, until_ms=until_ms)
-    for _, calls in groupby(rows, key=lambda row: row["id"]):
-        yield list(calls)
-
-
-def _add_cost(margin: Margin, call: Row, *, captured: bool) -> None:
-    cost = call["cost_pico_usd"] or 0
-    if call["state"] == "unknown":
-        margin.unknown_calls += 1
-    if not (captured and call["state"] == "ok"):
+def _add_cost(margin: Margin, row: Row) -> None:
+    cost = _whole(row)
+    if row["state"] == "unknown":
+        margin.unknown_calls += row["calls"]
+    if not (row["request_state"] == "captured" and row["state"] == "ok"):
         margin.absorbed_pico_usd += cost
-    elif call["cost_basis"] == "reported":
+    elif row["cost_basis"] == "reported":
         margin.reported_pico_usd += cost
     else:
         margin.estimated_pico_usd += cost

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 from sqlalchemy import ColumnElement, bindparam, case, or_, select, update
 
-from omixa.billing.budgets import DAY_MS
 from omixa.domain.money import PICO_PER_MICRO, format_usd
+from omixa.domain.times import DAY_MS
 from omixa.errors import RefusalLimit
 from omixa.storage.database import Transaction
 from omixa.storage.tables import account, request

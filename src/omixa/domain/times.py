@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import time
 
+DAY_MS = 86_400_000
+
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -29,7 +31,7 @@ def start_of(day: datetime.date) -> int:
 
 def end_of(day: datetime.date) -> int:
     """Return the Unix milliseconds at which the next UTC day begins."""
-    return start_of(day) + 86_400_000
+    return start_of(day) + DAY_MS
 
 
 def month_before(day: datetime.date) -> datetime.date:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from omixa.billing import budgets, ledger
 from omixa.billing.budgets import Budget
 from omixa.domain.access import Mode
-from omixa.domain.times import month_after, start_of, utc_date
+from omixa.domain.times import DAY_MS, month_after, start_of, utc_date
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
 from omixa.usage.analytics import Grouping
-from omixa.usage.pace import DAY_MS, WINDOW_DAYS, Pace, recent_pace
+from omixa.usage.pace import WINDOW_DAYS, Pace, recent_pace
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from omixa.domain.times import start_of, utc_date
+from omixa.domain.times import DAY_MS, start_of, utc_date
 
-DAY_MS = 86_400_000
 # Today and the days before it that tell how fast.
 WINDOW_DAYS = 7
 # Further ahead nothing is told: ten years.
