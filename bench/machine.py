@@ -33,7 +33,7 @@ def facts(data: Path) -> dict[str, str]:
 
 
 def _build_of_python() -> str:
-    """Tell whose build runs: a distribution optimises its own by profiles, one built from source is often a third slower."""
+    """Tell whose build runs: a distribution optimises its own by profiles, one built from source is often slower."""
     return "of the system" if sys.base_prefix == "/usr" else "of its own"
 
 

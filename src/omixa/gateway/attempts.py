@@ -301,9 +301,10 @@ class Attempts:
     async def _lose(self, run: Run, calls: AttemptLog, call: Call, making: asyncio.Task[Delivery]) -> None:
         """Break off a call that another one was quicker than, and end it as what it was. What it costs is the operator's."""
         await _cancel(making)
-        call.permit.superseded()
         failure = _failure_of(making)
         if failure is None:
+            # How long a call took to fail says nothing of how long pictures take.
+            call.permit.superseded()
             calls.supersede(call.started, self._superseded(run, call))
         elif calls.is_open(call.started):
             calls.end(self._failure(run, call.started, call.permit.deployment, failure))
