@@ -33,9 +33,14 @@ def test_a_workspace_gets_a_retention_and_a_form_of_answers(omixa: Omixa) -> Non
     told = omixa("workspaces", "set-results", "--keep-hours", "delivery")
     assert told == "Results of default: kept until delivered, as links."
     changed = omixa.json("workspaces", "set-results", "--response-format", "both")
-    assert changed == {"workspace": "default", "retention_hours": 0, "response_format": "both"}
+    assert changed == {"workspace": "default", "retention_hours": 0, "response_format": "both", "keep_prompts": False}
     told = omixa("workspaces", "set-results", "--keep-hours", "default", "--response-format", "b64_json")
     assert told == "Results of default: as usual."
+    assert results_of(omixa) == ""
+    told = omixa("workspaces", "set-results", "--keep-prompts")
+    assert told == "Results of default: with their prompts."
+    assert results_of(omixa) == "with their prompts"
+    assert omixa.json("workspaces", "set-results", "--no-keep-prompts")["keep_prompts"] is False
     assert results_of(omixa) == ""
 
 
@@ -63,6 +68,7 @@ def test_an_operator_deletes_any_result(omixa: Omixa, tmp_path: Path) -> None:
         ("workspaces set-results --keep-hours 87601", EXIT_USAGE, "from 1 to 87600"),
         ("workspaces set-results --keep-hours long", EXIT_USAGE, "is no retention"),
         ("workspaces set-results --response-format file", EXIT_USAGE, "b64_json"),
+        ("workspaces set-results --workspace nowhere --keep-prompts", EXIT_FAILURE, "no workspace"),
         ("workspaces set-results --workspace nowhere --keep-hours 1", EXIT_FAILURE, "no workspace"),
         ("results delete req_unheardof --reason x", EXIT_FAILURE, "no request"),
         ("results delete req_unheardof", EXIT_USAGE, "--reason"),

@@ -517,6 +517,7 @@ def test_a_workspace_tells_and_changes_how_its_results_are_kept(
         "usual_retention_hours": 72,
         "is_usual": True,
         "response_format": "b64_json",
+        "keep_prompts": False,
     }
     assert live.get(SETTINGS).json() == usual
     changed = live.patch(SETTINGS, json={"retention_hours": 2, "response_format": "url"})
@@ -536,6 +537,9 @@ def test_a_workspace_tells_and_changes_how_its_results_are_kept(
         ({"retention_hours": True}, (400, "invalid_type", "retention_hours")),
         ({"response_format": "file"}, (400, "invalid_value", "response_format")),
         ({"response_format": None}, (400, "invalid_value", "response_format")),
+        ({"keep_prompts": "yes"}, (400, "invalid_type", "keep_prompts")),
+        ({"keep_prompts": 1}, (400, "invalid_type", "keep_prompts")),
+        ({"keep_prompts": None}, (400, "invalid_type", "keep_prompts")),
         ({"retention": 1}, (400, "unknown_parameter", "retention")),
         ({}, (400, "missing_required_parameter", "retention_hours")),
         ([], (400, "invalid_type", None)),
@@ -663,7 +667,20 @@ def test_no_log_names_a_link_a_key_or_a_prompt(tmp_path: Path, foundry: Simulato
     with serving(tmp_path, foundry.url) as server:
         key = open_account(tmp_path, CREDIT)
         with httpx.Client(base_url=server.url, trust_env=False, verify=False, timeout=60) as client:
-            made = make(client, {"authorization": f"Bearer {key}"}, prompt="unheardof-words", response_format="url")
+            # Not even where the workspace keeps its prompts, and looks for their words.
+            client.headers["authorization"] = f"Bearer {key}"
+            assert client.patch(SETTINGS, json={"keep_prompts": True}).status_code == 200
+            made = make(client, prompt="unheardof-words", response_format="url")
+            found = client.get(f"{API}/usage/requests", params={"prompt": "unheardof-words"})
+            assert [one["id"] for one in found.json()["data"]] == [id_of(made)]
+            assert client.get(f"{API}/usage/requests", params={"prompt": "unheardof-words" * 20}).status_code == 400
+            for told in (
+                f"/requests/{id_of(made)}",
+                f"/requests/{id_of(made)}/receipt",
+                "/usage/requests",
+                "/usage/export",
+            ):
+                assert "unheardof-words" not in client.get(API + told).text
             link = made["data"][0]["url"]
             for address in (link, link[:-2], link.replace("/0.png", "/7.png")):
                 client.get(address, headers={"authorization": f"Bearer {key}"})

@@ -122,6 +122,7 @@ def lived_in(gateway: Gateway, workspace: str) -> list[str]:
             budgets={"day": 50_000, "month": 5_000_000},
         )
         await services.allowances.set_workspace_budget(workspace, "test", {"month": 2_000_000}, actor="test")
+        await services.workspaces.set_results(workspace, {"keep_prompts": True}, actor="test")
         return identifier, secret.reveal()
 
     key_id, secret = gateway.call(create)
@@ -146,6 +147,7 @@ def lived_in(gateway: Gateway, workspace: str) -> list[str]:
         f"{home}/keys",
         f"{home}/keys/{key_id}",
         f"{home}/pictures",
+        f"{home}/pictures?prompt=nothing+like+that",
         f"{home}/settings",
         f"console/{workspace}/live",
         "console/profile",

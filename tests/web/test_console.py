@@ -27,6 +27,7 @@ from omixa.config import DatabaseAddress, StripeSettings
 from omixa.domain.access import Role, Secret
 from omixa.domain.times import utc_today
 from omixa.storage import tables
+from omixa.usage import search
 from omixa.web.console.routes import ROUTES, ConsoleRoute
 from omixa.web.pages import POLICY
 from tests.support.console import PASSWORD, Browser, browser, form_token, invited, signed_in, text_of
@@ -822,6 +823,84 @@ def test_pictures_are_looked_through_and_deleted(house: Gateway, workspace: str)
     assert "/delete" not in left
 
 
+def test_pictures_are_found_by_words_where_prompts_are_kept(house: Gateway, workspace: str) -> None:
+    with house.client(house.key("test", workspace)) as client:
+        before = paint(client, "an old red kite")["omixa"]["request_id"]
+    admin = signed_in(house, new_name(), "admin", workspace)
+    viewer = signed_in(house, new_name(), "viewer", workspace)
+    settings, pictures = f"/console/{workspace}/test/settings", f"/console/{workspace}/test/pictures"
+    # Nothing is kept unless somebody wants it, and those who may say so are told where.
+    for somebody, is_told in ((admin, True), (viewer, False)):
+        page = somebody.get(pictures).text
+        assert 'name="prompt"' not in page
+        assert "Prompts are not kept" in text_of(page)
+        assert ("turn on Keep prompts in the settings" in text_of(page)) == is_told
+        assert before not in somebody.get(f"{pictures}?prompt=kite").text
+    wanted = {"retention_hours": "", "response_format": "b64_json", "keep_prompts": "yes"}
+    assert viewer.post(settings, "/console/profile", **wanted).status_code == 403
+    assert admin.post(settings, settings, **wanted).status_code == 303
+    assert re.search(r'name="keep_prompts" value="yes" checked', admin.get(settings).text)
+    assert "Prompts are kept with their pictures" in text_of(viewer.get(settings).text)
+    with house.client(house.key("test", workspace)) as client:
+        kite = paint(client, "A RED kite &c. <b>over</b> 50% stubble", n=2)["omixa"]["request_id"]
+        fox = paint(client, "a red fox")["omixa"]["request_id"]
+    for somebody in (admin, viewer):
+        page = somebody.get(pictures).text
+        assert all(one in page for one in (before, kite, fox))
+        assert page.count('<bdi class="said">A RED kite &amp;c. &lt;b&gt;over&lt;/b&gt; 50% stubble</bdi>') == 2
+        page = somebody.get(f"{pictures}?prompt=Red+kite").text
+        assert (kite in page, fox in page, before in page) == (True, False, False)
+        assert 'name="prompt" maxlength="200" value="Red kite"' in page
+        assert kite in somebody.get(f"{pictures}?prompt=50%25&model={PAINTER}&since=2020-01-01&until=").text
+        for query in ("prompt=50%25+owl", "prompt=re_", "prompt=kite&until=2020-01-01"):
+            page = somebody.get(f"{pictures}?{query}").text
+            assert kite not in page
+            assert "No kept prompt in test mode has all of these words" in text_of(page)
+        assert kite in somebody.get(f"{pictures}?prompt=++").text
+        assert somebody.get(f"{pictures}?prompt={'x' * 201}").status_code == 400
+        # The log is for those too who may not see pictures, and is not searched.
+        assert somebody.get(f"/console/{workspace}/test/requests?prompt=kite").status_code == 400
+    billing = signed_in(house, new_name(), "billing", workspace)
+    assert billing.get(f"{pictures}?prompt=kite").status_code == 403
+    assert "RED kite" not in billing.get(f"/console/{workspace}/test/requests/{kite}").text
+    # Without the tick they are gone.
+    assert admin.post(settings, settings, retention_hours="", response_format="b64_json").status_code == 303
+    page = admin.get(pictures).text
+    assert (kite in page, "RED kite" in page, 'name="prompt"' in page) == (True, False, False)
+
+
+def test_a_search_that_stopped_on_its_way_goes_on_with_the_next_page(
+    house: Gateway, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = house.key("test", workspace)
+    house.call(lambda services: _keep_prompts(services, workspace))
+    with house.client(key) as client:
+        kite = paint(client, "a kite")["omixa"]["request_id"]
+        for n in range(4):
+            paint(client, f"fox {n}")
+    monkeypatch.setattr(search, "MAX_LOOKED_THROUGH", 4)
+    monkeypatch.setattr(search, "_CHUNK", 2)
+    somebody = signed_in(house, new_name(), "viewer", workspace)
+    first = somebody.get(f"/console/{workspace}/test/pictures?prompt=kite")
+    assert kite not in first.text
+    assert "This page has looked through" in text_of(first.text)
+    assert "No prompt that was looked through in test mode has all of these words" in text_of(first.text)
+    older = re.search(r'rel="next" href="([^"]+)"', first.text)
+    assert older is not None
+    last = somebody.client.get(first.url.join(html.unescape(older[1])))
+    assert kite in last.text
+    assert 'rel="next"' not in last.text
+    with house.client(key) as client:
+        page = client.get("/api/v1/usage/requests?prompt=kite").json()
+        assert (page["data"], page["has_more"]) == ([], True)
+        page = client.get("/api/v1/usage/requests", params={"prompt": "kite", "after": page["last_id"]}).json()
+        assert ([one["id"] for one in page["data"]], page["has_more"]) == ([kite], False)
+
+
+async def _keep_prompts(services: Any, workspace: str) -> None:
+    await services.workspaces.set_results(workspace, {"keep_prompts": True}, actor="test")
+
+
 def test_settings_say_how_results_are_kept(house: Gateway, workspace: str) -> None:
     key = house.key("test", workspace)
     somebody = signed_in(house, new_name(), "admin", workspace)
@@ -884,6 +963,7 @@ def test_hostile_text_is_shown_and_does_nothing(house: Gateway, workspace: str) 
         _, secret = await services.workspaces.create_key(
             workspace=workspace, mode="test", name=name, models=None, actor="test"
         )
+        await _keep_prompts(services, workspace)
         return str(secret.reveal())
 
     with house.client(house.call(create)) as client:
@@ -908,6 +988,8 @@ def test_hostile_text_is_shown_and_does_nothing(house: Gateway, workspace: str) 
         f"{home}/requests?{query}",
         f"{home}/requests/{made}",
         f"{home}/requests/{edited.json()['omixa']['request_id']}",
+        f"{home}/pictures",
+        f"{home}/pictures?{httpx.QueryParams({'prompt': HOSTILE})}",
         f"{home}/usage?group_by=key",
         f"{home}/usage?group_by={step}",
         f"{home}/wallet",
@@ -928,6 +1010,9 @@ def test_hostile_text_is_shown_and_does_nothing(house: Gateway, workspace: str) 
         assert not tags.forbidden, page.url
         assert not [link for link in tags.links if link.startswith("javascript")], page.url
         assert "A" * 9000 not in page.text or page.request.method == "POST"
+    gallery = somebody.get(f"{home}/pictures?prompt={quote('<img onerror=alert(1)>')}").text
+    assert gallery.count('<bdi class="said">&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;') == 2
+    assert "\u202e" not in re.sub(r"<bdi[^>]*>.*?</bdi>", "", gallery, flags=re.DOTALL)
     named = somebody.get(f"{home}/keys").text
     # The name is there as text, and turns nothing around it.
     assert "&lt;img src=x onerror=alert(1)&gt;" in named

@@ -24,8 +24,8 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 _EVERYBODY: Final = frozenset(ROLES)
 
 # read: balances, usage, settings, keys without their secrets, the request log with receipts and attempts. see_pictures and
-# delete_pictures: what was made. manage_keys: create, change, roll and revoke them. buy_credit: order a top-up, and
-# say when somebody is told that credit runs low.
+# delete_pictures: what was made, and its prompts where those are kept. manage_keys: create, change, roll and revoke them.
+# buy_credit: order a top-up, and say when somebody is told that credit runs low.
 # manage_settings: how results are kept. manage_members: let people in, change their roles and take them out; owners
 # alone do so with owners.
 _MAY: Final[Mapping[Action, frozenset[Role]]] = {

@@ -48,6 +48,7 @@ class WorkspaceRow:
     """A workspace, what it pays above the price lists in parts per million, and since when it may not spend.
 
     How long its results are kept is None where that is as usual, and 0 where they are kept until they are delivered.
+    `keep_prompts` is what was set.
     """
 
     id: str
@@ -58,6 +59,7 @@ class WorkspaceRow:
     suspended_at_ms: int | None
     result_retention_ms: int | None
     response_format: ResponseFormat
+    keep_prompts: bool
     constraints: Constraints
 
 
@@ -118,6 +120,7 @@ def _workspace_row(row: Row) -> WorkspaceRow:
         suspended_at_ms=row["suspended_at_ms"],
         result_retention_ms=row["result_retention_ms"],
         response_format=row["response_format"],
+        keep_prompts=bool(row["keep_prompts"]),
         constraints=_constraints(row),
     )
 
@@ -153,7 +156,7 @@ def is_suspended(tx: Transaction, workspace_id: str) -> bool:
     return row is not None and row["suspended_at_ms"] is not None
 
 
-_result_settings = select(workspace.c.result_retention_ms, workspace.c.response_format).where(
+_result_settings = select(workspace.c.result_retention_ms, workspace.c.response_format, workspace.c.keep_prompts).where(
     workspace.c.id == bindparam("of_workspace")
 )
 _set_response_format = (
@@ -165,17 +168,26 @@ _set_response_format = (
 
 @dataclass(frozen=True, slots=True)
 class ResultSettings:
-    """How results of a workspace are kept and come back. The retention is None where it is as usual."""
+    """How results of a workspace are kept and come back. The retention is None where it is as usual.
+
+    `keep_prompts` is what was set.
+    """
 
     retention_ms: int | None
     response_format: ResponseFormat
+    keep_prompts: bool
+
+    @property
+    def keeps_prompts(self) -> bool:
+        """Tell whether prompts are kept. Where results are kept only until they are delivered they are not."""
+        return self.keep_prompts and self.retention_ms != 0
 
 
 def result_settings(tx: Transaction, workspace_id: str) -> ResultSettings:
     """Return how results of a workspace, which exists, are kept and come back."""
     row = tx.first(_result_settings, of_workspace=workspace_id)
     assert row is not None, "the workspace was found in this transaction"
-    return ResultSettings(row["result_retention_ms"], row["response_format"])
+    return ResultSettings(row["result_retention_ms"], row["response_format"], bool(row["keep_prompts"]))
 
 
 def set_response_format(tx: Transaction, workspace_id: str, response_format: ResponseFormat) -> None:
@@ -254,6 +266,7 @@ _principal = (
         workspace.c.markup_ppm,
         workspace.c.result_retention_ms,
         workspace.c.response_format,
+        workspace.c.keep_prompts,
         workspace.c.providers_json,
         workspace.c.regions_json,
         *(api_key.c[name] for name in _LIMITS),
@@ -314,6 +327,7 @@ def find_principal(tx: Transaction, digest: str) -> Principal | None:
         workspace_limits=_limits(row, "workspace_"),
         result_retention_ms=row["result_retention_ms"],
         response_format=row["response_format"],
+        keep_prompts=bool(row["keep_prompts"]),
         constraints=_constraints(row),
     )
 

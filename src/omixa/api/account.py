@@ -12,7 +12,7 @@ from msgspec import UnsetType
 
 from omixa.api import shapes
 from omixa.api.exchange import Exchange
-from omixa.api.queries import RequestQuery, RollupQuery, parse_query
+from omixa.api.queries import RequestQuery, RequestSearch, RollupQuery, parse_query
 from omixa.api.receipts import rehearsal_shape
 from omixa.billing.ledger import CURRENCY, Balance
 from omixa.billing.prices import load_prices
@@ -31,9 +31,11 @@ from omixa.usage.analytics import (
     Grouping,
     RequestDetails,
     RequestFilter,
+    RequestPage,
     RequestSummary,
     Rollup,
 )
+from omixa.usage.search import search_requests, words_of
 
 log = logging.getLogger(__name__)
 
@@ -59,29 +61,34 @@ async def get_request(exchange: Exchange, services: Services) -> None:
 
 async def list_requests(exchange: Exchange, services: Services) -> None:
     """Send a page of the request log and, in the header Link, where the next one is."""
-    query, principal = parse_query(exchange, RequestQuery), exchange.principal
-    page = await services.database.read(
-        lambda tx: analytics.list_requests(
-            tx,
-            principal.workspace_id,
-            principal.mode,
-            limit=query.limit,
-            after=_given(query.after),
-            only=request_filter(query, services),
+    query, principal = parse_query(exchange, RequestSearch), exchange.principal
+    asked, only = _given(query.prompt), request_filter(query, services)
+    if asked is not None and not principal.keeps_prompts:
+        raise InvalidRequest(
+            "This workspace keeps no prompts, so none can be looked through. Its settings say whether it does:"
+            " keep_prompts, and retention_hours above 0.",
+            param="prompt",
         )
-    )
+
+    def read(tx: Transaction) -> RequestPage:
+        owner, after = (principal.workspace_id, principal.mode), _given(query.after)
+        if asked is None:
+            return analytics.list_requests(tx, *owner, limit=query.limit, after=after, only=only)
+        return search_requests(tx, *owner, words_of(asked), limit=query.limit, after=after, only=only)
+
+    page = await services.database.read(read)
     data = [shapes.RequestSummary(**_summary(summary)) for summary in page.requests]
     answer = shapes.RequestList(
         data=data,
         first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
+        last_id=page.next_after or (data[-1].id if data else None),
         has_more=page.next_after is not None,
     )
     headers = [] if page.next_after is None else [(b"link", _next_page(exchange, services, query, page.next_after))]
     await exchange.respond(200, b"application/json", msgspec.json.encode(answer), headers)
 
 
-def _next_page(exchange: Exchange, services: Services, query: RequestQuery, after: str) -> bytes:
+def _next_page(exchange: Exchange, services: Services, query: RequestSearch, after: str) -> bytes:
     parameters = msgspec.to_builtins(msgspec.structs.replace(query, after=after))
     path = services.settings.public_path + exchange.scope["path"]
     return f'<{path}?{urlencode(parameters)}>; rel="next"'.encode()

@@ -26,6 +26,8 @@ from omixa.gateway.results import BrokenResult
 from omixa.gateway.run import Answer
 from omixa.gateway.thumbnails import MEDIA_TYPE as THUMBNAIL_TYPE
 from omixa.services import Services
+from omixa.storage import prompts
+from omixa.storage.database import Transaction
 from omixa.usage import analytics
 from omixa.usage.analytics import ResultPlace
 
@@ -69,9 +71,14 @@ def _link(exchange: Exchange, services: Services, request_id: str, picture: str,
 async def list_pictures(exchange: Exchange, services: Services) -> None:
     """Send what is kept of a request's pictures, with links to them and to small ones. Raises what a result can raise."""
     request_id, principal = exchange.path_parameters["request"], exchange.principal
-    place = await services.database.read(
-        lambda tx: analytics.find_result(tx, principal.workspace_id, principal.mode, request_id)
-    )
+
+    def read(tx: Transaction) -> tuple[ResultPlace | None, str | None]:
+        place = analytics.find_result(tx, principal.workspace_id, principal.mode, request_id)
+        if place is None or not principal.keeps_prompts:
+            return place, None
+        return place, prompts.find(tx, [request_id]).get(request_id)
+
+    place, prompt = await services.database.read(read)
     stored = require_stored(place, request_id)
     try:
         images = await services.results.describe(request_id, stored.ref, stored.digest)
@@ -93,6 +100,7 @@ async def list_pictures(exchange: Exchange, services: Services) -> None:
         shapes.PictureList(
             data=data,
             request_id=request_id,
+            prompt=prompt,
             links_expire_at=iso_time(expires_s * 1000),
             result_expires_at=iso_time(stored.kept_until_ms),
         )

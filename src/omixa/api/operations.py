@@ -31,7 +31,7 @@ from omixa.api.queries import (
     FindingQuery,
     LinkQuery,
     ReceiptQuery,
-    RequestQuery,
+    RequestSearch,
     ResultQuery,
     RollupQuery,
     WorkspaceQuery,
@@ -262,7 +262,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "List requests, newest first",
         shapes.RequestList,
         "Usage",
-        query=RequestQuery,
+        query=RequestSearch,
         errors=(InvalidRequest,),
     ),
     Operation(

@@ -17,12 +17,15 @@ from omixa.errors import InvalidRequest
 from omixa.gateway.exports import Form
 from omixa.usage.analytics import Grouping, PeriodType, RequestState
 from omixa.usage.exports import What
+from omixa.usage.search import MAX_LOOKED_THROUGH
 
 Q = TypeVar("Q", bound="Query")
 
 MAX_PAGE = 100
 # What a double in JavaScript holds exactly.
 Seq = Annotated[int, Meta(ge=1, le=2**53)]
+# Words that somebody looks for in prompts.
+PromptWords = Annotated[str, Meta(max_length=200)]
 # More than any endpoint has.
 _MAX_PARAMETERS = 20
 _MAX_SHOWN_CHARS = 80
@@ -50,6 +53,20 @@ class RequestQuery(Query):
     until: Annotated[datetime.date | UnsetType, Meta(description="Only requests until the end of this UTC day.")] = (
         UNSET
     )
+
+
+class RequestSearch(RequestQuery):
+    """The same, narrowed down by what was asked for."""
+
+    prompt: Annotated[
+        PromptWords | UnsetType,
+        Meta(
+            description="Only requests whose pictures are kept and whose prompt has all of these words, in any case. The"
+            " workspace has to keep its prompts (`keep_prompts` of the result settings). A page looks through"
+            f" {MAX_LOOKED_THROUGH:,} prompts at most: with `has_more` it may be short, or empty, and the next one goes on from"
+            " there."
+        ),
+    ] = UNSET
 
 
 class RollupQuery(Query):
@@ -187,6 +204,8 @@ def _expectation(kind: type[Query], name: str) -> str:
         return f"one of {', '.join(schema['enum'])}"
     if schema["type"] == "integer":
         return f"an integer from {schema['minimum']} to {schema['maximum']}"
+    if "maxLength" in schema:
+        return f"at most {schema['maxLength']} characters"
     if schema.get("format") == "date":
         return "a day such as 2026-11-23"
     return f"the id of a {_KINDS[schema['pattern'][1:].partition('_')[0]]}"

@@ -38,7 +38,10 @@ async def change_result_settings(exchange: Exchange, services: Services) -> None
     chosen = await services.workspaces.set_results(principal.workspace, changes, actor=principal.key_id)
     services.workspaces.forget(principal)
     changed = dataclasses.replace(
-        principal, result_retention_ms=chosen.retention_ms, response_format=chosen.response_format
+        principal,
+        result_retention_ms=chosen.retention_ms,
+        response_format=chosen.response_format,
+        keep_prompts=chosen.keep_prompts,
     )
     await exchange.respond_json(_shape(changed, services))
 
@@ -47,7 +50,7 @@ def _changes(body: Body, *, most_hours: int) -> ResultChanges:
     for name in body.fields:
         if name not in shapes.ResultSettingsChange.__struct_fields__:
             raise InvalidRequest(
-                f'There is no field "{name[:80]}"; this takes retention_hours and response_format.',
+                f'There is no field "{name[:80]}"; this takes retention_hours, response_format and keep_prompts.',
                 code="unknown_parameter",
                 param=name[:80],
             )
@@ -56,9 +59,13 @@ def _changes(body: Body, *, most_hours: int) -> ResultChanges:
         changes["retention_hours"] = _hours(body.value("retention_hours"), most_hours)
     if "response_format" in body.fields:
         changes["response_format"] = _response_format(body.value("response_format"))
+    if "keep_prompts" in body.fields:
+        changes["keep_prompts"] = _keep_prompts(body.value("keep_prompts"))
     if not changes:
         raise InvalidRequest(
-            "Give retention_hours, response_format or both.", code="missing_required_parameter", param="retention_hours"
+            "Give retention_hours, response_format or keep_prompts.",
+            code="missing_required_parameter",
+            param="retention_hours",
         )
     return changes
 
@@ -89,6 +96,12 @@ def _response_format(value: object) -> ResponseFormat:
     )
 
 
+def _keep_prompts(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest("keep_prompts must be true or false.", code="invalid_type", param="keep_prompts")
+    return value
+
+
 def _shape(principal: Principal, services: Services) -> shapes.ResultSettings:
     usual = services.settings.result_retention_hours
     own = principal.result_retention_ms
@@ -98,4 +111,5 @@ def _shape(principal: Principal, services: Services) -> shapes.ResultSettings:
         usual_retention_hours=usual,
         is_usual=own is None,
         response_format=principal.response_format,
+        keep_prompts=principal.keep_prompts,
     )

@@ -622,7 +622,13 @@ class RequestList(Shape, tag_field="object", tag="list"):
 
     data: list[RequestSummary]
     first_id: RequestId | None
-    last_id: Annotated[RequestId | None, Meta(description="Give it as `after` for the next page.")]
+    last_id: Annotated[
+        RequestId | None,
+        Meta(
+            description="Give it as `after` for the next page. After a search of prompts that stopped on its way, it is the last"
+            " request that was looked at."
+        ),
+    ]
     has_more: bool
 
 
@@ -645,6 +651,12 @@ class PictureList(Shape, tag_field="object", tag="list"):
 
     data: list[StoredPicture]
     request_id: RequestId
+    prompt: Annotated[
+        str | None,
+        Meta(
+            description="What was asked for, its first 10,000 characters, where the workspace keeps its prompts; null where not."
+        ),
+    ]
     links_expire_at: Annotated[
         Instant, Meta(description="Until when these links may be used. New ones can be asked for.")
     ]
@@ -671,6 +683,12 @@ class ResultSettings(Shape, tag_field="object", tag="result_settings"):
         ResponseFormat,
         Meta(description="How pictures come back where a request does not say: `both` is inside and as links."),
     ]
+    keep_prompts: Annotated[
+        bool,
+        Meta(
+            description="Whether prompts are kept beside the pictures and can be searched. Where `retention_hours` is 0, none is."
+        ),
+    ]
 
 
 class ResultSettingsChange(Shape):
@@ -685,6 +703,10 @@ class ResultSettingsChange(Shape):
     ] = UNSET
     response_format: Annotated[
         ResponseFormat | UnsetType, Meta(description="How pictures come back where a request does not say.")
+    ] = UNSET
+    keep_prompts: Annotated[
+        bool | UnsetType,
+        Meta(description="Whether prompts are kept from now on; false deletes those that are kept."),
     ] = UNSET
 
 

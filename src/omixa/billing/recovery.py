@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Integer, and_, bindparam, func, literal_column, null, or_, select, update
 
-from omixa.storage import repeats, small_results
+from omixa.storage import prompts, repeats, small_results
 from omixa.storage.database import Transaction
 from omixa.storage.small_results import IN_DATABASE
 from omixa.storage.statements import insert_into
@@ -133,7 +133,7 @@ _keeper = select(request.c.state, request.c.result_ref).where(request.c.id == bi
 
 
 def forget_expired_results(tx: Transaction, *, limit: int) -> Sequence[str]:
-    """Take up to `limit` results past their time out of their requests, and return where they are.
+    """Take up to `limit` results past their time out of their requests, with their prompts, and return where they are.
 
     Digest and time stay, so that it can be told that there was a result. Files are left to the caller, because rows come first: a
     file that is left over is found by `is_orphan`, while a row that points to a deleted file would be a broken promise.
@@ -141,6 +141,7 @@ def forget_expired_results(tx: Transaction, *, limit: int) -> Sequence[str]:
     rows = tx.all(_expired_results, now=tx.now_ms(), limit=limit)
     tx.execute_many(_forget_result, [{"request_id": row["id"]} for row in rows])
     small_results.forget(tx, [row["id"] for row in rows if row["result_ref"] == IN_DATABASE])
+    prompts.forget(tx, [row["id"] for row in rows])
     return [str(row["result_ref"]) for row in rows]
 
 

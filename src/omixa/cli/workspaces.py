@@ -42,7 +42,7 @@ def list_workspaces(context: Context, as_json: bool) -> None:
             row.markup_ppm,
             told(row.limits),
             "" if row.constraints == UNCONSTRAINED else str(row.constraints),
-            _results_told(row.result_retention_ms, row.response_format),
+            _results_told(row.result_retention_ms, row.response_format, row.keep_prompts),
             iso_time(row.created_at_ms),
             None if row.suspended_at_ms is None else iso_time(row.suspended_at_ms),
         )
@@ -195,6 +195,11 @@ class RetentionHours(click.ParamType[int | str]):
     type=click.Choice(get_args(ResponseFormat)),
     help="How pictures come back where a request does not say: inside the answer, as links, or both.",
 )
+@click.option(
+    "--keep-prompts/--no-keep-prompts",
+    default=None,
+    help="Keep prompts beside the pictures, for the workspace to search; no deletes those that are kept.",
+)
 @json_option
 @click.pass_obj
 def set_results(
@@ -202,9 +207,10 @@ def set_results(
     workspace: str,
     keep_hours: int | str | None,
     response_format: ResponseFormat | None,
+    keep_prompts: bool | None,
     as_json: bool,
 ) -> None:
-    """Set how long results of a workspace are kept, and how its pictures come back.
+    """Set how long results of a workspace are kept, how its pictures come back, and whether its prompts are kept with them.
 
     A shorter time counts for what is kept already too, a longer one for new results. With delivery, a result is deleted a
     minute after its answer was sent.
@@ -214,24 +220,35 @@ def set_results(
         changes["retention_hours"] = keep_hours if isinstance(keep_hours, int) else None
     if response_format is not None:
         changes["response_format"] = response_format
+    if keep_prompts is not None:
+        changes["keep_prompts"] = keep_prompts
     if not changes:
-        raise click.UsageError("give --keep-hours, --response-format or both")
+        raise click.UsageError("give --keep-hours, --response-format or --keep-prompts")
     found = context.run(lambda office: office.workspaces.set_results(workspace, changes, actor=actor()))
     if as_json:
         hours = None if found.retention_ms is None else found.retention_ms // HOUR_MS
-        print_json({"workspace": workspace, "retention_hours": hours, "response_format": found.response_format})
+        print_json(
+            {
+                "workspace": workspace,
+                "retention_hours": hours,
+                "response_format": found.response_format,
+                "keep_prompts": found.keep_prompts,
+            }
+        )
     else:
-        told_results = _results_told(found.retention_ms, found.response_format)
+        told_results = _results_told(found.retention_ms, found.response_format, found.keep_prompts)
         click.echo(f"Results of {workspace}: {told_results or 'as usual'}.")
 
 
-def _results_told(retention_ms: int | None, response_format: ResponseFormat) -> str:
+def _results_told(retention_ms: int | None, response_format: ResponseFormat, keep_prompts: bool) -> str:
     """Return what was set of a workspace's results, empty where all is usual."""
     words = []
     if retention_ms is not None:
         words.append(f"kept {retention_ms // HOUR_MS} hours" if retention_ms else "kept until delivered")
     if response_format != "b64_json":
         words.append({"url": "as links", "both": "inside the answer and as links"}[response_format])
+    if keep_prompts:
+        words.append("with their prompts")
     return ", ".join(words)
 
 

@@ -95,7 +95,7 @@ class Principal:
     `markup_ppm` is what the workspace pays above the price lists in parts per million, a discount below zero.
     `requires_signature` says that requests with this key must be signed. The limits are those that were set for the key and for
     its workspace, whose requests may go where its `constraints` allow. `result_retention_ms` is how long results are kept: None
-    is what is usual, 0 until they are delivered.
+    is what is usual, 0 until they are delivered. `keep_prompts` says that the workspace wants its prompts kept beside them.
     """
 
     workspace_id: str
@@ -110,12 +110,18 @@ class Principal:
     workspace_limits: RateLimits = RateLimits()
     result_retention_ms: int | None = None
     response_format: ResponseFormat = "b64_json"
+    keep_prompts: bool = False
     constraints: Constraints = UNCONSTRAINED
 
     @property
     def keeps_nothing(self) -> bool:
         """Tell whether results are kept only until they are delivered."""
         return self.result_retention_ms == 0
+
+    @property
+    def keeps_prompts(self) -> bool:
+        """Tell whether prompts are kept. Where nothing is kept they are not, whatever was set."""
+        return self.keep_prompts and not self.keeps_nothing
 
     def may_call(self, model_id: str) -> bool:
         """Tell whether the key is allowed to call a model. Names compare without case."""

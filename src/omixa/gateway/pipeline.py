@@ -236,7 +236,13 @@ class Pipeline:
         )
         with run.timed("capture"):
             await self.settlement.capture(
-                record, result, made.attempts, parked_from=made.parked_from, until=deadline, secure=secure
+                record,
+                result,
+                made.attempts,
+                parked_from=made.parked_from,
+                prompt=run.request.prompt if run.principal.keeps_prompts else None,
+                until=deadline,
+                secure=secure,
             )
         return Answer(run.id, envelope, made.images, envelope["created"] * 1000 + result.retention_ms)
 

@@ -15,7 +15,7 @@ from omixa.errors import LedgerUnavailable, OmixaError, Overloaded, SettlementUn
 from omixa.gateway import idempotency
 from omixa.gateway.idempotency import Decision, Earlier, Remains, RequestIdentity
 from omixa.gateway.pauses import LoopTime, pauses_until
-from omixa.storage import repeats, small_results
+from omixa.storage import prompts, repeats, small_results
 from omixa.storage.database import Database, Transaction
 from omixa.storage.repeats import EarlierRequest, ParkedResult
 from omixa.usage import records
@@ -82,6 +82,7 @@ class Settlement:
         attempts: Sequence[EndedAttempt],
         *,
         parked_from: str | None = None,
+        prompt: str | None = None,
         until: LoopTime = 0,
         secure: Callable[[], Awaitable[StoredResult]] | None = None,
     ) -> None:
@@ -89,17 +90,18 @@ class Settlement:
 
         While the ledger cannot be written, it is tried again until a time of the event loop; before that, `secure` makes a
         result durable that was to become so together with its charge. `parked_from` is the request whose parked result is
-        charged for. Raises SettlementUnavailable when the hold is gone or the time has passed: then no success may be told.
+        charged for. A `prompt` is kept with the result, where the workspace still wants that. Raises SettlementUnavailable when
+        the hold is gone or the time has passed: then no success may be told.
         """
         capture = Capture(record.request_id, self.node.epoch, record.amount_micro_usd, result)
-        item = _Charged(capture, record, attempts, parked_from)
+        item = _Charged(capture, record, attempts, parked_from, prompt)
         try:
             await self._database.write_together(_capture, item)
         except (LedgerUnavailable, Overloaded) as error:
             log.warning("capture.waits", extra={"request_id": record.request_id})
             if secure is not None:
                 secured = Capture(capture.request_id, capture.epoch, capture.charge_micro_usd, await secure())
-                item = _Charged(secured, record, attempts, parked_from)
+                item = _Charged(secured, record, attempts, parked_from, prompt)
             if not await self._captured_later(item, until):
                 raise SettlementUnavailable(
                     "The picture was made, but its charge could not be confirmed. Ask for"
@@ -141,6 +143,7 @@ class _Charged:
     record: UsageRecord
     attempts: Sequence[EndedAttempt]
     parked_from: str | None
+    prompt: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,7 @@ def _capture(tx: Transaction, items: Sequence[_Charged]) -> Sequence[OmixaError 
     captured = [item for item, verdict in zip(items, verdicts, strict=True) if verdict is None]
     results = {item.capture.request_id: item.capture.result.data for item in captured}
     small_results.keep(tx, {request_id: data for request_id, data in results.items() if data is not None})
+    prompts.keep(tx, {item.capture.request_id: item.prompt for item in captured if item.prompt is not None})
     records.end_attempts(tx, [attempt for item in captured for attempt in item.attempts])
     records.record_usage(tx, [item.record for item in captured])
     refusals.absorb(tx, _refused((item.capture.request_id, item.attempts) for item in captured))

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from types import MappingProxyType
 from typing import TypedDict
 
@@ -24,7 +25,7 @@ from omixa.domain.access import DEFAULT_WORKSPACE, EMAIL, Constraints, Mode, Pri
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
 from omixa.errors import InvalidRequest, NotFound, Unauthenticated
 from omixa.gateway.allowances import LimitChanges, Limits, require_key, require_limits, require_rates, set_limits
-from omixa.storage import retention
+from omixa.storage import prompts, retention
 from omixa.storage.database import Database, Transaction
 
 # Play money that every new workspace starts with, so that a test key works at once.
@@ -40,6 +41,9 @@ MAX_RETENTION_HOURS = 87_600
 HOUR_MS = 3_600_000
 
 MAX_KEY_NAME = 200
+# Prompts that are deleted in one transaction.
+_PROMPT_BATCH = 200
+
 # How long an old key may work beside the one that takes its place: a month.
 MAX_OVERLAP_MS = 31 * 24 * HOUR_MS
 
@@ -53,6 +57,7 @@ class ResultChanges(TypedDict, total=False):
 
     retention_hours: int | None
     response_format: ResponseFormat
+    keep_prompts: bool
 
 
 class RouteChanges(TypedDict, total=False):
@@ -370,7 +375,8 @@ class Workspaces:
     async def set_results(self, workspace: str, changes: ResultChanges, *, actor: str) -> ResultSettings:
         """Set how results of a workspace are kept and come back, and return all of that. Raises NotFound, InvalidRequest.
 
-        A shorter retention counts for results that are kept already too, a longer one for new ones alone.
+        A shorter retention counts for results that are kept already too, a longer one for new ones alone. When this returns,
+        no prompt is left of a workspace that keeps none.
         """
         hours = changes.get("retention_hours")
         if hours is not None and not 0 <= hours <= MAX_RETENTION_HOURS:
@@ -378,7 +384,7 @@ class Workspaces:
                 f"Results are kept from 0 to {MAX_RETENTION_HOURS} hours; got {hours}.", param="retention_hours"
             )
 
-        def operation(tx: Transaction) -> ResultSettings:
+        def operation(tx: Transaction) -> tuple[str, ResultSettings]:
             workspace_id = store.find_workspace(tx, workspace)
             if workspace_id is None:
                 raise _no_workspace(workspace)
@@ -386,11 +392,19 @@ class Workspaces:
                 retention.set_retention(tx, workspace_id, None if hours is None else hours * HOUR_MS)
             if "response_format" in changes:
                 store.set_response_format(tx, workspace_id, changes["response_format"])
+            if "keep_prompts" in changes:
+                retention.set_keep_prompts(tx, workspace_id, changes["keep_prompts"])
             details = {"workspace": workspace, **changes}
             store.audit(tx, actor=actor, action="workspace.results_set", target=workspace_id, details=details)
-            return store.result_settings(tx, workspace_id)
+            return workspace_id, store.result_settings(tx, workspace_id)
 
-        return await self._database.write(operation)
+        workspace_id, chosen = await self._database.write(operation)
+        if not chosen.keeps_prompts:
+            # Where this is cut short, the sweeper goes on.
+            forget = partial(prompts.forget_unwanted, workspace_id=workspace_id, limit=_PROMPT_BATCH)
+            while await self._database.write(forget) == _PROMPT_BATCH:
+                pass
+        return chosen
 
     async def set_routes(self, workspace: str, changes: RouteChanges, *, actor: str) -> Constraints:
         """Set where requests of a workspace may go, and return all of that. Raises NotFound. Servers obey within a few seconds.

@@ -30,7 +30,7 @@ from omixa.gateway.results import UNDELIVERED_MS, find_unsettled
 from omixa.gateway.settlement import NodeIdentity
 from omixa.gateway.verification import verify_all
 from omixa.jobs.job import Job
-from omixa.storage import repeats, retention
+from omixa.storage import prompts, repeats, retention
 from omixa.storage.blobs import Blobs
 from omixa.storage.database import Database, Transaction
 from omixa.storage.small_results import IN_DATABASE
@@ -231,7 +231,7 @@ class Sweeper(Job):
             log.warning("result.not_deleted", extra={"ref": name, "reason": str(error.__cause__ or error)})
 
     async def _shorten_retention(self) -> None:
-        """Hold results to the retention that their workspace has got since they were stored."""
+        """Hold results to the retention that their workspace has got since they were stored, and prompts to its wish."""
         now_ms, changes = await self._database.read(lambda tx: (tx.now_ms(), retention.changed(tx)))
         for change in changes:
             own = change.retention_ms
@@ -241,6 +241,9 @@ class Sweeper(Job):
                 )
                 while await self._database.write(work) == BATCH:
                     pass
+            forget = functools.partial(prompts.forget_unwanted, workspace_id=change.workspace_id, limit=BATCH)
+            while await self._database.write(forget) == BATCH:
+                pass
             # Requests that began before may still store under what they knew.
             if change.set_at_ms < now_ms - RETENTION_SETTLES_MS:
                 await self._database.write(functools.partial(retention.settle, change=change))

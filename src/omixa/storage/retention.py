@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Integer, bindparam, case, null, select, update
 
 from omixa.domain.access import Mode
-from omixa.storage import repeats, small_results
+from omixa.storage import prompts, repeats, small_results
 from omixa.storage.database import Transaction
 from omixa.storage.tables import parked_result, request, workspace
 
@@ -63,6 +63,7 @@ def delete(tx: Transaction, request_id: str, *, owner: tuple[str, Mode] | None) 
         return Deleted("held", ids, is_new=False)
     marked = tx.execute(_delete, of_request=request_id, now=tx.now_ms())
     small_results.forget(tx, [request_id])
+    prompts.forget(tx, [request_id])
     unparked = repeats.unpark(tx, request_id)
     return Deleted(row["state"], ids, is_new=bool(marked or unparked))
 
@@ -89,6 +90,11 @@ _set = (
     update(workspace)
     .where(workspace.c.id == bindparam("of_workspace"))
     .values(result_retention_ms=bindparam("retention"), retention_set_at_ms=bindparam("now"))
+)
+_set_keep_prompts = (
+    update(workspace)
+    .where(workspace.c.id == bindparam("of_workspace"))
+    .values(keep_prompts=bindparam("keeps"), retention_set_at_ms=bindparam("now"))
 )
 _own = select(workspace.c.result_retention_ms).join(request, request.c.workspace_id == workspace.c.id)
 _of_request = _own.where(request.c.id == bindparam("of_request"))
@@ -141,6 +147,11 @@ class ChangedRetention:
 def set_retention(tx: Transaction, workspace_id: str, retention_ms: int | None) -> None:
     """Set how long results of a workspace are kept; 0 is until they are delivered, None as usual."""
     tx.execute(_set, of_workspace=workspace_id, retention=retention_ms, now=tx.now_ms())
+
+
+def set_keep_prompts(tx: Transaction, workspace_id: str, keep_prompts: bool) -> None:
+    """Set whether prompts are kept beside the pictures. Those that are there are left to `prompts.forget_unwanted`."""
+    tx.execute(_set_keep_prompts, of_workspace=workspace_id, keeps=int(keep_prompts), now=tx.now_ms())
 
 
 def of_request(tx: Transaction, request_id: str) -> int | None:

@@ -67,12 +67,14 @@ workspace = Table(
     # While it is set, nothing new is held.
     _time("suspended_at_ms", nullable=True),
     *_rate_limits(),
-    # How long results are kept, in milliseconds: NULL as the options say, 0 until they are delivered. It was set at a time until
-    # which the sweeper looks for results that were made before; then that is NULL again.
+    # How long results are kept, in milliseconds: NULL as the options say, 0 until they are delivered. It, or whether prompts are
+    # kept, was set at a time; for an hour after it the sweeper looks for what was stored before, then that is NULL again.
     Column("result_retention_ms", BigInteger, nullable=True),
     _time("retention_set_at_ms", nullable=True),
     # How pictures come back where a request does not say: inside the answer, as links, or both.
     Column("response_format", Text, nullable=False, server_default="b64_json"),
+    # 1 where prompts are kept beside the pictures, because the workspace wants that.
+    Column("keep_prompts", Integer, nullable=False, server_default="0"),
     # Where its requests may go: lists in JSON of providers and of regions, NULL for all.
     Column("providers_json", Text),
     Column("regions_json", Text),
@@ -539,6 +541,19 @@ small_result = Table(
     metadata,
     Column("request_id", Text, ForeignKey("request.id"), primary_key=True),
     Column("data", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What was asked for, word for word, where the workspace wants that kept: for as long as the pictures.
+prompt = Table(
+    "prompt",
+    metadata,
+    Column("request_id", Text, ForeignKey("request.id"), primary_key=True),
+    Column("workspace_id", Text, ForeignKey("workspace.id"), nullable=False),
+    _mode(),
+    Column("text", Text, nullable=False),
+    # How they are looked through, newest first.
+    Index("prompt_by_workspace", "workspace_id", "mode", "request_id"),
     sqlite_with_rowid=False,
 )
 

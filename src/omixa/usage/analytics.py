@@ -112,10 +112,14 @@ class RequestDetails:
 
 @dataclass(frozen=True, slots=True)
 class RequestPage:
-    """Requests, newest first. `next_after` is the cursor of the following page, None on the last one."""
+    """Requests, newest first. `next_after` is the cursor of the following page, None on the last one.
+
+    `is_cut` says that a search stopped there because it had looked through as much as it may, so that the page may be short.
+    """
 
     requests: tuple[RequestSummary, ...]
     next_after: str | None
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +197,26 @@ class RequestFilter:
     since_ms: int | None = None
     until_ms: int | None = None
 
+    def takes(self, one: RequestSummary) -> bool:
+        """Tell whether a request is meant."""
+        wanted = (
+            (self.model, one.model),
+            (self.state, one.state),
+            (self.outcome, one.outcome),
+            (self.key_id, one.key_id),
+        )
+        return (
+            all(value is None or value == own for value, own in wanted)
+            and (self.since_ms is None or self.since_ms <= one.created_at_ms)
+            and (self.until_ms is None or one.created_at_ms < self.until_ms)
+        )
+
+    def ids(self, after: str | None) -> tuple[str, str]:
+        """Return from which id on and before which one all requests lie that are meant and older than `after`."""
+        first = "" if self.since_ms is None else first_id("req", max(self.since_ms - _CLOCK_MARGIN_MS, 0))
+        last = _LAST_ID if self.until_ms is None else first_id("req", self.until_ms + _CLOCK_MARGIN_MS)
+        return first, last if after is None else min(after, last)
+
 
 _EVERYTHING = RequestFilter()
 # By what of a filter an index finds requests. What else is given is checked on each row that this finds.
@@ -258,6 +282,13 @@ def find_request(tx: Transaction, workspace_id: str, mode: Mode, request_id: str
     )
 
 
+def summarise(tx: Transaction, workspace_id: str, mode: Mode, request_ids: Sequence[str]) -> list[RequestSummary]:
+    """Return requests of a workspace by their ids, in that order, without those that it does not have in this mode."""
+    owner = {"workspace_id": workspace_id, "mode": mode}
+    rows = tx.first_of_each(_one, [{"request_id": request_id, **owner} for request_id in request_ids])
+    return [_summary(row) for row in rows if row is not None]
+
+
 def list_requests(
     tx: Transaction,
     workspace_id: str,
@@ -271,8 +302,7 @@ def list_requests(
     state = _state(only)
     if state == "none":
         return RequestPage((), None)
-    since_ms, until_ms = only.since_ms or 0, _NEVER_MS if only.until_ms is None else only.until_ms
-    last = _LAST_ID if only.until_ms is None else first_id("req", until_ms + _CLOCK_MARGIN_MS)
+    first, before = only.ids(after)
     rows = tx.all(
         _PAGES[_leading(only, state)],
         workspace_id=workspace_id,
@@ -281,10 +311,10 @@ def list_requests(
         state=state,
         outcome=only.outcome,
         key_id=only.key_id,
-        before=last if after is None else min(after, last),
-        first="" if only.since_ms is None else first_id("req", max(since_ms - _CLOCK_MARGIN_MS, 0)),
-        since_ms=since_ms,
-        until_ms=until_ms,
+        before=before,
+        first=first,
+        since_ms=only.since_ms or 0,
+        until_ms=_NEVER_MS if only.until_ms is None else only.until_ms,
         # One more than asked for tells whether there is a next page.
         limit=limit + 1,
     )

@@ -82,6 +82,7 @@ async def _send(
         hours=None if found.retention_ms is None else found.retention_ms // HOUR_MS,
         response_format=found.response_format,
         response_formats=get_args(ResponseFormat),
+        keep_prompts=found.keep_prompts,
         constraints=allowed,
         members=members,
         roles=[role for role in ROLES if role != "owner" or visit.member.role == "owner"],
@@ -102,5 +103,9 @@ def _changes(visit: Visit) -> ResultChanges:
     wanted = visit.form.text("response_format")
     for known in get_args(ResponseFormat):
         if wanted == known:
-            return {"retention_hours": int(text) if text else None, "response_format": known}
+            return {
+                "retention_hours": int(text) if text else None,
+                "response_format": known,
+                "keep_prompts": visit.form.text("keep_prompts") == "yes",
+            }
     raise InvalidRequest("Choose how pictures come back.", param="response_format")
