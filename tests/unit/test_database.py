@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +18,8 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, MetaData, Table, bindparam, create_engine, inspect, select
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, MetaData, Table, bindparam, create_engine, inspect, select
 
 from omixa.errors import LedgerUnavailable, Overloaded
 from omixa.storage import database as database_module
@@ -420,15 +423,56 @@ def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
         assert connection.execute("SELECT epoch FROM node").fetchall() == [(7,)]
 
 
+def test_a_database_of_an_older_version_is_upgraded(tmp_path: Path) -> None:
+    path = tmp_path / "omixa.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(_alembic(connection), "0024")
+    engine.dispose()
+    assert _versions(path) != [_newest_version()]
+    SqliteBackend(path).migrate()
+    assert _versions(path) == [_newest_version()]
+
+
+def test_opening_a_database_of_the_newest_version_does_not_wait_for_alembic(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from omixa.storage.sqlite import SqliteBackend;"
+        "SqliteBackend(Path(sys.argv[1])).migrate(); print('alembic' in sys.modules)"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "omixa.db")], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert told == ["True", "False"]
+
+
+def _alembic(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _versions(path: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return [version for (version,) in connection.execute("SELECT version_num FROM alembic_version")]
+
+
+def _newest_version() -> str:
+    newest = ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head()
+    assert newest is not None
+    return newest
+
+
 def test_orders_of_credit_outlive_the_table_that_was_replaced(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'omixa.db'}")
     order = {"id": "top_1", "workspace_id": "ws_1", "account_id": "acc_1", "key_id": "key_1", "amount": 5_000_000}
     state = {"reversed_amount": 1_000_000, "payment_id": "pi_1", "created_at_ms": 1, "paid_at_ms": 2}
     with engine.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.set_main_option("path_separator", "os")
-        config.attributes["connection"] = connection
+        config = _alembic(connection)
         command.upgrade(config, "0016")
         before = Table("topup", MetaData(), autoload_with=connection)
         connection.execute(before.insert().values(**order, **state))

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.engine import Compiled, Dialect
 
 from omixa.storage.database import CommitUnknown, Connection, Cursor, Row, UnsafeStorage
-from omixa.storage.migrations import upgrade_postgres
+from omixa.storage.migrations import READ_VERSIONS, are_newest, upgrade_postgres
 
 T = TypeVar("T")
 Arguments = Callable[[Mapping[str, object]], Sequence[object]]
@@ -277,6 +277,14 @@ class PostgresConnection:
             raise
         self._pause_s = MIN_RECONNECT_S
 
+    def versions(self) -> list[str]:
+        """Return the versions that the tables are at; none where there are no tables."""
+        try:
+            rows, _ = self._query(READ_VERSIONS, ())
+        except asyncpg.UndefinedTableError:
+            return []
+        return [row["version_num"] for row in rows]
+
     def forget_old_writers(self) -> None:
         """Delete the marks of writers that are long gone."""
         self._control(_FORGET_WRITERS)
@@ -373,7 +381,9 @@ class PostgresBackend:
 
     def migrate(self) -> None:
         """Check the server, then create or upgrade the tables; of several processes one does, the others wait."""
-        with contextlib.closing(self._connection(read_only=True)):
+        with contextlib.closing(self._connection(read_only=True)) as connection:
+            versions = connection.versions()
+        if not are_newest(versions):
             asyncio.run(upgrade_postgres(self._connect_to_migrate, MIGRATION_LOCK))
 
     def connect(self, *, read_only: bool) -> Connection:

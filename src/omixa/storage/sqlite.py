@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import sys
 import time
@@ -13,7 +14,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Compiled, Dialect
 
 from omixa.storage.database import Connection, Cursor, Row, UnsafeStorage
-from omixa.storage.migrations import upgrade
+from omixa.storage.migrations import READ_VERSIONS, are_newest, upgrade
 
 # How long a writer of another process (a command line, say) may keep this one waiting.
 BUSY_TIMEOUT_MS = 10_000
@@ -55,8 +56,10 @@ class SqliteBackend:
     def migrate(self) -> None:
         """Create or upgrade the tables."""
         refuse_network_filesystem(self.path.parent)
-        self.connect(read_only=False).close()
-        upgrade(f"sqlite:///{self.path}")
+        with contextlib.closing(self.connect(read_only=False)) as connection:
+            versions = _versions(connection)
+        if not are_newest(versions):
+            upgrade(f"sqlite:///{self.path}")
 
     def connect(self, *, read_only: bool) -> Connection:
         """Open a connection; raises UnsafeStorage when the settings do not read back."""
@@ -137,6 +140,14 @@ class SqliteBackend:
     def is_fatal(self, error: BaseException) -> bool:
         """Tell whether the disk or the file is in doubt."""
         return _primary_code(error) in _FATAL_CODES
+
+
+def _versions(connection: Connection) -> list[str]:
+    try:
+        return [row["version_num"] for row in connection.execute(READ_VERSIONS).fetchall()]
+    except sqlite3.OperationalError:
+        # A new file has no tables; of any other trouble the upgrade will tell.
+        return []
 
 
 def _primary_code(error: BaseException) -> int | None:

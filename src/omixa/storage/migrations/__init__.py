@@ -1,15 +1,32 @@
-"""Versions of the tables, applied by Alembic when the database is opened."""
+"""Versions of the tables, applied by Alembic when a database is opened that is not at the newest one.
+
+Alembic reads every version before it finds that there is nothing to do, and is a large library. Every start and every command
+would wait for that, so whoever opens a database first asks it for its versions (READ_VERSIONS) and compares (`are_newest`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import functools
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
+
+_FOLDER = Path(__file__).parent
+# Alembic's own table; it has one row where versions are in one line, as they are here.
+READ_VERSIONS = "SELECT version_num FROM alembic_version"
+
+
+def are_newest(versions: Sequence[str]) -> bool:
+    """Tell whether these are the versions of a database that needs no upgrade."""
+    return list(versions) == [_newest()]
+
+
+@functools.cache
+def _newest() -> str:
+    return max(path.name for path in (_FOLDER / "versions").glob("[0-9]*.py")).partition("_")[0]
 
 
 def upgrade(url: str) -> None:
@@ -39,8 +56,11 @@ async def upgrade_postgres(connect: Callable[[], Awaitable[Any]], lock: int) -> 
 
 
 def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(_FOLDER))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
