@@ -35,8 +35,12 @@ from omixa.billing.recovery import register_node
 from omixa.billing.verify import verify
 from omixa.domain.ids import first_id, new_id
 from omixa.domain.models import Model
+from omixa.domain.times import utc_today
+from omixa.gateway.reconciliation import Reconciliation
 from omixa.gateway.settlement import NodeIdentity
 from omixa.jobs import sweeper
+from omixa.services import Services
+from omixa.storage import prompts, retention
 from omixa.storage.database import Database, Transaction
 from omixa.usage import records
 from omixa.usage.records import StartedAttempt, new_attempt_id
@@ -70,9 +74,23 @@ KEYS = 8
 # Of a hundred requests, those that fail, and how.
 FAILURES = {"provider_unavailable": 3, "content_policy_violation": 2, "provider_timeout": 1}
 RARE_FAILURE = "no_capacity"
+# For how long the workspace keeps its prompts.
+PROMPT_DAYS = 10
+_SUBJECTS = ("A brass lamp", "Two ceramic lamps", "A paper lamp with a red cord")
+_SCENES = (
+    "on a walnut desk by a window, soft light of the morning from the left, shallow depth of field",
+    "on a desk full of books, seen from above, muted colours, for the front page of a catalogue",
+    "beside a desk in an empty room, hard light of the evening, long shadows, much room for words at the top",
+)
+# Words of most prompts, of some, and of none.
+FREQUENT_WORDS, RARE_WORD, NO_WORD = "lamp desk", "heron", "zeppelin"
 # Real pictures on top, so that the gallery has some to show.
 PAINTED = 30
 PAINTER = "omixa-illustrator-1"
+# What operators have besides: other workspaces, what was done, and lines of a bill that no call explains.
+OTHER_WORKSPACES = 500
+AUDITED = 50_000
+STRAY_LINES = 500
 
 
 @dataclass(frozen=True)
@@ -105,6 +123,7 @@ class Filled:
     last_request: str
     last_failure: str
     first_day: datetime.date
+    last_day: datetime.date
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -157,7 +176,10 @@ async def _fill(directory: Path, requests: int) -> Filled:
         while done < requests:
             wanted = min(IN_A_TRANSACTION, requests - done)
             rare = done < requests // 5
-            batch = _Batch(clock.now_ms, wanted, customers, models, node, chance, rare=rare and done % 50_000 == 0)
+            kept = done >= requests - requests * PROMPT_DAYS // DAYS
+            batch = _Batch(
+                clock.now_ms, wanted, customers, models, node, chance, rare=rare and done % 50_000 == 0, kept=kept
+            )
             await database.write(batch.hold)
             clock.now_ms += 4_000
             await database.write(batch.settle)
@@ -176,7 +198,8 @@ async def _fill(directory: Path, requests: int) -> Filled:
         rare_model="MAI-Image-2.7",
         last_request=batch.captured[-1],
         last_failure=batch.refused[-1],
-        first_day=datetime.datetime.fromtimestamp(time.time(), datetime.UTC).date() - datetime.timedelta(days=DAYS),
+        first_day=utc_today() - datetime.timedelta(days=DAYS),
+        last_day=utc_today(),
     )
 
 
@@ -192,6 +215,8 @@ async def _verify(directory: Path) -> list[str]:
 def _customers(tx: Transaction) -> tuple[list[Customer], int]:
     """Open the workspace and return it once for each of its keys; the last one is for a few requests of long ago."""
     first = add_customer(tx, credit=10**12, name=WORKSPACE)
+    ledger.open_workspace_account(tx, first.workspace_id, "test")
+    retention.set_keep_prompts(tx, first.workspace_id, True)
     customers = [first]
     for number in range(KEYS):
         key_id = store.insert_key(
@@ -204,6 +229,12 @@ def _customers(tx: Transaction) -> tuple[list[Customer], int]:
             models=None,
         )
         customers.append(replace(first, key_id=key_id))
+    for number in range(OTHER_WORKSPACES):
+        add_customer(tx, credit=25_000_000, name=f"studio-{number:03}")
+    for number in range(AUDITED):
+        store.audit(
+            tx, actor=f"cli:{number % 7}", action="limits.set", target=first.workspace_id, details={"n": number}
+        )
     return customers, register_node(tx, NODE)
 
 
@@ -220,6 +251,7 @@ class _Batch:
         chance: random.Random,
         *,
         rare: bool,
+        kept: bool,
     ) -> None:
         self._node = node
         self._outcomes = [chance.choices([None, *FAILURES], [94, *FAILURES.values()])[0] for _ in range(count)]
@@ -239,6 +271,7 @@ class _Batch:
         self._ids = ids
         self.captured = [one for one, outcome in zip(ids, self._outcomes, strict=True) if outcome is None]
         self.refused = [one for one, outcome in zip(ids, self._outcomes, strict=True) if outcome is not None]
+        self._prompts = {one: _prompt(chance) for one in self.captured} if kept else {}
 
     def hold(self, tx: Transaction) -> None:
         holds = [
@@ -278,6 +311,7 @@ class _Batch:
         if any(refused):
             raise SystemExit(f"a hold was lost: {refused}")
         records.record_usage(tx, made)
+        prompts.keep(tx, self._prompts)
         ledger.release(
             tx, [Release(one, self._node.epoch, outcome) for one, outcome, *_ in rows if outcome is not None]
         )
@@ -288,6 +322,11 @@ class _Batch:
 
 def _tail(chance: random.Random) -> str:
     return "".join(chance.choices("0123456789abcdefghjkmnpqrstvwxyz", k=16))
+
+
+def _prompt(chance: random.Random) -> str:
+    heron = f", a {RARE_WORD} in the picture behind it" if chance.random() < 0.001 else ""
+    return f"{chance.choice(_SUBJECTS)} {chance.choice(_SCENES)}{heron}, number {chance.randrange(10**6)}"
 
 
 def _sweep(path: Path) -> None:
@@ -335,6 +374,11 @@ def _pages(filled: Filled, mode_home: str) -> Mapping[str, str]:
         "request": f"{log}/{filled.last_request}",
         "request that failed": f"{log}/{filled.last_failure}",
         "pictures": f"{mode_home}/pictures",
+        "pictures of a busy model": f"{mode_home}/pictures?model=gpt-image-2",
+        "pictures, frequent words": f"{mode_home}/pictures?prompt={FREQUENT_WORDS.replace(' ', '+')}",
+        "pictures, a rare word": f"{mode_home}/pictures?prompt={RARE_WORD}",
+        "pictures, a word of no prompt": f"{mode_home}/pictures?prompt={NO_WORD}",
+        "pictures, frequent words, a rare model": f"{mode_home}/pictures?prompt=lamp&model={filled.rare_model}",
         "usage by day": f"{mode_home}/usage",
         "usage by month": f"{mode_home}/usage?period_type=month",
         "usage by model": f"{mode_home}/usage?group_by=model",
@@ -345,23 +389,34 @@ def _pages(filled: Filled, mode_home: str) -> Mapping[str, str]:
         "keys": f"{mode_home}/keys",
         "key": f"{mode_home}/keys/{filled.busy_key}",
         "settings": f"{mode_home}/settings",
+        "you": "/console/profile",
     }
 
 
-_OF_OPERATORS = {
-    "operator: overview": "/operator",
-    "operator: routes, last hour": "/operator/routes?hours=1",
-    "operator: routes, last day": "/operator/routes?hours=24",
-    "operator: accounts": "/operator/accounts",
-    "operator: failed calls": "/operator/calls",
-    "operator: failed calls of a route": f"/operator/calls?route={ROUTES[0]}/{MODELS[0]}",
-    "operator: failed calls of no route": "/operator/calls?route=nobody",
-    "operator: prices": "/operator/prices",
-    "operator: workspaces": "/operator/workspaces",
-    "operator: workspace": "/operator/workspaces/default",
-    "operator: findings": "/operator/findings",
-    "operator: audit log": "/operator/audit",
-}
+def _pages_of_operators(filled: Filled) -> Mapping[str, str]:
+    """Return those of whoever runs the gateway."""
+    month = f"{filled.last_day:%Y-%m}"
+    return {
+        "operator: overview": "/operator",
+        "operator: routes, last hour": "/operator/routes?hours=1",
+        "operator: routes, last day": "/operator/routes?hours=24",
+        "operator: accounts": "/operator/accounts",
+        "operator: failed calls": "/operator/calls",
+        "operator: failed calls of a route": f"/operator/calls?route={ROUTES[0]}/{MODELS[0]}",
+        "operator: failed calls of no route": "/operator/calls?route=nobody",
+        "operator: request that failed": f"/operator/requests/{filled.last_failure}",
+        "operator: prices": "/operator/prices",
+        "operator: price difference of a month": f"/operator/prices/difference?month={month}",
+        "operator: workspaces": "/operator/workspaces",
+        "operator: workspace": f"/operator/workspaces/{WORKSPACE}",
+        "operator: findings": "/operator/findings",
+        "operator: margins": "/operator/margins",
+        "operator: margins of a month": f"/operator/margins?month={month}",
+        "operator: audit log": "/operator/audit",
+        "operator: audit log, one actor": "/operator/audit?actor=cli:3",
+    }
+
+
 _CALLS = {
     "API: requests": "/api/v1/usage/requests?limit=100",
     "API: sums by route": "/api/v1/usage/rollups?group_by=route",
@@ -382,10 +437,27 @@ def _measure(gateway: Gateway, filled: Filled, times: int) -> Iterator[Fetched]:
     print(f"{PAINTED} pictures painted; fetching each page {times} times …", flush=True)
     somebody = signed_in(gateway, f"owner@{WORKSPACE}", "owner", WORKSPACE)
     made_operator(gateway, f"owner@{WORKSPACE}")
+    gateway.call(_find)
     with gateway.client(key) as client:
         cookies = "; ".join(f"{name}={value}" for name, value in somebody.cookies())
-        for name, path in {**_pages(filled, f"/console/{WORKSPACE}/live"), **_OF_OPERATORS, **_CALLS}.items():
+        for name, path in {
+            **_pages(filled, f"/console/{WORKSPACE}/live"),
+            **_pages_of_operators(filled),
+            **_CALLS,
+        }.items():
             yield _fetch(client, name, path, {} if path.startswith("/api") else {"cookie": cookies}, times)
+
+
+async def _find(services: Services) -> None:
+    """Import a bill of calls that were never made."""
+    day = utc_today() - datetime.timedelta(days=1)
+    with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+        file.write("time,model,amount,provider_request_id\n")
+        file.writelines(f"{day}T00:00:01Z,{MODELS[0]},1.25,stray-{number}\n" for number in range(STRAY_LINES))
+        file.flush()
+        await Reconciliation(services.database, "foundry", {}).import_file(
+            Path(file.name), since=None, until=None, actor="bench"
+        )
 
 
 def _fetch(client: httpx.Client, name: str, path: str, headers: Mapping[str, str], times: int) -> Fetched:

@@ -235,7 +235,7 @@ def test_pages_have_every_match_once_and_the_newest_first(disk: DiskLedger) -> N
         after: str | None = None
         while True:
             page = find(disk, "kite", limit=limit, after=after)
-            assert not page.is_cut
+            assert page.cut_after is None
             seen += ids(page)
             after = page.next_after
             if after is None:
@@ -255,9 +255,19 @@ def test_a_page_looks_through_so_many_and_the_next_one_goes_on(
     after: str | None = None
     while not pages or after is not None:
         page = find(disk, "kite", after=after)
-        pages.append((ids(page), page.next_after, page.is_cut))
+        pages.append((ids(page), page.next_after, page.cut_after))
         after = page.next_after
-    assert pages == [(["req_007"], "req_005", True), ([], "req_001", True), (["req_000"], None, False)]
+    assert pages == [(["req_007"], "req_005", 4), ([], "req_001", 4), (["req_000"], None, None)]
+
+
+def test_long_prompts_are_fewer_on_a_page(disk: DiskLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MAX_CHARS_LOOKED_THROUGH", 3_000)
+    monkeypatch.setattr(search, "_CHUNK", 2)
+    for n in range(7):
+        settle(disk, "a kite " + "x" * 993, request_id=f"req_{n:03}")
+    page = find(disk, "fox")
+    assert (ids(page), page.next_after, page.cut_after) == ([], "req_003", 4)
+    assert find(disk, "fox", after="req_003").next_after is None
 
 
 def test_the_filters_of_the_log_count_too(disk: DiskLedger) -> None:

@@ -671,9 +671,75 @@ def test_a_request_leads_to_the_playground_with_what_it_asked_for(house: Gateway
     given = dict(httpx.QueryParams(html.unescape(found[1])).items())
     assert given == {"model": PAINTER, "size": "1536x1024", "n": "2", "before": made}
     assert "secret" not in page
+    assert "Give its prompt again" in text_of(page)
+
+
+def test_a_kept_prompt_is_there_again_for_those_who_may_see_pictures(house: Gateway, workspace: str) -> None:
+    key = house.key("test", workspace)
+    house.call(lambda services: _keep_prompts(services, workspace))
+    words = "a lamp & <b>a</b> desk\n\u202eback"
+    long = "x" * 10_001
+    with house.client(key) as client:
+        made, cut = (paint(client, one)["omixa"]["request_id"] for one in (words, long))
+    viewer, billing = (signed_in(house, new_name(), role, workspace) for role in ("viewer", "billing"))
+    log = f"/console/{workspace}/test/requests"
+    page = viewer.get(f"{log}/{made}").text
+    assert f'dir="auto" tabindex="0" role="region" aria-labelledby="h-prompt">{html.escape(words)}</div>' in page
+    assert "Give its" not in text_of(page)
+    found = re.search(r'href="[./]*playground#([^"]+)"', page)
+    assert found is not None
+    assert dict(httpx.QueryParams(html.unescape(found[1])).items())["prompt"] == words
+    # What may have been longer is not sent as if it were all.
+    page = viewer.get(f"{log}/{cut}").text
+    assert "Its first 10,000 characters" in text_of(page)
+    assert "prompt=" not in page
+    assert "lamp" not in billing.get(f"{log}/{made}").text
+    # It goes with its pictures.
+    with house.client(key) as client:
+        assert client.delete(f"/api/v1/requests/{made}/result").status_code == 200
+    assert "lamp" not in viewer.get(f"{log}/{made}").text
 
 
 # -------------------------------------------------------------------------------------------------------------------- keys
+
+
+def test_the_page_of_a_model_names_the_readers_own_keys(house: Gateway, workspace: str) -> None:
+    async def create(services: Any) -> list[tuple[str, str]]:
+        made = []
+        for mode, name, models in (
+            ("test", HOSTILE[:190], None),
+            ("live", "Shop", [PAINTER]),
+            ("test", "", None),
+            ("test", "Elsewhere", ["MAI-Image-2.5"]),
+            ("test", "Gone", None),
+        ):
+            key_id, secret = await services.workspaces.create_key(
+                workspace=workspace, mode=mode, name=name, models=models, actor="test"
+            )
+            made.append((key_id, secret.reveal()))
+        await services.workspaces.revoke_key(key_id, actor="test")
+        return made
+
+    keys = house.call(create)
+    somebody, stranger = signed_in(house, new_name(), "viewer", workspace), browser(house)
+    path = f"/docs/models/{PAINTER}"
+    answer = somebody.get(path)
+    page = answer.text
+    assert "private" in answer.headers["cache-control"]
+    assert "cookie" in answer.headers["vary"]
+    assert [f"/keys/{key_id}" in page for key_id, _ in keys] == [True, True, True, False, False]
+    assert not any(secret in page for _, secret in keys)
+    assert f">omx_test_…{keys[2][1][-4:]}<" in page
+    assert "<img src=x" not in page
+    assert "\u202e" not in re.sub(r"<bdi[^>]*>.*?</bdi>", "", page, flags=re.DOTALL)
+    assert not Tags(page).forbidden
+    for other in (stranger.get(path), somebody.get(f"{path}.md"), somebody.get("/docs/quickstart")):
+        assert other.status_code == 200
+        assert "key_" not in other.text
+        assert "own key" not in other.text
+        assert "private" not in other.headers["cache-control"]
+    somebody.post("/sign-out", "/console/profile")
+    assert "key_" not in somebody.get(path).text
 
 
 def shown_key(answer: httpx.Response) -> str:
@@ -1009,7 +1075,11 @@ def test_hostile_text_is_shown_and_does_nothing(house: Gateway, workspace: str) 
         tags = Tags(page.text)
         assert not tags.forbidden, page.url
         assert not [link for link in tags.links if link.startswith("javascript")], page.url
-        assert "A" * 9000 not in page.text or page.request.method == "POST"
+        # Whoever reads a whole prompt does so on its own request's page, in a box.
+        shown = re.sub(r'<div class="prompt-text said"[^>]*>[^<]*</div>|#model=[^"]*', "", page.text)
+        assert "A" * 9000 not in shown or page.request.method == "POST"
+    (prompt,) = re.findall(r'<div class="prompt-text said" dir="auto"[^>]*>([^<]*)</div>', somebody.get(paths[3]).text)
+    assert html.unescape(prompt) == long[:10_000]
     gallery = somebody.get(f"{home}/pictures?prompt={quote('<img onerror=alert(1)>')}").text
     assert gallery.count('<bdi class="said">&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;') == 2
     assert "\u202e" not in re.sub(r"<bdi[^>]*>.*?</bdi>", "", gallery, flags=re.DOTALL)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Integer, Text, and_, bindparam, delete, func, insert, literal_column, not_, select
 
-from omixa.domain.access import Mode
 from omixa.storage.database import Transaction
 from omixa.storage.tables import prompt, request, workspace
 
@@ -28,17 +27,6 @@ _insert = insert(prompt).from_select(
     .where(request.c.id == bindparam("of_request"), _wanted),
 )
 _one = select(prompt.c.request_id, prompt.c.text).where(prompt.c.request_id == bindparam("of_request"))
-_older = (
-    select(prompt.c.request_id, prompt.c.text)
-    .where(
-        prompt.c.workspace_id == bindparam("of_workspace"),
-        prompt.c.mode == bindparam("of_mode"),
-        prompt.c.request_id < bindparam("before"),
-        prompt.c.request_id >= bindparam("first"),
-    )
-    .order_by(prompt.c.request_id.desc())
-    .limit(bindparam("limit", type_=Integer))
-)
 _unwanted = (
     select(prompt.c.request_id)
     .join(workspace, workspace.c.id == prompt.c.workspace_id)
@@ -60,14 +48,6 @@ def find(tx: Transaction, request_ids: Sequence[str]) -> Mapping[str, str]:
     """Return the prompts that are kept of requests, which the caller knows to be of one workspace, by request id."""
     rows = tx.first_of_each(_one, [{"of_request": request_id} for request_id in request_ids])
     return {row["request_id"]: row["text"] for row in rows if row is not None}
-
-
-def older(
-    tx: Transaction, workspace_id: str, mode: Mode, *, before: str, first: str, limit: int
-) -> Sequence[tuple[str, str]]:
-    """Return up to `limit` requests from `first` until before another one, newest first, each with its prompt."""
-    rows = tx.all(_older, of_workspace=workspace_id, of_mode=mode, before=before, first=first, limit=limit)
-    return [(row["request_id"], row["text"]) for row in rows]
 
 
 def forget(tx: Transaction, request_ids: Sequence[str]) -> None:

@@ -114,12 +114,13 @@ class RequestDetails:
 class RequestPage:
     """Requests, newest first. `next_after` is the cursor of the following page, None on the last one.
 
-    `is_cut` says that a search stopped there because it had looked through as much as it may, so that the page may be short.
+    `cut_after` is how many prompts a search had looked through when it stopped because that is as much as it may, so that the
+    page may be short. It is None where it came to its end.
     """
 
     requests: tuple[RequestSummary, ...]
     next_after: str | None
-    is_cut: bool = False
+    cut_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,20 +198,6 @@ class RequestFilter:
     since_ms: int | None = None
     until_ms: int | None = None
 
-    def takes(self, one: RequestSummary) -> bool:
-        """Tell whether a request is meant."""
-        wanted = (
-            (self.model, one.model),
-            (self.state, one.state),
-            (self.outcome, one.outcome),
-            (self.key_id, one.key_id),
-        )
-        return (
-            all(value is None or value == own for value, own in wanted)
-            and (self.since_ms is None or self.since_ms <= one.created_at_ms)
-            and (self.until_ms is None or one.created_at_ms < self.until_ms)
-        )
-
     def ids(self, after: str | None) -> tuple[str, str]:
         """Return from which id on and before which one all requests lie that are meant and older than `after`."""
         first = "" if self.since_ms is None else first_id("req", max(self.since_ms - _CLOCK_MARGIN_MS, 0))
@@ -260,7 +247,7 @@ _PAGES: Mapping[_Leading, Select[Any]] = {
     for leading, conditions in _LED_BY.items()
 }
 # Behind every time and every id.
-_NEVER_MS = 1 << 47
+NEVER_MS = 1 << 47
 _LAST_ID = "req_~"
 
 
@@ -314,7 +301,7 @@ def list_requests(
         before=before,
         first=first,
         since_ms=only.since_ms or 0,
-        until_ms=_NEVER_MS if only.until_ms is None else only.until_ms,
+        until_ms=NEVER_MS if only.until_ms is None else only.until_ms,
         # One more than asked for tells whether there is a next page.
         limit=limit + 1,
     )

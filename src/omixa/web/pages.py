@@ -23,10 +23,11 @@ from omixa.errors import InternalError, OmixaError
 from omixa.services import Services
 from omixa.web.cost import cost
 from omixa.web.health import Board
+from omixa.web.own import find_reader
 from omixa.web.page import Page
 from omixa.web.playground import Programs
 from omixa.web.site import Form, Site
-from omixa.web.writing import BASE
+from omixa.web.writing import BASE, OWN_KEY, OWN_KEYS
 
 log = logging.getLogger(__name__)
 
@@ -124,12 +125,22 @@ class Pages:
             missing = self._with_base(exchange, self._site.not_found(path))
             await exchange.respond(404, _HTML, missing, list(SECURITY))
             return
-        headers: Headers = [(b"vary", b"accept, accept-encoding"), (b"cache-control", b"no-cache")]
+        own = await self._own_keys(exchange, page) if page.model and form == "html" else {}
+        headers: Headers = [
+            (b"vary", b"accept, accept-encoding, cookie" if own else b"accept, accept-encoding"),
+            (b"cache-control", b"private, no-cache" if any(own.values()) else b"no-cache"),
+        ]
         if form == "html" and page.text:
             twin = f"{'../' * page.path.count('/') or './'}{page.path}{_TWIN}"
             headers.append((b"link", f'<{twin}>; rel="alternate"; type="text/markdown"'.encode()))
         security = _WITH_OWN_PICTURES if page.shows_own_pictures else SECURITY
-        await self._send_kept(exchange, page.path, form, _HTML if form == "html" else _MARKDOWN, headers, security)
+        media_type = _HTML if form == "html" else _MARKDOWN
+        await self._send_kept(exchange, page.path, form, media_type, headers, security, own)
+
+    async def _own_keys(self, exchange: Exchange, page: Page) -> Mapping[str, str]:
+        """Return what stands on a model's page for this reader alone, by the mark of its place: nothing for most."""
+        reader = await find_reader(exchange, self._services, page.model)
+        return {OWN_KEYS: "", OWN_KEY: ""} if reader is None else self._site.own_keys(page, reader)
 
     def _find(self, exchange: Exchange, path: str) -> tuple[Page | None, Form]:
         """Return the page, and in which form it is wanted: by the end of its name, or else by what the client accepts."""
@@ -183,12 +194,15 @@ class Pages:
         media_type: bytes,
         headers: Headers,
         security: Headers = SECURITY,
+        own: Mapping[str, str] | None = None,
     ) -> None:
         body = self._site.kept(path, form)
         if body is None:
             # It takes some milliseconds, in which others should be served.
             body = await asyncio.to_thread(self._site.render, path, form)
         body = self._with_base(exchange, body)
+        for mark, text in (own or {}).items():
+            body = body.replace(mark.encode(), text.encode())
         tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
         headers = [*security, *headers, (b"etag", tag.encode())]
         if exchange.header(b"if-none-match") == tag:

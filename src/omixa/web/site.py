@@ -16,14 +16,17 @@ from omixa.services import Services
 from omixa.web.assets import Assets
 from omixa.web.guide import guide_pages
 from omixa.web.models import ModelFacts, Seller, model_facts, sellers
+from omixa.web.own import Reader
 from omixa.web.page import Page
 from omixa.web.playground import model_form
 from omixa.web.problems import Problem, problems
-from omixa.web.writing import BASE, Writer, guide_html, headings, plain
+from omixa.web.writing import BASE, OWN_KEY, OWN_KEYS, Writer, guide_html, headings, plain
 
 # A list is no page: it is for programs.
 Form = Literal["html", "markdown", "list"]
 
+# Models on the first page.
+_ON_THE_FRONT = 6
 # Headings, and what stands in Markdown as code: names of fields, headers, options and commands.
 _TELLING = re.compile(r"^## (.+)$|`([^`\n]{2,40})`", re.MULTILINE)
 
@@ -73,6 +76,15 @@ class Site:
         body = self._render(path, form, day).encode()
         self._kept[path, form] = _Kept(day, body)
         return body
+
+    def own_keys(self, page: Page, reader: Reader) -> Mapping[str, str]:
+        """Return what a page says to a reader in the places that are left for it."""
+        root = "../" * page.path.count("/") or "./"
+        known = {"root": root, "reader": reader}
+        return {
+            mark: self._writer.html("own_keys.html", known | {"place": place}).strip("\n")
+            for mark, place in ((OWN_KEYS, "list"), (OWN_KEY, "name"))
+        }
 
     def not_found(self, path: str) -> bytes:
         """Return the page that says that there is none at an address."""
@@ -141,6 +153,7 @@ class Site:
             "version": __version__,
             "day": day,
             "guide": self._guide,
+            "usual": self._usual,
             "models": [self._facts(one, day) for one in self.sellers.values()],
         }
 
@@ -160,7 +173,9 @@ class Site:
     def _all_pages(self, operations: Sequence[Operation]) -> Iterator[Page]:
         self._known_facts: dict[str, tuple[datetime.date, ModelFacts]] = {}
         self._guide = tuple(guide_pages(self._services, operations, self._problems))
-        yield Page("", "Omixa", "One request in, pictures and an exact receipt out.", "", "", "front.html")
+        yield Page(
+            "", "Omixa", "One request in, pictures and an exact receipt out.", "", "", "front.html", self._front_values
+        )
         yield Page(
             "docs",
             "Documentation",
@@ -180,10 +195,19 @@ class Site:
         for problem in self._problems:
             yield _problem_page(problem)
 
+    @property
+    def _usual(self) -> str:
+        """Return the model of the guide's examples."""
+        return min((seller.model.id for seller in self.sellers.values() if seller.model.price_lists), default="")
+
+    def _front_values(self, day: datetime.date) -> Mapping[str, object]:
+        """Return some models to begin with: those of which there is a picture come first."""
+        facts = [self._facts(seller, day) for seller in self.sellers.values()]
+        shown = sorted(facts, key=lambda one: not self.assets.has(f"{one.id.lower()}.webp"))
+        return {"shown": shown[:_ON_THE_FRONT]}
+
     def _playground(self) -> Page:
         forms = [model_form(seller, self._services) for seller in self.sellers.values()]
-        # The model of the guide's examples.
-        usual = min((seller.model.id for seller in self.sellers.values() if seller.model.price_lists), default="")
         return Page(
             "playground",
             "Playground",
@@ -191,7 +215,7 @@ class Site:
             "Playground",
             "playground.md",
             "playground.html",
-            lambda day: {"forms": forms, "usual": usual},
+            lambda day: {"forms": forms},
             shows_own_pictures=True,
         )
 
@@ -204,6 +228,7 @@ class Site:
             "model.md",
             "model.html",
             lambda day: {"model": self._facts(seller, day)},
+            model=seller.model.id,
         )
 
 

@@ -29,7 +29,11 @@ from omixa.web.assets import Assets
 # Stands in pages for the address of this gateway, which is put in when a page is sent: ".invalid" is nobody's domain.
 BASE: Final = "https://gateway.invalid"
 API_BASE: Final = f"{BASE}/api/v1"
+# Stand in the page of a model for what is said to a reader who has signed in; see own.py.
+OWN_KEYS: Final = "<!-- own keys -->"
+OWN_KEY: Final = "<!-- own key -->"
 
+_THOUSANDS = re.compile(r"\B(?=(?:\d{3})+$)")
 _HEADING_WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -40,6 +44,7 @@ class Writer:
         loader = PackageLoader("omixa.web", "templates")
         self._html = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         self._html.globals |= {"asset": _asset_of(assets), "has_asset": assets.has, "icon": _icon, "link": _link}
+        self._html.globals |= {"own_keys": Markup(OWN_KEYS), "own_key": Markup(OWN_KEY)}  # noqa: S704
         self._html.filters |= {"markdown": _markdown, "inline": _inline, "code": highlighted}
         self._html.filters |= {"usd": format_usd, "brief": brief, "when": _when}
         # Markdown is text: what it could do as HTML is taken from it where it becomes HTML.
@@ -113,8 +118,9 @@ def guide_html(markdown: str, root: str) -> Markup:
 
 
 def brief(usd: str) -> str:
-    """Return an amount of six digits behind the point with as many as it needs, and at least two."""
-    return usd[:-4] + usd[-4:].rstrip("0")
+    """Return an amount of six digits behind the point with as many as it needs, at least two, and its thousands apart."""
+    whole, _, digits = usd.partition(".")
+    return f"{_THOUSANDS.sub(',', whole)}.{digits[:2]}{digits[2:].rstrip('0')}"
 
 
 def _when(at_ms: int) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -94,16 +95,82 @@ def _step(
     return Step(name, note, max(begins, 0), length, offset_ms, None if duration_ms is None else long_ms, look, code)
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A day or month of a chart. `height` is in per mille of the highest."""
+# What a chart tells apart by shades; the smallest are one together.
+_SHADES = 5
+# Where the lines of a scale may be: at these times a power of ten.
+_ROUND = (1, 2, 5, 10)
+_LINES = 4
 
-    label: str
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a bar: what it is of, how much, and where it lies, in per mille of the scale from above.
+
+    `name` is None for all that have no shade of their own.
+    """
+
+    name: str | None
+    shade: int
     amount_micro_usd: int
+    top: int
     height: int
 
 
-def bars(amounts: Mapping[str, int]) -> Sequence[Bar]:
-    """Return a bar for each amount, in their order."""
-    highest = max(amounts.values(), default=0)
-    return [Bar(label, amount, share(amount, highest) if amount > 0 else 0) for label, amount in amounts.items()]
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A day or month of a chart. `is_expected` marks one that is still to come."""
+
+    label: str
+    amount_micro_usd: int
+    parts: Sequence[Part]
+    is_expected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Bars beside each other, what the shades are, and the amounts of the lines behind them from the highest to zero."""
+
+    bars: Sequence[Bar]
+    shades: Sequence[str | None]
+    scale_micro_usd: Sequence[int]
+
+
+def chart(amounts: Mapping[str, Mapping[str, int]], expected: Mapping[str, int], totals: Mapping[str, int]) -> Chart:
+    """Return bars of what was spent in each period on each thing, and behind them of what is expected.
+
+    `totals` are the amounts of all things, which may be more than those of the bars; the largest ones get a shade of their own.
+    Below zero, where more was given back than spent, there is no bar.
+    """
+    largest = sorted(totals, key=lambda name: (-totals[name], name))
+    shades: list[str | None] = [*largest] if len(largest) <= _SHADES else [*largest[: _SHADES - 1], None]
+    highest = max((sum(max(part, 0) for part in parts.values()) for parts in amounts.values()), default=0)
+    step = _step_of_scale(max(highest, *expected.values(), 1))
+    top = step * _LINES
+    bars = []
+    for label, parts in amounts.items():
+        shaded: Counter[str | None] = Counter()
+        for name, amount in parts.items():
+            shaded[name if name in shades else None] += amount
+        bars.append(Bar(label, sum(parts.values()), _pile(shades, shaded, top)))
+    bars += [Bar(label, amount, _pile([None], {None: amount}, top), True) for label, amount in expected.items()]
+    return Chart(bars, shades, [step * line for line in range(_LINES, -1, -1)])
+
+
+def _pile(names: Sequence[str | None], amounts: Mapping[str | None, int], top_micro_usd: int) -> list[Part]:
+    """Return the pieces of a bar from the ground up. Their edges are rounded, not their heights, so that they meet."""
+    parts, below = [], 0
+    for shade, name in enumerate(names):
+        amount = amounts.get(name, 0)
+        if amount <= 0:
+            continue
+        ground, edge = share(below, top_micro_usd), share(below + amount, top_micro_usd)
+        parts.append(Part(name, shade, amount, FULL - edge, max(edge - ground, 1)))
+        below += amount
+    return parts
+
+
+def _step_of_scale(highest_micro_usd: int) -> int:
+    """Return a round amount, so many of which reach to the highest."""
+    least = -(-highest_micro_usd // _LINES)
+    power: int = 10 ** (len(str(least)) - 1)
+    return next(power * times for times in _ROUND if power * times >= least)

@@ -11,7 +11,7 @@ from omixa.access import store
 from omixa.access.store import KeyRow, KeyState
 from omixa.billing import budgets
 from omixa.billing.budgets import PERIODS, Budget, Period
-from omixa.domain.access import Secret
+from omixa.domain.access import Mode, Secret
 from omixa.domain.times import end_of, utc_date
 from omixa.errors import InvalidRequest, OmixaError
 from omixa.gateway.workspaces import HOUR_MS, MAX_KEY_NAME
@@ -49,6 +49,11 @@ class NewKey:
     id: str
     secret: Secret
     signing_secret: Secret | None = None
+
+
+def key_names(keys: Sequence[KeyRow], mode: Mode) -> dict[str, str]:
+    """Return what keys of a mode are called by their ids: those without a name as they are shown, without their secret."""
+    return {key.id: key.name or f"omx_{key.mode}_…{key.last4}" for key in keys if key.mode == mode}
 
 
 # ------------------------------------------------------------------------------------------------------------------- list

@@ -16,6 +16,7 @@ from omixa.storage.database import Transaction
 from omixa.usage import analytics
 from omixa.usage.analytics import RequestSummary, Rollup
 from omixa.web.console.charts import share
+from omixa.web.console.keys import key_names
 from omixa.web.console.requests import rows
 from omixa.web.console.visit import Visit
 
@@ -37,7 +38,7 @@ async def show_overview(visit: Visit) -> None:
     """Send the page."""
     read = await visit.services.database.read(lambda tx: _read(visit, tx))
     month = f"{utc_date(read.now_ms):%Y-%m}"
-    key_names = {key.id: key.name or key.id for key in read.keys}
+    names = key_names(read.keys, visit.mode)
     await visit.send(
         "console/overview.html",
         "Overview",
@@ -48,9 +49,9 @@ async def show_overview(visit: Visit) -> None:
         spent=0 if read.month is None else read.month.spent_micro_usd,
         sums=read.month,
         budgets=[(one, share(one.spent_micro_usd, one.limit_micro_usd)) for one in read.budgets],
-        key_names=key_names,
+        key_names=names,
         has_keys=any(key.revoked_at_ms is None for key in read.keys),
-        rows=rows(visit, read.last, key_names, now_ms=read.now_ms),
+        rows=rows(visit, read.last, names, now_ms=read.now_ms),
         calls=[
             visit.call("balance"),
             visit.call("budgets"),

@@ -24,7 +24,7 @@ from omixa.storage import prompts
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
 from omixa.usage.analytics import RequestPage, RequestSummary, ResultPlace
-from omixa.usage.search import MAX_LOOKED_THROUGH, search_requests, words_of
+from omixa.usage.search import search_requests, words_of
 from omixa.web.console.requests import Picture, has_picture, kept_pictures
 from omixa.web.console.visit import Visit
 
@@ -97,7 +97,7 @@ async def show_pictures(visit: Visit) -> None:
         has_filters=bool(filters.keys() - {"after"}),
         keeps_prompts=read.keeps_prompts,
         words=words,
-        cut_at=MAX_LOOKED_THROUGH if read.page.is_cut else None,
+        cut_after=read.page.cut_after,
         older=older,
         calls=[
             visit.call("usage/requests", state="captured", limit=_ON_A_PAGE, **filters),

@@ -24,10 +24,12 @@ from omixa.domain.times import iso_time
 from omixa.errors import StorageUnavailable
 from omixa.gateway.exports import csv_lines
 from omixa.gateway.results import BrokenResult
+from omixa.storage import prompts
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
 from omixa.usage.analytics import RequestDetails, RequestPage, RequestState, RequestSummary, ResultPlace
 from omixa.web.console.charts import timeline
+from omixa.web.console.keys import key_names
 from omixa.web.console.visit import Visit, nothing_here
 from omixa.web.problems import outcome_codes
 
@@ -161,9 +163,7 @@ def _read_page(tx: Transaction, visit: Visit, query: RequestQuery) -> tuple[Requ
 
 
 def _key_names(visit: Visit, tx: Transaction) -> dict[str, str]:
-    """Return the names of the workspace's keys in this mode, those without one by their id."""
-    found = store.list_keys(tx, visit.member.workspace)
-    return {key.id: key.name or key.id for key in found if key.mode == visit.mode}
+    return key_names(store.list_keys(tx, visit.member.workspace), visit.mode)
 
 
 def _line(one: RequestSummary, key_name: str) -> tuple[str | int, ...]:
@@ -193,6 +193,8 @@ class _Read:
     receipt: Receipt | None
     place: ResultPlace | None
     key_name: str
+    # What is kept of it, for whoever may see it.
+    prompt: str | None
 
 
 async def show_request(visit: Visit) -> None:
@@ -201,7 +203,9 @@ async def show_request(visit: Visit) -> None:
     read = await visit.services.database.read(lambda tx: _read_one(visit, tx, request_id))
     if read is None:
         raise nothing_here()
-    summary = read.details.summary
+    summary, prompt = read.details.summary, read.prompt
+    # Of a longer one than is kept, nobody knows the rest.
+    is_whole = prompt is not None and len(prompt) < prompts.MAX_CHARS
     pictures, fault = await kept_pictures(visit, request_id, read.place)
     parameters = dict(read.details.parameters)
     given = parameters.pop("given", [])
@@ -215,7 +219,9 @@ async def show_request(visit: Visit) -> None:
         requested_model=parameters.pop("requested_model", summary.model),
         parameters={name: _text(value) for name, value in parameters.items() if value not in (None, [], "auto", False)},
         steps=timeline(summary.created_at_ms, summary.ended_at_ms, read.details.attempts),
-        again=urlencode(_again(summary, parameters, given)),
+        again=urlencode(_again(summary, parameters, given, prompt if is_whole else None)),
+        prompt=prompt,
+        prompt_is_whole=is_whole,
         had_pictures=bool(parameters.get("input_images")),
         receipt=None if read.receipt is None else receipt_shape(read.receipt),
         pictures=pictures,
@@ -248,23 +254,32 @@ def _read_one(visit: Visit, tx: Transaction, request_id: str) -> _Read | None:
     details = analytics.find_request(tx, workspace_id, visit.mode, request_id)
     if details is None:
         return None
-    key_id = details.summary.key_id
+    key_id, place = details.summary.key_id, analytics.find_result(tx, workspace_id, visit.mode, request_id)
+    is_shown = (
+        visit.may("see_pictures")
+        and place is not None
+        and place.ref is not None
+        and store.result_settings(tx, workspace_id).keeps_prompts
+    )
     return _Read(
         details,
         # The request was found in this workspace.
         read_receipt(tx, request_id),
-        analytics.find_result(tx, workspace_id, visit.mode, request_id),
+        place,
         _key_names(visit, tx).get(key_id, key_id),
+        prompts.find(tx, [request_id]).get(request_id) if is_shown else None,
     )
 
 
-def _again(summary: RequestSummary, parameters: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
-    """Return what the playground fills in to make a request again beside what it brought. Prompts and pictures are not kept."""
+def _again(
+    summary: RequestSummary, parameters: Mapping[str, Any], given: Sequence[str], prompt: str | None
+) -> dict[str, str]:
+    """Return what the playground fills in to make a request again beside what it brought. Given pictures are not kept."""
     fields = {name: parameters[name] for name in given if isinstance(parameters.get(name), str | int)}
     values = {
         name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in fields.items()
     }
-    return {"model": summary.model, **values, "before": summary.id}
+    return {"model": summary.model, **({} if prompt is None else {"prompt": prompt}), **values, "before": summary.id}
 
 
 async def kept_pictures(visit: Visit, request_id: str, place: ResultPlace | None) -> tuple[list[Picture], str | None]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 from urllib.parse import urlencode
 
@@ -13,7 +13,7 @@ from msgspec import UnsetType
 
 from omixa.access import store
 from omixa.api.queries import RollupQuery, parse_query
-from omixa.domain.money import format_usd
+from omixa.domain.money import MICRO_PER_USD, format_usd
 from omixa.domain.times import utc_date
 from omixa.errors import InvalidRequest
 from omixa.gateway.exports import csv_lines, direction
@@ -21,7 +21,8 @@ from omixa.gateway.outlook import Outlook, read_outlook
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
 from omixa.usage.analytics import Grouping, PeriodType, Rollup
-from omixa.web.console.charts import bars, share
+from omixa.web.console.charts import Chart, chart, share
+from omixa.web.console.keys import key_names
 from omixa.web.console.visit import Visit
 
 _COLUMNS = (
@@ -35,12 +36,34 @@ _ROWS = 200
 _BARS = 93
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All periods of a model, key or route. `share` is how much of the whole was spent on it, in per mille."""
+
+    name: str
+    shade: int
+    requests: int
+    images: int
+    spent_micro_usd: int
+    share: int
+
+
 async def show_usage(visit: Visit) -> None:
-    """Send the page; by default the days of this month."""
-    query, sums, key_names, outlook = await _read(visit)
-    by_period: Counter[str] = Counter()
+    """Send the page; by default the days of this month, split by model."""
+    asked = parse_query(visit.exchange, RollupQuery, blank_is_missing=True)
+    if not visit.exchange.scope["query_string"]:
+        asked = msgspec.structs.replace(asked, group_by="model")
+    query, sums, names, outlook = await _read(visit, asked)
+    amounts: dict[str, dict[str, int]] = {period: {} for period in _periods(query)}
+    groups: dict[str, list[Rollup]] = {}
     for one in sums:
-        by_period[one.period] += one.spent_micro_usd
+        name = _group_of(one, query)
+        groups.setdefault(name, []).append(one)
+        if one.period in amounts:
+            amounts[one.period][name] = one.spent_micro_usd
+    totals = {name: sum(one.spent_micro_usd for one in of_group) for name, of_group in groups.items()}
+    drawn = chart(amounts, _expected(query, outlook), totals) if sums else None
+    total = sum(totals.values())
     given = {name: str(value) for name, value in msgspec.to_builtins(query).items()}
     await visit.send(
         "console/usage.html",
@@ -48,31 +71,73 @@ async def show_usage(visit: Visit) -> None:
         section="usage",
         rows=sums[-_ROWS:],
         is_cut=len(sums) > _ROWS,
-        total=sum(by_period.values()),
+        total=total,
         requests=sum(one.requests for one in sums),
         images=sum(one.images for one in sums),
-        bars=bars({period: by_period[period] for period in _periods(query)}) if sums else (),
-        key_names=key_names,
+        chart=drawn,
+        groups=[] if drawn is None or not given.get("group_by") else _groups(groups, totals, total, drawn),
+        key_names=names,
         query=given,
         periods=get_args(PeriodType),
-        groups=get_args(Grouping),
+        groupings=get_args(Grouping),
         csv=urlencode(given),
         now_ms=outlook.as_of_ms,
         outlook=outlook,
+        expected=_about(outlook.month_expected_micro_usd),
+        per_day=_about(outlook.per_day_micro_usd),
         budgets=[(one, share(one.budget.spent_micro_usd, one.budget.limit_micro_usd)) for one in outlook.budgets],
         calls=[visit.call("usage/rollups", **given), visit.call("usage/forecast")],
     )
 
 
+def _group_of(one: Rollup, query: RollupQuery) -> str:
+    """Return of what a sum is: a model, the id of a key or a route; nothing of everything, and where no route was kept."""
+    known = {"model": one.model, "key": one.key_id, "route": one.route}
+    return (known.get(query.group_by) if isinstance(query.group_by, str) else None) or ""
+
+
+def _groups(groups: Mapping[str, Sequence[Rollup]], totals: Mapping[str, int], total: int, drawn: Chart) -> list[Group]:
+    """Return what was spent on each, the most first."""
+    shades: Mapping[str | None, int] = {name: number for number, name in enumerate(drawn.shades)}
+    return [
+        Group(
+            name,
+            shades.get(name, len(drawn.shades) - 1),
+            sum(one.requests for one in groups[name]),
+            sum(one.images for one in groups[name]),
+            totals[name],
+            share(totals[name], total),
+        )
+        for name in sorted(totals, key=lambda name: (-totals[name], name))
+    ]
+
+
+def _expected(query: RollupQuery, outlook: Outlook) -> dict[str, int]:
+    """Return the days of this month that are still to come, with what is spent a day lately, where days until now are shown."""
+    today = utc_date(outlook.as_of_ms)
+    if query.period_type != "day" or query.until != today or not outlook.per_day_micro_usd:
+        return {}
+    days = range(1, 32 - today.day)
+    later = (today + datetime.timedelta(days=number) for number in days)
+    return {day.isoformat(): outlook.per_day_micro_usd for day in later if day.month == today.month}
+
+
+def _about(micro_usd: int) -> int:
+    """Return an amount that nobody knows exactly, to the cent, or where it is less than a dollar to a hundredth of that."""
+    unit = 10_000 if micro_usd >= MICRO_PER_USD else 100
+    return micro_usd // unit * unit
+
+
 async def usage_csv(visit: Visit) -> None:
     """Send the same sums as a file."""
-    query, sums, key_names, _ = await _read(visit)
+    asked = parse_query(visit.exchange, RollupQuery, blank_is_missing=True)
+    query, sums, names, _ = await _read(visit, asked)
     lines = [
         (
             one.period,
             one.model or "",
             one.key_id or "",
-            key_names.get(one.key_id or "", ""),
+            names.get(one.key_id or "", ""),
             one.route or "",
             one.requests,
             one.images,
@@ -89,9 +154,7 @@ async def usage_csv(visit: Visit) -> None:
     await visit.send_csv(name, csv_lines([_COLUMNS, *lines]))
 
 
-async def _read(visit: Visit) -> tuple[RollupQuery, Sequence[Rollup], Mapping[str, str], Outlook]:
-    asked = parse_query(visit.exchange, RollupQuery, blank_is_missing=True)
-
+async def _read(visit: Visit, asked: RollupQuery) -> tuple[RollupQuery, Sequence[Rollup], Mapping[str, str], Outlook]:
     def operation(tx: Transaction) -> tuple[RollupQuery, Sequence[Rollup], Mapping[str, str], Outlook]:
         query = _with_days(asked, utc_date(tx.now_ms()))
         by: frozenset[Grouping] = frozenset() if isinstance(query.group_by, UnsetType) else frozenset({query.group_by})
@@ -105,7 +168,7 @@ async def _read(visit: Visit) -> tuple[RollupQuery, Sequence[Rollup], Mapping[st
             by=by,
         )
         keys = store.list_keys(tx, visit.member.workspace)
-        names = {key.id: key.name or key.id for key in keys if key.mode == visit.mode}
+        names = key_names(keys, visit.mode)
         return query, sums, names, read_outlook(tx, visit.member.workspace_id, visit.mode)
 
     return await visit.services.database.read(operation)
