@@ -5,12 +5,13 @@ OmixaError
 │  ├─ InvalidRequest 400 · ContentRejected 400 · RequestTimeout 408 · TooLarge 413 · UnsupportedMediaType 415
 │  ├─ MalformedHttp 400 · MethodNotAllowed 405 · HeadersTooLarge 431 · ClientGone 499
 │  ├─ Unauthenticated 401 (BadSignature) · InsufficientFunds 402 · BudgetExceeded 402 · PriceAboveCap 402
-│  ├─ Forbidden 403 (WorkspaceSuspended · NoAllowedRoute · BadLink) · RateLimited 429 · RefusalLimit 429
+│  ├─ Forbidden 403 (WorkspaceSuspended · NoAllowedRoute · BadLink · ScopeForbidden) · RateLimited 429 · RefusalLimit 429
 │  ├─ SignInFailed 403 · BadPasskey 403 · OpenIdFailed 403 · SignInRefused 403 · BadSignInLink 403
-│  │  FormRefused 403 · RoleForbidden 403: on the console's pages alone
+│  │  FormRefused 403: on the console's pages alone · RoleForbidden 403: there, and for keys that manage
 │  ├─ Conflict 409 (RequestInProgress · IdempotencyInProgress · PriceChanged · ReferenceUsed) · Gone 410
 │  ├─ IdempotencyMismatch 422
 │  └─ NotFound 404        ModelNotFound · RequestNotFound · ResultNotFound · StatementNotFound · RouteNotFound
+│                         KeyNotFound · PersonNotFound · WorkspaceNotFound · AccountNotFound · FindingNotFound
 ├─ UpstreamError          one attempt failed; `fails_over` says whether another may be tried
 │  ├─ safe to repeat      UpstreamUnreachable · UpstreamBusy (EngineBusy) · UpstreamRateLimited · UpstreamCredentials
 │  │                      UpstreamMisconfigured · UpstreamQuota · EngineBroke · EngineMissing · EngineTimeout
@@ -253,6 +254,16 @@ class BadLink(Forbidden):
     further_codes: ClassVar[Mapping[str, str]] = {"link_expired": "The time of the link has passed; ask for a new one."}
 
 
+class ScopeForbidden(Forbidden):
+    """The key was not made for this: a key makes pictures, or it manages what its scopes name."""
+
+    default_code = "scope_required"
+    further_codes: ClassVar[Mapping[str, str]] = {
+        "scoped_key": "The key manages, and so has no pictures and buys no credit; or it has scopes, which people alone give.",
+        "live_key_required": "Members belong to both modes, so a test key does not change them.",
+    }
+
+
 class SignInFailed(CallerError):
     """Nobody has this name, or the password is another one; it is not told which."""
 
@@ -302,7 +313,7 @@ class FormRefused(CallerError):
 
 
 class RoleForbidden(CallerError):
-    """The role of a member is not enough for this."""
+    """The role of a member, or of whom a key manages for, is not enough for this."""
 
     status = 403
     type = "permission_error"
@@ -316,10 +327,6 @@ class NotFound(CallerError):
     default_code = "not_found"
     further_codes: ClassVar[Mapping[str, str]] = {
         "unknown_path": "There is no such endpoint.",
-        "workspace_not_found": "There is no such workspace.",
-        "finding_not_found": "There is no such finding.",
-        "person_not_found": "There is nobody of that name.",
-        "account_not_found": "No account of that name is stored; those of omixa.toml are not.",
     }
 
 
@@ -355,6 +362,34 @@ class StatementNotFound(NotFound):
     """The month is not closed yet, or the workspace did not exist then."""
 
     default_code = "statement_not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class PersonNotFound(NotFound):
+    """There is nobody of that name."""
+
+    default_code = "person_not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class WorkspaceNotFound(NotFound):
+    """There is no such workspace."""
+
+    default_code = "workspace_not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class AccountNotFound(NotFound):
+    """No account of that name is stored; those of omixa.toml are not."""
+
+    default_code = "account_not_found"
+    further_codes: ClassVar[Mapping[str, str]] = {}
+
+
+class FindingNotFound(NotFound):
+    """There is no such finding."""
+
+    default_code = "finding_not_found"
     further_codes: ClassVar[Mapping[str, str]] = {}
 
 

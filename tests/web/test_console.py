@@ -338,7 +338,9 @@ ALLOWED: Mapping[Action, set[Role]] = {
     "see_pictures": {"owner", "admin", "developer", "viewer"},
     "delete_pictures": {"owner", "admin", "developer"},
     "manage_keys": {"owner", "admin", "developer"},
+    "give_scopes": {"owner", "admin"},
     "buy_credit": {"owner", "admin", "billing"},
+    "manage_alerts": {"owner", "admin", "billing"},
     "manage_settings": {"owner", "admin"},
     "manage_members": {"owner", "admin"},
 }

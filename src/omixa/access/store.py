@@ -10,19 +10,22 @@ from typing import Literal
 import msgspec
 from sqlalchemy import bindparam, null, select, update
 
-from omixa.domain.access import Constraints, Mode, Principal, RateLimits, ResponseFormat
+from omixa.domain.access import Constraints, Mode, Principal, RateLimits, ResponseFormat, Scope
 from omixa.domain.ids import new_id
 from omixa.storage.chain import AUDIT_COLUMNS, GENESIS_HASH, row_hash
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
-from omixa.storage.tables import account, api_key, audit_log, workspace
+from omixa.storage.tables import account, api_key, audit_log, person, workspace
 
 KeyState = Literal["active", "expired", "revoked"]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key as its owner may see it: everything but the secret. Times are Unix milliseconds."""
+    """A key as its owner may see it: everything but the secret. Times are Unix milliseconds.
+
+    One with `scopes` acts for the `person` of that name.
+    """
 
     id: str
     workspace: str
@@ -35,6 +38,8 @@ class KeyRow:
     created_at_ms: int
     revoked_at_ms: int | None
     expires_at_ms: int | None
+    scopes: tuple[Scope, ...]
+    person: str | None
 
     def state(self, now_ms: int) -> KeyState:
         """Tell whether it is good at a time."""
@@ -225,7 +230,7 @@ def set_constraints(tx: Transaction, workspace_id: str, allowed: Constraints) ->
 _insert_key = insert_into(
     api_key,
     *("id", "workspace_id", "mode", "name", "digest", "last4", "models_json", "requires_signature", "created_at_ms"),
-    "expires_at_ms",
+    *("expires_at_ms", "scopes_json", "person_id"),
 )
 _LIMITS = tuple(field.name for field in fields(RateLimits))
 _key_columns = (
@@ -240,8 +245,15 @@ _key_columns = (
     api_key.c.created_at_ms,
     api_key.c.revoked_at_ms,
     api_key.c.expires_at_ms,
+    api_key.c.scopes_json,
+    person.c.name.label("person"),
 )
-_keys = select(*_key_columns).join(workspace, workspace.c.id == api_key.c.workspace_id).order_by(api_key.c.id)
+_keys = (
+    select(*_key_columns)
+    .join(workspace, workspace.c.id == api_key.c.workspace_id)
+    .outerjoin(person, person.c.id == api_key.c.person_id)
+    .order_by(api_key.c.id)
+)
 _keys_of_workspace = _keys.where(workspace.c.name == bindparam("workspace"))
 _key_of_workspace = _keys.where(
     api_key.c.workspace_id == bindparam("workspace_id"),
@@ -263,6 +275,8 @@ _principal = (
         api_key.c.models_json,
         api_key.c.requires_signature,
         api_key.c.expires_at_ms,
+        api_key.c.scopes_json,
+        api_key.c.person_id,
         workspace.c.markup_ppm,
         workspace.c.result_retention_ms,
         workspace.c.response_format,
@@ -289,6 +303,8 @@ def insert_key(
     models: Sequence[str] | None,
     requires_signature: bool = False,
     expires_at_ms: int | None = None,
+    scopes: Sequence[Scope] = (),
+    person_id: str | None = None,
 ) -> str:
     """Store a new key's digest and return the key's id."""
     identifier = new_id("key")
@@ -304,6 +320,8 @@ def insert_key(
         requires_signature=int(requires_signature),
         created_at_ms=tx.now_ms(),
         expires_at_ms=expires_at_ms,
+        scopes_json=msgspec.json.encode(scopes).decode() if scopes else None,
+        person_id=person_id,
     )
     return identifier
 
@@ -329,6 +347,8 @@ def find_principal(tx: Transaction, digest: str) -> Principal | None:
         response_format=row["response_format"],
         keep_prompts=bool(row["keep_prompts"]),
         constraints=_constraints(row),
+        scopes=frozenset(_scopes(row)),
+        person_id=row["person_id"],
     )
 
 
@@ -357,6 +377,8 @@ def _key_row(row: Row) -> KeyRow:
         created_at_ms=row["created_at_ms"],
         revoked_at_ms=row["revoked_at_ms"],
         expires_at_ms=row["expires_at_ms"],
+        scopes=_scopes(row),
+        person=row["person"],
     )
 
 
@@ -398,6 +420,18 @@ def revoke_key(tx: Transaction, key_id: str) -> bool:
     return bool(tx.execute(_revoke, key_id=key_id, now=tx.now_ms()))
 
 
+_acting_for = select(api_key.c.id).where(
+    api_key.c.workspace_id == bindparam("workspace_id"),
+    api_key.c.person_id == bindparam("person_id"),
+    api_key.c.revoked_at_ms.is_(None),
+)
+
+
+def keys_acting_for(tx: Transaction, workspace_id: str, person_id: str) -> list[str]:
+    """Return the ids of the keys with scopes that act for a person in a workspace and are not revoked."""
+    return [row["id"] for row in tx.all(_acting_for, workspace_id=workspace_id, person_id=person_id)]
+
+
 _set_key_limits = (
     update(api_key).where(api_key.c.id == bindparam("of_key")).values({name: bindparam(name) for name in _LIMITS})
 )
@@ -434,6 +468,11 @@ def _limits(row: Row, prefix: str = "") -> RateLimits:
 
 def _models(row: Row) -> tuple[str, ...] | None:
     return _names(row["models_json"])
+
+
+def _scopes(row: Row) -> tuple[Scope, ...]:
+    text = row["scopes_json"]
+    return () if text is None else msgspec.json.decode(text, type=tuple[Scope, ...])
 
 
 def _constraints(row: Row) -> Constraints:

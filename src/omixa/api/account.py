@@ -12,6 +12,7 @@ from msgspec import UnsetType
 
 from omixa.api import shapes
 from omixa.api.exchange import Exchange
+from omixa.api.permission import require_made_for
 from omixa.api.queries import RequestQuery, RequestSearch, RollupQuery, parse_query
 from omixa.api.receipts import rehearsal_shape
 from omixa.billing.ledger import CURRENCY, Balance
@@ -63,6 +64,8 @@ async def list_requests(exchange: Exchange, services: Services) -> None:
     """Send a page of the request log and, in the header Link, where the next one is."""
     query, principal = parse_query(exchange, RequestSearch), exchange.principal
     asked, only = _given(query.prompt), request_filter(query, services)
+    if asked is not None:
+        require_made_for(principal, "see_pictures")
     if asked is not None and not principal.keeps_prompts:
         raise InvalidRequest(
             "This workspace keeps no prompts, so none can be looked through. Its settings say whether it does:"

@@ -14,10 +14,11 @@ from omixa.services import Services
 async def list_budgets(exchange: Exchange, services: Services) -> None:
     """Send the budgets that limit the key's requests, its workspace's first."""
     found = await services.allowances.of(exchange.principal)
-    await exchange.respond_json(shapes.BudgetList(currency=CURRENCY, data=[_shape(one) for one in found]))
+    await exchange.respond_json(shapes.BudgetList(currency=CURRENCY, data=[budget_shape(one) for one in found]))
 
 
-def _shape(one: Budget) -> shapes.Budget:
+def budget_shape(one: Budget) -> shapes.Budget:
+    """Return a budget as it is sent."""
     return shapes.Budget(
         scope="workspace" if one.subject.key_id is None else "key",
         period=one.period,

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 
 from starlette.types import Receive, Scope, Send
 
+from omixa.access.roles import SCOPES
 from omixa.api.errors import error_body, error_headers
 from omixa.api.exchange import Exchange
 from omixa.api.operation import Operation
+from omixa.api.permission import require_made_for
 from omixa.api.signing import require_signature
 from omixa.domain.ids import new_id
-from omixa.errors import ClientGone, InternalError, OmixaError, Unauthenticated
+from omixa.errors import ClientGone, InternalError, OmixaError, ScopeForbidden, Unauthenticated
 from omixa.services import Services
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class Endpoint:
                 )
                 if exchange.principal.requires_signature:
                     await require_signature(exchange, self._services)
+                await self._require_permission(exchange)
             if self._operation.for_operators:
                 self._services.operators.check(_bearer(exchange), now_s=int(time.time()))
             await self._operation.handler(exchange, self._services)
@@ -49,6 +52,16 @@ class Endpoint:
                 # A second status line cannot be sent: cutting the connection is the only honest end.
                 raise
             await refuse(exchange, InternalError(f"Omixa failed on request {exchange.id}. Nothing was charged."))
+
+    async def _require_permission(self, exchange: Exchange) -> None:
+        """Raise ScopeForbidden unless the key was made for this, or RoleForbidden where whoever it acts for may not do it."""
+        principal, action = exchange.principal, self._operation.action
+        if action in SCOPES:
+            exchange.member = await self._services.people.member_of(principal, action)
+        elif self._operation.takes_images is not None and principal.scopes:
+            raise ScopeForbidden("This key manages and makes no pictures. Use one without scopes.", code="scoped_key")
+        else:
+            require_made_for(principal, action)
 
 
 async def refuse(exchange: Exchange, error: OmixaError, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from omixa.api.errors import Headers
-from omixa.domain.access import Principal
+from omixa.domain.access import Member, Principal
 from omixa.errors import ClientGone, InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
 from omixa.limits.bodies import ByteLease
 
@@ -28,6 +28,7 @@ class Exchange:
         # Asked once, when the answer begins, for headers that stand on whatever is answered.
         self.further_headers: Callable[[], Headers] = list
         self._principal: Principal | None = None
+        self._member: Member | None = None
         self._kept_body: bytes | None = None
         self._receive = receive
         self._send = send
@@ -54,6 +55,16 @@ class Exchange:
     @principal.setter
     def principal(self, principal: Principal) -> None:
         self._principal = principal
+
+    @property
+    def member(self) -> Member:
+        """Return for whom the key acts; only operations whose action takes a scope have one."""
+        assert self._member is not None, "this operation takes no scope"
+        return self._member
+
+    @member.setter
+    def member(self, member: Member) -> None:
+        self._member = member
 
     @property
     def target(self) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from omixa import __version__
+from omixa.access.roles import SCOPES
 from omixa.access.signatures import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from omixa.api import shapes
 from omixa.api.errors import error_body
@@ -26,7 +27,16 @@ from omixa.catalogue.loader import Catalogue
 from omixa.catalogue.schema import edit_schema, form_schema, json_schema
 from omixa.domain.images import MEDIA_TYPES
 from omixa.domain.models import Model
-from omixa.errors import Gone, InternalError, LedgerUnavailable, OmixaError, RateLimited, Unauthenticated
+from omixa.errors import (
+    Gone,
+    InternalError,
+    LedgerUnavailable,
+    OmixaError,
+    RateLimited,
+    RoleForbidden,
+    ScopeForbidden,
+    Unauthenticated,
+)
 from omixa.gateway.idempotency import KEY_HEADER
 from omixa.gateway.quotes import CAP_HEADER
 from omixa.gateway.rehearsals import SIMULATE_HEADER, SIMULATE_MAX_CHARACTERS
@@ -53,6 +63,7 @@ _PATH_PARAMETERS: Mapping[str, str] = {
     "request": "The id of a request: the header `x-request-id` of its answer.",
     "key": "The id of a key, as the request log has it.",
     "month": "A UTC month such as 2026-10.",
+    "name": "The name of a member, by which they sign in.",
     "picture": "A picture of the request, as its link names it.",
 }
 _HEADERS: Mapping[str, Json] = {
@@ -407,7 +418,11 @@ def _schemes(operation: Operation) -> list[str]:
 
 def _errors(operation: Operation) -> list[type[OmixaError]]:
     """Return every class that an operation can raise, each once, without those that only group others."""
-    of_keys = (Unauthenticated, LedgerUnavailable) if operation.authenticated else ()
+    of_keys: tuple[type[OmixaError], ...] = (Unauthenticated, LedgerUnavailable) if operation.authenticated else ()
+    if operation.action in SCOPES:
+        of_keys += (ScopeForbidden, RoleForbidden)
+    elif operation.action != "read":
+        of_keys += (ScopeForbidden,)
     of_operators = (Unauthenticated,) if operation.for_operators else ()
     roots = (*operation.errors, *of_keys, *of_operators, InternalError)
     found = dict.fromkeys(error for root in roots for error in _tree(root))

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from omixa.access.roles import Action
 from omixa.api.exchange import Exchange
 from omixa.api.queries import Query
 from omixa.api.shapes import Shape
@@ -28,6 +29,7 @@ class Operation:
     question mark. `errors` are what it can raise beyond a missing key and faults of Omixa itself; a class stands for its
     subclasses too.
 
+    `action` is what a key must be made for; where that takes a scope, the role of whom it acts for decides besides.
     `for_operators` marks what takes a token of the command line in place of a key.
 
     `spends` marks operations that hold money before they do anything, which checks the key once more. `takes_images` marks
@@ -44,6 +46,7 @@ class Operation:
     response: type[Shape] | None
     tag: str
     authenticated: bool = True
+    action: Action = "read"
     for_operators: bool = False
     spends: bool = False
     takes_images: Literal["generation", "edit"] | None = None

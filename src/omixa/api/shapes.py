@@ -6,6 +6,7 @@ people read an answer. A field whose default is UNSET is left out where it has n
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -14,7 +15,7 @@ from omixa.access.store import KeyState
 from omixa.billing.budgets import Period
 from omixa.billing.lots import LotKind
 from omixa.catalogue.files import Count, Positive
-from omixa.domain.access import Mode, ResponseFormat
+from omixa.domain.access import Mode, ResponseFormat, Role, Scope
 from omixa.domain.images import ImageFormat
 from omixa.domain.models import MaskPolicy, ParameterType, TransparencyPolicy, UsageField
 from omixa.usage.analytics import CorrectionKind, PeriodType, RequestState
@@ -47,6 +48,9 @@ CallId = Annotated[str, Meta(pattern=r"^att_[0-9a-hjkmnp-tv-z]{26}$", descriptio
 FindingId = Annotated[str, Meta(pattern=r"^find_[0-9a-hjkmnp-tv-z]{26}$", description="The id of a finding.")]
 RateLimit = Annotated[Count | None, Meta(description="0 is no limit, null what is usual on this server.")]
 Operation = Literal["generation", "edit"]
+GivenAmount = Annotated[
+    str, Meta(pattern=r"^\d{1,10}(\.\d{1,6})?$", description="US dollars, as a decimal.", examples=["25.00"])
+]
 Currency = Annotated[str, Meta(description="ISO 4217.", examples=["USD"])]
 
 
@@ -819,30 +823,6 @@ class AlertSettings(Shape, tag_field="object", tag="alert_settings"):
     is_low: Annotated[bool, Meta(description="Whether it was told and the balance has not recovered since.")]
 
 
-class Key(Shape, tag_field="object", tag="key"):
-    """A key without its secret."""
-
-    id: str
-    name: str
-    mode: Mode
-    last4: Annotated[str, Meta(description="The last four characters of the secret.")]
-    state: KeyState
-    models: Annotated[list[str] | None, Meta(description="The models it may call; null: all.")]
-    requires_signature: bool
-    requests_per_minute: RateLimit
-    images_per_minute: RateLimit
-    concurrent_images: RateLimit
-    created_at: Instant
-    expires_at: Annotated[Instant | None, Meta(description="From when on it is as good as revoked; null: never.")]
-    revoked_at: Instant | None
-
-
-class KeyList(Shape, tag_field="object", tag="list"):
-    """The keys of a workspace in the mode of the key, newest first."""
-
-    data: list[Key]
-
-
 class Budget(Shape):
     """What a key, or a workspace in the mode of the key, may spend in a UTC day or month."""
 
@@ -862,6 +842,135 @@ class BudgetList(Shape, tag_field="object", tag="list"):
 
     currency: Currency
     data: list[Budget]
+
+
+class AlertSettingsChange(Shape):
+    """Below which balance somebody is told, instead of what counted before."""
+
+    below: Annotated[GivenAmount | None, Meta(description="A balance above 0; null: nobody is told.")]
+    email: Annotated[
+        Annotated[str, Meta(max_length=320)] | None, Meta(description="Who gets a letter, where letters are sent.")
+    ] = None
+
+
+class Key(Shape, tag_field="object", tag="key"):
+    """A key without its secret."""
+
+    id: str
+    name: str
+    mode: Mode
+    last4: Annotated[str, Meta(description="The last four characters of the secret.")]
+    state: KeyState
+    models: Annotated[list[str] | None, Meta(description="The models it may call; null: all.")]
+    scopes: Annotated[
+        list[Scope],
+        Meta(
+            description="What it does for the person who made it. A key with scopes makes no pictures; every other has none."
+        ),
+    ]
+    budgets: Annotated[list[Budget], Meta(description="Its own budgets.")]
+    requires_signature: bool
+    requests_per_minute: RateLimit
+    images_per_minute: RateLimit
+    concurrent_images: RateLimit
+    created_at: Instant
+    expires_at: Annotated[Instant | None, Meta(description="From when on it is as good as revoked; null: never.")]
+    revoked_at: Instant | None
+
+
+class KeyList(Shape, tag_field="object", tag="list"):
+    """The keys of a workspace in the mode of the key, newest first."""
+
+    data: list[Key]
+
+
+LastDay = Annotated[datetime.date | None, Meta(description="The last UTC day on which it works; null: for ever.")]
+KeyBudget = Annotated[GivenAmount | None, Meta(description="What it may spend in a UTC day or month; null: no budget.")]
+
+
+class NewKey(Shape):
+    """What a key is for. It makes pictures: scopes are given by people, in the console."""
+
+    name: Annotated[str, Meta(max_length=200, description="What it is for.")] = ""
+    models: Annotated[
+        Annotated[list[str], Meta(max_length=100)] | None,
+        Meta(description="The models it may call; null: all, also those to come."),
+    ] = None
+    budget_day: KeyBudget = None
+    budget_month: KeyBudget = None
+    expires: LastDay = None
+    signed: Annotated[bool, Meta(description="Whether it takes signed requests only.")] = False
+
+
+class KeyChange(Shape):
+    """What is to be changed of a key; the rest stays. What it has spent already counts."""
+
+    budget_day: KeyBudget | UnsetType = UNSET
+    budget_month: KeyBudget | UnsetType = UNSET
+    expires: LastDay | UnsetType = UNSET
+
+
+class KeyRoll(Shape):
+    """How long both keys work."""
+
+    overlap_hours: Annotated[
+        int, Meta(ge=0, le=744, description="For how many hours the old key goes on; 0 revokes it at once.")
+    ] = 24
+
+
+class CreatedKey(Shape, tag_field="object", tag="created_key"):
+    """A key with its secrets, which are told this once and stored nowhere."""
+
+    key: Key
+    secret: Annotated[
+        str, Meta(pattern="^omx_(live|test)_[0-9A-Za-z]{38}$", description="What requests are sent with.")
+    ]
+    signing_secret: Annotated[str | None, Meta(description="What they are signed with, where they have to be.")]
+
+
+class Person(Shape):
+    """A member of the workspace."""
+
+    name: Annotated[str, Meta(description="By which they sign in.")]
+    role: Role
+    comes_in_by: Annotated[
+        list[Literal["password", "passkey", "provider"]], Meta(description="Empty until they have used their link.")
+    ]
+    created_at: Annotated[Instant, Meta(description="Since when they belong to it.")]
+
+
+class MemberList(Shape, tag_field="object", tag="list"):
+    """Who belongs to the workspace, in the order of the alphabet."""
+
+    data: list[Person]
+
+
+class Invitation(Shape):
+    """Whom to let in as what, or the new role of a member. Owners and admins are for people to choose, not for keys."""
+
+    name: Annotated[str, Meta(max_length=100, description="Best an e-mail address.", examples=["ada@example.org"])]
+    role: Role
+
+
+class InvitedMember(Shape, tag_field="object", tag="invited_member"):
+    """Who was let in, or given another role."""
+
+    name: str
+    role: Role
+    link: Annotated[
+        str | None,
+        Meta(
+            description="By which they come in, once, within a day; told this once. Null for whoever has a way in already, or"
+            " belongs to another workspace too. Whoever has it comes in as them."
+        ),
+    ]
+
+
+class RemovedMember(Shape, tag_field="object", tag="removed_member"):
+    """Who was taken out of the workspace."""
+
+    name: str
+    removed: Literal[True]
 
 
 class StatementLine(Shape):

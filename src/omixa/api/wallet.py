@@ -1,12 +1,13 @@
-"""GET /credit and /settings/alert: in which lots the credit is, and when somebody is told that it runs low.
+"""GET /credit, GET and PATCH /settings/alert: in which lots the credit is, and when somebody is told that it runs low.
 
-An alert is changed by people, in the console or on the command line: a key in the wrong hands must not be able to silence it.
+An alert is changed with a key that has the scope for it: one that makes pictures must not be able to silence it.
 """
 
 from __future__ import annotations
 
 from omixa.api import shapes
 from omixa.api.exchange import Exchange
+from omixa.api.fields import read_fields, read_usd
 from omixa.billing import alerts, lots
 from omixa.billing.ledger import CURRENCY
 from omixa.billing.lots import Lot
@@ -34,6 +35,19 @@ def _lot(one: Lot) -> shapes.Credit:
         effective_at=iso_time(one.effective_at_ms),
         expires_at=None if expires_at_ms is None else iso_time(expires_at_ms),
     )
+
+
+async def change_alert(exchange: Exchange, services: Services) -> None:
+    """Set below which balance of the key's mode somebody is told, or end that. Raises InvalidRequest."""
+    given = await read_fields(exchange, services, shapes.AlertSettingsChange)
+    await services.workspaces.set_alert(
+        workspace=exchange.principal.workspace,
+        mode=exchange.principal.mode,
+        below_micro_usd=None if given.below is None else read_usd(given.below, "below"),
+        email=given.email or None,
+        actor=exchange.member.actor,
+    )
+    await get_alert(exchange, services)
 
 
 async def get_alert(exchange: Exchange, services: Services) -> None:

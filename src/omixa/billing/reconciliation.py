@@ -16,7 +16,7 @@ from typing import Literal
 from sqlalchemy import Integer, bindparam, exists, func, literal_column, null, or_, select, update
 
 from omixa.domain.ids import new_id
-from omixa.errors import Conflict, InvalidRequest, NotFound
+from omixa.errors import Conflict, FindingNotFound, InvalidRequest
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import among, insert_into
 from omixa.storage.tables import attempt, provider_file, provider_statement, recon_finding, request
@@ -369,7 +369,7 @@ def accept(tx: Transaction, finding_id: str, note: str) -> Row:
     """Explain a finding: what the provider says is taken over. Returns the finding. Raises NotFound or Conflict."""
     found = tx.first(_finding, finding_id=finding_id)
     if found is None:
-        raise NotFound(f"There is no finding {finding_id[:80]}.", code="finding_not_found")
+        raise FindingNotFound(f"There is no finding {finding_id[:80]}.")
     if not tx.execute(_accept, finding_id=finding_id, why=note, now=tx.now_ms()):
         raise Conflict(f"{finding_id} is explained already.")
     if found["attempt_id"] is not None:

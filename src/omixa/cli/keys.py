@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from omixa.access.roles import SCOPES
 from omixa.cli.budgets import (
     BudgetAmount,
     day_option,
@@ -17,14 +18,27 @@ from omixa.cli.budgets import (
 )
 from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
 from omixa.cli.limits import given_changes, limit_options, print_limits, require_some_change, told
-from omixa.domain.access import Mode
+from omixa.domain.access import Mode, Scope
 from omixa.domain.times import end_of, iso_time
 
 if TYPE_CHECKING:
     from omixa.access.store import KeyRow
     from omixa.services import BackOffice
 
-KEY_FIELDS = ("id", "workspace", "mode", "name", "last4", "models", "signed", "limits", "created", "revoked", "expires")
+KEY_FIELDS = (
+    "id",
+    "workspace",
+    "mode",
+    "name",
+    "last4",
+    "models",
+    "signed",
+    "limits",
+    "created",
+    "revoked",
+    "expires",
+    "scopes",
+)
 
 
 @click.group()
@@ -43,6 +57,16 @@ def keys() -> None:
 @click.option("--budget-day", type=BudgetAmount(), help="USD that it may spend in a UTC day, for example 5.00")
 @click.option("--budget-month", type=BudgetAmount(), help="USD that it may spend in a UTC month.")
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="The last day (UTC) on which it works.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="Make a key that manages instead of making pictures; may be repeated. Takes --for.",
+)
+@click.option(
+    "--for", "acts_for", help="The owner or admin whom a key with scopes acts for, as far as their role goes."
+)
 @limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the key with its id as JSON.")
 @click.pass_obj
@@ -57,6 +81,8 @@ def create_key(
     budget_day: int | str | None,
     budget_month: int | str | None,
     expires: datetime.datetime | None,
+    scopes: tuple[Scope, ...],
+    acts_for: str | None,
     as_json: bool,
     **limits: int | str | None,
 ) -> None:
@@ -64,6 +90,8 @@ def create_key(
 
     With --require-signature, a second line is the secret with which its requests are signed.
     """
+    if bool(scopes) != bool(acts_for):
+        raise click.UsageError("--scope and --for go together.")
 
     async def work(office: BackOffice) -> None:
         allowed = [office.catalogue.resolve(model).id for model in models] or None
@@ -77,6 +105,8 @@ def create_key(
             budgets=given_limits(budget_day, budget_month),
             limits=given_changes(limits),
             expires_at_ms=None if expires is None else end_of(expires.date()),
+            scopes=scopes,
+            acts_for=None if acts_for is None else acts_for.lower(),
         )
         secrets = {"key": secret.reveal()}
         if require_signature:
@@ -110,7 +140,8 @@ def _key_cells(row: KeyRow) -> tuple[str, ...]:
     created = iso_time(row.created_at_ms)
     expires = "" if row.expires_at_ms is None else iso_time(row.expires_at_ms)
     limits = told(row.limits)
-    return row.id, row.workspace, row.mode, row.name, row.last4, models, signed, limits, created, revoked, expires
+    told_of = row.id, row.workspace, row.mode, row.name, row.last4, models, signed, limits, created, revoked, expires
+    return *told_of, " ".join(row.scopes)
 
 
 @keys.command("roll")

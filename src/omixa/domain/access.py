@@ -14,6 +14,9 @@ ResponseFormat = Literal["b64_json", "url", "both"]
 # What a person is in a workspace; access/roles.py says what each may do there.
 Role = Literal["owner", "admin", "billing", "developer", "viewer"]
 
+# What a key may be made for instead of pictures: it then does what a person may, and nothing else.
+Scope = Literal["manage_keys", "manage_members", "manage_alerts"]
+
 # What is taken for an e-mail address: enough to keep lines, lists and typing errors out. The mail server knows the rest.
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
@@ -96,6 +99,8 @@ class Principal:
     `requires_signature` says that requests with this key must be signed. The limits are those that were set for the key and for
     its workspace, whose requests may go where its `constraints` allow. `result_retention_ms` is how long results are kept: None
     is what is usual, 0 until they are delivered. `keep_prompts` says that the workspace wants its prompts kept beside them.
+
+    A key with `scopes` makes no pictures. It does what they say for the person of `person_id`, as far as their role goes.
     """
 
     workspace_id: str
@@ -112,6 +117,8 @@ class Principal:
     response_format: ResponseFormat = "b64_json"
     keep_prompts: bool = False
     constraints: Constraints = UNCONSTRAINED
+    scopes: frozenset[Scope] = frozenset()
+    person_id: str | None = None
 
     @property
     def keeps_nothing(self) -> bool:
@@ -130,10 +137,16 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person in a workspace: who acts there, and as what."""
+    """A person in a workspace: who acts there, and as what. `key_id` is the key that acts for them, None for themselves."""
 
     person_id: str
     person: str
     workspace_id: str
     workspace: str
     role: Role
+    key_id: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """Return whom the audit log names."""
+        return self.key_id or self.person_id

@@ -7,6 +7,9 @@ import time
 
 DAY_MS = 86_400_000
 
+# The last moment that `iso_time` can write, in Unix milliseconds.
+MAX_TIME_MS = 253_402_300_799_999
+
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 

@@ -20,7 +20,7 @@ from omixa.access.provider_accounts import StoredAccount
 from omixa.catalogue.loader import Catalogue
 from omixa.domain.access import Secret
 from omixa.domain.accounts import Auth, Mistake, ProviderAccount, Quality, mistake_in
-from omixa.errors import Conflict, InvalidRequest, NotFound
+from omixa.errors import AccountNotFound, Conflict, InvalidRequest
 from omixa.providers.entra import TAKE_TOKENS
 from omixa.providers.places import origin_of
 from omixa.storage.database import Database, Transaction
@@ -406,7 +406,7 @@ def _is_installed(module: str) -> bool:
 def _require(tx: Transaction, name: str) -> StoredAccount:
     stored = provider_accounts.find_account(tx, name)
     if stored is None:
-        raise NotFound(f'There is no stored account "{name[:80]}".', code="account_not_found")
+        raise AccountNotFound(f'There is no stored account "{name[:80]}".')
     return stored
 
 

@@ -14,7 +14,7 @@ from omixa.billing import budgets, ledger, refusals
 from omixa.billing.budgets import PERIODS, Budget, Period, Subject
 from omixa.domain.access import Mode, Principal, RateLimits
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
-from omixa.errors import InvalidRequest, KeyNotFound, NotFound, RefusalLimit
+from omixa.errors import InvalidRequest, KeyNotFound, RefusalLimit, WorkspaceNotFound
 from omixa.storage.database import Database, Transaction
 
 # A limit for each period that is to be changed, in micro-USD; None takes the budget away.
@@ -59,7 +59,7 @@ class Allowances:
         def operation(tx: Transaction) -> list[ListedBudget]:
             found = store.list_accounts(tx, workspace)
             if workspace is not None and not found:
-                raise NotFound(f'There is no workspace "{workspace[:80]}".', code="workspace_not_found")
+                raise WorkspaceNotFound(f'There is no workspace "{workspace[:80]}".')
             return [
                 ListedBudget(one.workspace, one.mode, budget)
                 for one in found
@@ -108,7 +108,7 @@ class Allowances:
         def operation(tx: Transaction) -> RateLimits:
             workspace_id = store.find_workspace(tx, workspace)
             if workspace_id is None:
-                raise NotFound(f'There is no workspace "{workspace[:80]}".', code="workspace_not_found")
+                raise WorkspaceNotFound(f'There is no workspace "{workspace[:80]}".')
             limits = store.change_workspace_limits(tx, workspace_id, changes)
             details = {"workspace": workspace, **asdict(limits)}
             store.audit(tx, actor=actor, action="workspace.limits_set", target=workspace_id, details=details)
@@ -123,7 +123,7 @@ class Allowances:
         def operation(tx: Transaction) -> list[Budget]:
             workspace_id = store.find_workspace(tx, workspace)
             if workspace_id is None:
-                raise NotFound(f'There is no workspace "{workspace[:80]}".', code="workspace_not_found")
+                raise WorkspaceNotFound(f'There is no workspace "{workspace[:80]}".')
             subject = Subject(ledger.workspace_account(tx, workspace_id, mode))
             changes = set_limits(tx, subject, limits)
             details = {"workspace": workspace, "mode": mode, "budgets": changes}

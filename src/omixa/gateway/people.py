@@ -6,16 +6,24 @@ import asyncio
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from omixa.access import people, store
 from omixa.access.passwords import MAX_CHARS, Passwords, require_password
 from omixa.access.people import Person, PersonRow
-from omixa.access.roles import may
+from omixa.access.roles import Action, key_may, may, roles_that_may
 from omixa.access.sessions import SessionKeys, generate_token
-from omixa.domain.access import DEFAULT_WORKSPACE, Member, Role, Secret
-from omixa.errors import BadSignInLink, InvalidRequest, NotFound, RoleForbidden, SignInFailed
+from omixa.domain.access import DEFAULT_WORKSPACE, Member, Principal, Role, Secret
+from omixa.errors import (
+    BadSignInLink,
+    InvalidRequest,
+    PersonNotFound,
+    RoleForbidden,
+    ScopeForbidden,
+    SignInFailed,
+    WorkspaceNotFound,
+)
 from omixa.limits.slots import Slots
 from omixa.limits.tries import Tries
 from omixa.storage.database import Database, Transaction
@@ -156,12 +164,35 @@ class People:
 
     # -------------------------------------------------------------------------------------------------------- members
 
+    async def member_of(self, principal: Principal, action: Action) -> Member:
+        """Return for whom a key does something that takes a scope. Their role is asked for each time.
+
+        Raises ScopeForbidden, RoleForbidden. A test key does nothing where both modes are concerned.
+        """
+        if not key_may(principal.scopes, action) or principal.person_id is None:
+            raise ScopeForbidden(
+                f"This takes a key with the scope {action}. Owners and admins make one in the console, or the operator with"
+                f" `omixa keys create --scope {action}`."
+            )
+        if action == "manage_members" and principal.mode != "live":
+            raise ScopeForbidden("Members belong to both modes. Use a live key.", code="live_key_required")
+        person_id = principal.person_id
+        found = await self._database.read(
+            lambda tx: [one for one in people.memberships(tx, person_id) if one.workspace_id == principal.workspace_id]
+        )
+        if not found or not may(found[0].role, action):
+            raise RoleForbidden(
+                f"The key acts for somebody who may not do this any more; {' and '.join(roles_that_may(action))} may."
+            )
+        return replace(found[0], key_id=principal.key_id)
+
     async def invite_member(self, name: str, *, role: Role, by: Member) -> Secret | None:
         """Let a member make somebody a member of their workspace, or give a member another role.
 
         A name stands for a person in all workspaces, and a member does not know who that is elsewhere: so they let in whom
         nobody knows yet, and never get a link for somebody who has a way in or belongs to another workspace. Returns a link for
-        everybody else. Raises RoleForbidden, InvalidRequest.
+        everybody else. A key that acts for a member does not decide who is an owner or an admin. Raises RoleForbidden,
+        InvalidRequest.
         """
         name = _require_name(name)
         token = generate_token()
@@ -185,7 +216,7 @@ class People:
             found = found or people.insert_person(tx, name)
             people.set_role(tx, found.id, workspace_id, role)
             details = {"name": name, "workspace": by.workspace, "role": role, "before": before}
-            store.audit(tx, actor=by.person_id, action="person.invited", target=found.id, details=details)
+            store.audit(tx, actor=by.actor, action="person.invited", target=found.id, details=details)
             waits = not (elsewhere or found.is_operator or people.has_way_in(tx, found.id))
             if waits:
                 self._insert_link(tx, found, token)
@@ -206,7 +237,7 @@ class People:
                 raise _not_a_member(name, by.workspace)
             if found.is_operator and len(people.memberships(tx, found.id)) == 1:
                 raise InvalidRequest(f"{name} runs this gateway and belongs to no other workspace.", param="name")
-            _take_out(tx, found, workspace_id, by.workspace, by.person_id)
+            _take_out(tx, found, workspace_id, by.workspace, by.actor)
 
         await self._database.write(operation)
 
@@ -356,7 +387,7 @@ def _set_operator(tx: Transaction, found: Person, is_operator: bool, actor: str)
 def _require_person(tx: Transaction, name: str) -> Person:
     found = people.find_person(tx, name)
     if found is None:
-        raise NotFound(f'There is nobody called "{name[:80]}".', code="person_not_found")
+        raise PersonNotFound(f'There is nobody called "{name[:80]}".')
     return found
 
 
@@ -364,7 +395,7 @@ def _require_workspace(tx: Transaction, name: str) -> str:
     """Return a workspace's id, with its roles for this transaction alone."""
     found = store.find_workspace(tx, name)
     if found is None:
-        raise NotFound(f'There is no workspace "{name[:80]}".', code="workspace_not_found")
+        raise WorkspaceNotFound(f'There is no workspace "{name[:80]}".')
     people.lock_workspace(tx, found)
     return found
 
@@ -379,15 +410,20 @@ def _require_name(name: str) -> str:
     return name
 
 
-def _not_a_member(name: str, workspace: str) -> NotFound:
-    return NotFound(f"{name[:80]} does not belong to {workspace}.", code="person_not_found")
+def _not_a_member(name: str, workspace: str) -> PersonNotFound:
+    return PersonNotFound(f"{name[:80]} does not belong to {workspace}.")
 
 
 def _require_power(tx: Transaction, by: Member, *roles: Role | None) -> None:
-    """Raise RoleForbidden unless a member, as what they are now, may give and take roles; those of owners are for owners."""
+    """Raise RoleForbidden unless a member, as what they are now, may give and take roles; those of owners are for owners.
+
+    Roles that may do so themselves are given and taken by people, so that no key outlives itself in somebody it has let in.
+    """
     now = people.find_role(tx, by.person_id, by.workspace_id)
     if now is None or not may(now, "manage_members") or ("owner" in roles and now != "owner"):
         raise RoleForbidden("Owners and admins change who belongs to a workspace, and owners alone who owns it.")
+    if by.key_id is not None and any(role is not None and may(role, "manage_members") for role in roles):
+        raise RoleForbidden("Owners and admins are made, changed and taken out by people, not by keys.")
 
 
 def _take_out(tx: Transaction, found: Person, workspace_id: str, workspace: str, actor: str) -> None:
@@ -398,6 +434,10 @@ def _take_out(tx: Transaction, found: Person, workspace_id: str, workspace: str,
     if role == "owner":
         _require_another_owner(tx, workspace_id, workspace)
     people.delete_membership(tx, found.id, workspace_id)
+    # Whoever comes back later does not find them at work.
+    for key_id in store.keys_acting_for(tx, workspace_id, found.id):
+        store.revoke_key(tx, key_id)
+        store.audit(tx, actor=actor, action="key.revoked", target=key_id, details={"acted_for": found.id})
     if not people.memberships(tx, found.id):
         if found.is_operator:
             _set_operator(tx, found, False, actor)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TypedDict
 
-from omixa.access import keys, signatures, store
+from omixa.access import keys, people, signatures, store
 from omixa.access.credentials import CredentialDigests
 from omixa.access.links import LinkSigner
 from omixa.access.operators import OperatorTokens
+from omixa.access.roles import SCOPES, may
 from omixa.access.sessions import SessionKeys
 from omixa.access.store import KeyOwner, KeyRow, ResultSettings, WorkspaceRow
 from omixa.billing import alerts, budgets, ledger, lots
@@ -21,9 +22,20 @@ from omixa.billing.budgets import Subject
 from omixa.billing.ledger import Balance
 from omixa.billing.lots import MAX_PRIORITY, MIN_PRIORITY, PAID, Lot, LotTerms
 from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM
-from omixa.domain.access import DEFAULT_WORKSPACE, EMAIL, Constraints, Mode, Principal, ResponseFormat, Secret
+from omixa.domain.access import (
+    DEFAULT_WORKSPACE,
+    EMAIL,
+    Constraints,
+    Member,
+    Mode,
+    Principal,
+    ResponseFormat,
+    Scope,
+    Secret,
+)
 from omixa.domain.money import MAX_AMOUNT_MICRO_USD, format_usd
-from omixa.errors import InvalidRequest, NotFound, Unauthenticated
+from omixa.domain.times import MAX_TIME_MS
+from omixa.errors import InvalidRequest, RoleForbidden, ScopeForbidden, Unauthenticated, WorkspaceNotFound
 from omixa.gateway.allowances import LimitChanges, Limits, require_key, require_limits, require_rates, set_limits
 from omixa.storage import prompts, retention
 from omixa.storage.database import Database, Transaction
@@ -131,19 +143,26 @@ class Workspaces:
         budgets: Limits = MappingProxyType({}),
         limits: LimitChanges = MappingProxyType({}),
         expires_at_ms: int | None = None,
+        scopes: Collection[Scope] = (),
+        acts_for: str | None = None,
     ) -> tuple[str, Secret]:
         """Create a key, and its workspace where that is missing. Returns the key's id and, this once, the key.
 
-        Raises InvalidRequest for a name, a budget, a limit or an end out of range.
+        With `scopes` it makes no pictures and does what they say for the member `acts_for`, by name, who may give them.
+        Raises InvalidRequest for a name, a budget, a limit or an end out of range, and where a key that manages is limited like
+        one that makes pictures; RoleForbidden for a member who may not give the scopes.
         """
         require_limits(budgets)
         require_rates(limits)
         require_key_name(name)
+        if scopes:
+            _require_scopes(scopes, mode=mode, is_limited=bool(models is not None or budgets or limits))
         key = keys.generate_key(mode)
 
         def operation(tx: Transaction) -> str:
             workspace_id = _workspace(tx, workspace)
             _require_future(tx, expires_at_ms)
+            person_id = _giver(tx, workspace_id, acts_for or "", scopes) if scopes else None
             key_id = store.insert_key(
                 tx,
                 workspace_id=workspace_id,
@@ -154,6 +173,8 @@ class Workspaces:
                 models=models,
                 requires_signature=requires_signature,
                 expires_at_ms=expires_at_ms,
+                scopes=[one for one in SCOPES if one in scopes],
+                person_id=person_id,
             )
             details: dict[str, object] = {
                 "workspace": workspace,
@@ -163,6 +184,8 @@ class Workspaces:
                 "requires_signature": requires_signature,
                 "expires_at_ms": expires_at_ms,
             }
+            if scopes:
+                details |= {"scopes": sorted(scopes), "acts_for": person_id}
             if budgets:
                 subject = Subject(ledger.workspace_account(tx, workspace_id, mode), key_id)
                 details["budgets"] = set_limits(tx, subject, budgets)
@@ -209,13 +232,24 @@ class Workspaces:
         await self._database.write(operation)
 
     async def set_key_expiry(
-        self, key_id: str, expires_at_ms: int | None, *, actor: str, owner: KeyOwner | None = None
+        self,
+        key_id: str,
+        expires_at_ms: int | None,
+        *,
+        actor: str,
+        owner: KeyOwner | None = None,
+        by: Member | None = None,
     ) -> None:
-        """Set from when a key is as good as revoked; None takes that away. Raises NotFound, InvalidRequest for the past."""
+        """Set from when a key is as good as revoked; None takes that away. Raises NotFound, InvalidRequest for the past.
+
+        `by` is a member who does it, None the operator: one of a key with scopes is set by whoever may give those.
+        """
 
         def operation(tx: Transaction) -> None:
-            require_key(tx, key_id, owner)
+            found = require_key(tx, key_id, owner)
             _require_future(tx, expires_at_ms)
+            if by is not None:
+                _require_giver(tx, found, key_id, by)
             store.set_key_expiry(tx, key_id, expires_at_ms)
             details = {"expires_at_ms": expires_at_ms}
             store.audit(tx, actor=actor, action="key.expiry_set", target=key_id, details=details)
@@ -223,12 +257,14 @@ class Workspaces:
         await self._database.write(operation)
 
     async def roll_key(
-        self, key_id: str, *, overlap_ms: int, actor: str, owner: KeyOwner | None = None
+        self, key_id: str, *, overlap_ms: int, actor: str, owner: KeyOwner | None = None, by: Member | None = None
     ) -> tuple[str, Secret]:
         """Create a key that may do what another one may, which ends after a while. Returns as `create_key` does.
 
-        The new one has the name, models, limits, budgets and the length of life of the old one. Its budgets begin anew.
-        Raises NotFound, or InvalidRequest for an overlap out of range.
+        The new one has the name, models, limits, budgets and the length of life of the old one. Its budgets begin anew. One with
+        scopes is rolled by whoever may give them, and the new one acts for that member; for the same one where the operator
+        rolls it, which `by` being None means. Raises NotFound, RoleForbidden, ScopeForbidden, or InvalidRequest for an overlap
+        out of range.
         """
         if not 0 <= overlap_ms <= MAX_OVERLAP_MS:
             raise InvalidRequest(
@@ -239,6 +275,11 @@ class Workspaces:
             found = require_key(tx, key_id, owner)
             old = store.find_key(tx, found.workspace_id, found.mode, key_id)
             assert old is not None, "the key was found in this transaction"
+            person_id = None
+            if old.scopes:
+                if by is not None:
+                    _require_giver(tx, found, key_id, by)
+                person_id = _giver(tx, found.workspace_id, (old.person if by is None else by.person) or "", old.scopes)
             now = tx.now_ms()
             key = keys.generate_key(old.mode)
             new_id = store.insert_key(
@@ -251,6 +292,8 @@ class Workspaces:
                 models=old.models,
                 requires_signature=old.requires_signature,
                 expires_at_ms=None if old.expires_at_ms is None else now + old.expires_at_ms - old.created_at_ms,
+                scopes=old.scopes,
+                person_id=person_id,
             )
             store.change_key_limits(tx, new_id, asdict(old.limits))
             account_id = ledger.workspace_account(tx, found.workspace_id, old.mode)
@@ -475,9 +518,53 @@ def require_key_name(name: str) -> None:
         raise InvalidRequest(f"The name of a key has at most {MAX_KEY_NAME} characters.", param="name")
 
 
+def _require_scopes(scopes: Collection[Scope], *, mode: Mode, is_limited: bool) -> None:
+    """Raise InvalidRequest unless a key may have these scopes and nothing that is for pictures."""
+    unknown = set(scopes).difference(SCOPES)
+    if unknown:
+        raise InvalidRequest(f"Scopes are {', '.join(SCOPES)}.", param="scopes")
+    if is_limited:
+        raise InvalidRequest(
+            "A key with scopes manages and makes no pictures, so it has no models, budgets and limits. Make another key for"
+            " pictures.",
+            param="scopes",
+        )
+    if "manage_members" in scopes and mode != "live":
+        raise InvalidRequest("Members belong to both modes, so a live key manages them.", param="scopes")
+
+
+def _giver(tx: Transaction, workspace_id: str, name: str, scopes: Collection[Scope]) -> str:
+    """Return the id of the member of a name. Raises RoleForbidden unless they may do what scopes say, and let a key do it."""
+    found = people.find_person(tx, name)
+    role = None if found is None else people.find_role(tx, found.id, workspace_id)
+    if found is None or role is None or not (may(role, "give_scopes") and all(may(role, one) for one in scopes)):
+        raise RoleForbidden(
+            "A key with scopes acts for an owner or an admin of the workspace, as far as their role goes.",
+            param="scopes",
+        )
+    return found.id
+
+
+def _require_giver(tx: Transaction, owner: KeyOwner, key_id: str, by: Member) -> None:
+    """Raise RoleForbidden or ScopeForbidden unless a member may give the scopes that a key has."""
+    found = store.find_key(tx, owner.workspace_id, owner.mode, key_id)
+    assert found is not None, "the key was found in this transaction"
+    if not found.scopes:
+        return
+    if by.key_id is not None:
+        raise ScopeForbidden("Keys with scopes are changed and rolled by people, not by keys.", code="scoped_key")
+    _giver(tx, owner.workspace_id, by.person, found.scopes)
+
+
 def _require_future(tx: Transaction, expires_at_ms: int | None) -> None:
     if expires_at_ms is not None and expires_at_ms <= tx.now_ms():
         raise InvalidRequest("A key cannot have ended already when it is made. Choose a later day.", param="expires")
+    _require_writable(expires_at_ms)
+
+
+def _require_writable(expires_at_ms: int | None) -> None:
+    if expires_at_ms is not None and expires_at_ms > MAX_TIME_MS:
+        raise InvalidRequest("That day is too far away. Choose an earlier one, or none.", param="expires")
 
 
 def require_reason(reason: str) -> None:
@@ -487,14 +574,15 @@ def require_reason(reason: str) -> None:
 
 
 def _require_terms(terms: LotTerms, reference: str | None) -> None:
+    _require_writable(terms.expires_at_ms)
     if not MIN_PRIORITY <= terms.priority <= MAX_PRIORITY:
         raise InvalidRequest(f"The priority must be from {MIN_PRIORITY} to {MAX_PRIORITY}.", param="priority")
     if reference is not None and not _REFERENCE.fullmatch(reference):
         raise InvalidRequest("A reference is 1 to 200 visible ASCII characters.", param="reference")
 
 
-def _no_workspace(name: str) -> NotFound:
-    return NotFound(f'There is no workspace "{name[:80]}".', code="workspace_not_found")
+def _no_workspace(name: str) -> WorkspaceNotFound:
+    return WorkspaceNotFound(f'There is no workspace "{name[:80]}".')
 
 
 def _workspace(tx: Transaction, name: str) -> str:

@@ -102,6 +102,9 @@ api_key = Table(
     # From then on it is as good as revoked.
     _time("expires_at_ms", nullable=True),
     *_rate_limits(),
+    # What it does for a person instead of making pictures, as a list in JSON: NULL, as the person is, for one that makes them.
+    Column("scopes_json", Text),
+    Column("person_id", Text, ForeignKey("person.id")),
     _one_of("mode", "live", "test"),
     sqlite_with_rowid=False,
 )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from omixa.access import store
 from omixa.access.store import KeyRow, KeyState
 from omixa.billing import budgets
 from omixa.billing.budgets import PERIODS, Budget, Period
-from omixa.domain.access import Mode, Secret
+from omixa.domain.access import Mode, Scope, Secret
 from omixa.domain.times import end_of, utc_date
-from omixa.errors import InvalidRequest, OmixaError
+from omixa.errors import InvalidRequest, OmixaError, RoleForbidden
 from omixa.gateway.workspaces import HOUR_MS, MAX_KEY_NAME
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
@@ -30,6 +30,14 @@ OVERLAPS: Final[Mapping[str, str]] = {
 }
 # Whoever revokes a key should know who uses it.
 _RECENT_DAYS = 7
+
+
+# What a key with a scope does, as the pages say it.
+SCOPE_WORDS: Final[Mapping[Scope, str]] = {
+    "manage_keys": "create, limit, roll and revoke keys for pictures",
+    "manage_members": "let people in and take them out",
+    "manage_alerts": "say when somebody is told that credit runs low",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,8 @@ async def create_key(visit: Visit) -> None:
 async def _create(visit: Visit) -> NewKey:
     form, workspaces = visit.form, visit.services.workspaces
     signed = form.text("signed") == "yes"
+    # What has no such name is refused by its name.
+    scopes = cast("list[Scope]", form.all("scope"))
     key_id, secret = await workspaces.create_key(
         workspace=visit.member.workspace,
         mode=visit.mode,
@@ -86,6 +96,8 @@ async def _create(visit: Visit) -> NewKey:
         requires_signature=signed,
         budgets={period: amount for period, amount in _budgets(visit).items() if amount is not None},
         expires_at_ms=_expiry(visit),
+        scopes=scopes,
+        acts_for=visit.member.person,
     )
     return NewKey(key_id, secret, workspaces.signing_secret(key_id) if signed else None)
 
@@ -108,6 +120,8 @@ async def _send_list(visit: Visit, *, error: OmixaError | None = None, new: NewK
         if error is not None
         else {},
         given_models=form.all("model") if error is not None else [],
+        given_scopes=form.all("scope") if error is not None else [],
+        scopes=SCOPE_WORDS,
         max_name=MAX_KEY_NAME,
         tomorrow=utc_date(now_ms) + datetime.timedelta(days=1),
         commands=[f"omixa keys list --workspace {visit.member.workspace} --json"],
@@ -152,9 +166,9 @@ async def change_key(visit: Visit) -> None:
     try:
         limits, expires_at_ms = _budgets(visit), _expiry(visit)
         # This first, because only a day in the past can be refused here.
-        await services.workspaces.set_key_expiry(key_id, expires_at_ms, actor=actor, owner=visit.owner)
+        await services.workspaces.set_key_expiry(key_id, expires_at_ms, actor=actor, owner=visit.owner, by=visit.member)
         await services.allowances.set_key_budget(key_id, limits, actor=actor, owner=visit.owner)
-    except InvalidRequest as error:
+    except (InvalidRequest, RoleForbidden) as error:
         await _send_one(visit, error=error)
         return
     await visit.redirect(f"{visit.home}/keys/{key_id}")
@@ -167,9 +181,9 @@ async def roll_key(visit: Visit) -> None:
         if overlap not in OVERLAPS:
             raise InvalidRequest("Choose how long the old key goes on.", param="overlap")
         new_id, secret = await visit.services.workspaces.roll_key(
-            key_id, overlap_ms=int(overlap) * HOUR_MS, actor=visit.member.person_id, owner=visit.owner
+            key_id, overlap_ms=int(overlap) * HOUR_MS, actor=visit.member.person_id, owner=visit.owner, by=visit.member
         )
-    except InvalidRequest as error:
+    except (InvalidRequest, RoleForbidden) as error:
         await _send_one(visit, error=error)
         return
     await _send_list(visit, new=NewKey(new_id, secret))
@@ -208,6 +222,7 @@ async def _send_one(visit: Visit, *, error: OmixaError | None = None) -> None:
         shares={period: share(one.spent_micro_usd, one.limit_micro_usd) for period, one in read.budgets.items()},
         recent=read.recent,
         recent_days=_RECENT_DAYS,
+        scopes=SCOPE_WORDS,
         overlaps=OVERLAPS,
         # The end of a day is written as that day.
         expires="" if read.key.expires_at_ms is None else utc_date(read.key.expires_at_ms - 1).isoformat(),

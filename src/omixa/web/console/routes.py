@@ -80,7 +80,7 @@ ROUTES: Final = (
     ConsoleRoute("GET", f"{_WORKSPACE}/usage.csv", usage.usage_csv, "read"),
     ConsoleRoute("GET", f"{_WORKSPACE}/wallet", wallet.show_wallet, "read"),
     ConsoleRoute("GET", f"{_WORKSPACE}/wallet/statements/{{month}}.csv", wallet.statement_csv, "read"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/wallet/alert", wallet.change_alert, "buy_credit"),
+    ConsoleRoute("POST", f"{_WORKSPACE}/wallet/alert", wallet.change_alert, "manage_alerts"),
     ConsoleRoute("POST", f"{_WORKSPACE}/wallet/topups", wallet.order_topup, "buy_credit", is_offered=sells_credit),
     ConsoleRoute("GET", f"{_WORKSPACE}/settings", settings.show_settings, "read"),
     ConsoleRoute("POST", f"{_WORKSPACE}/settings", settings.change_settings, "manage_settings"),
