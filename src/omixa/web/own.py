@@ -67,7 +67,7 @@ def _keys(tx: Transaction, visitor: Visitor, model: str) -> list[OwnKey]:
     found: list[OwnKey] = []
     for member in visitor.memberships:
         for key in store.list_keys(tx, member.workspace):
-            if key.state(tx.now_ms()) == "active" and (key.models is None or model in key.models):
+            if key.state(tx.now_ms()) == "active" and not key.scopes and (key.models is None or model in key.models):
                 shown = f"omx_{key.mode}_…{key.last4}"
                 path = f"console/{key.workspace}/{key.mode}/keys/{key.id}"
                 found.append(OwnKey(key.name or shown, shown, key.mode, key.workspace, path))
