@@ -201,6 +201,15 @@ class RoutingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     check_interval_s: Annotated[
         float, Meta(ge=0, description="between free checks of an account without credit; 0: no free checks at all")
     ] = 300.0
+    late_answer_s: Annotated[
+        float,
+        Meta(
+            ge=0, description="how long a call that was given up is listened to, to learn what it costs; 0: not at all"
+        ),
+    ] = 120.0
+    late_answers: Annotated[
+        Count, Meta(description="calls that are listened to so at a time; further ones are broken off")
+    ] = 32
     hedge_percent: Annotated[
         int,
         Meta(

@@ -38,6 +38,7 @@ from omixa.gateway.attempts import Attempts
 from omixa.gateway.cutouts import Cutouts
 from omixa.gateway.deletion import Deletion
 from omixa.gateway.finishing import Finisher
+from omixa.gateway.late import LateAnswers
 from omixa.gateway.people import People
 from omixa.gateway.pipeline import Pipeline
 from omixa.gateway.provenance import Credentials, sample
@@ -243,6 +244,8 @@ async def open_services(
             results = Results(office.database, office.blobs, retention_ms=settings.result_retention_hours * 3_600_000)
             stored = await office.accounts.serving()
             router = _router(settings, office.catalogue, simulators, stored)
+            late = LateAnswers(settlement, wait_s=settings.routing.late_answer_s, most=settings.routing.late_answers)
+            stack.push_async_callback(late.close)
             pipeline = Pipeline(
                 router=router,
                 attempts=Attempts(
@@ -252,6 +255,7 @@ async def open_services(
                     settlement=settlement,
                     cutouts=Cutouts(office.catalogue, embedded, router, settlement),
                     finish=Finisher(conversions, office.catalogue).finish,
+                    late=late,
                     credentials=Credentials(office.catalogue, conversions, await _identity(settings, conversions)),
                 ),
                 settlement=settlement,

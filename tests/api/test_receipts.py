@@ -393,6 +393,7 @@ def _change(document: Any, path: tuple[Any, ...]) -> None:
         document = document[step]
     name, value = path[-1], document[path[-1]]
     others = {"mode": "test", "operation": "edit", "state": "released", "rounding": "half_up", "cost_basis": "none"}
+    others["late_at"] = "2026-11-27T12:00:00.000Z"
     if name in others:
         document[name] = others[name]
     elif isinstance(value, bool):

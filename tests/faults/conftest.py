@@ -39,6 +39,7 @@ def faulty(shared_faulty_gateway: FaultyGateway) -> Iterator[FaultyGateway]:
     shared_faulty_gateway.simulator.play("")
     yield shared_faulty_gateway
     shared_faulty_gateway.wait_for_runs()
+    shared_faulty_gateway.hang_up()
 
 
 @pytest.fixture

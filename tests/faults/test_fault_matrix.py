@@ -277,7 +277,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Timeouts]]:
     def timeouts(**of_the_offer: Any) -> Timeouts:
         return waiting.pop(0) if waiting else Timeouts(**of_the_offer)
 
-    monkeypatch.setattr("omixa.providers.foundry.Timeouts", timeouts)
+    monkeypatch.setattr("omixa.providers.single.Timeouts", timeouts)
     yield waiting
     assert waiting == []
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from omixa.providers.late import Waiting
 from omixa.providers.wire import Timeouts
 from omixa.simulator import flux
 from omixa.simulator.proxy import parse_faults
@@ -175,7 +176,7 @@ def test_an_answer_that_takes_too_long_costs_nothing(
     edit: bool,
     stream: bool,
 ) -> None:
-    monkeypatch.setattr("omixa.providers.foundry.Timeouts", lambda **_: limits)
+    monkeypatch.setattr("omixa.providers.single.Timeouts", lambda **_: limits)
     before_foundry.play(fault.faults)
     outcome = buyer.ask(stream=stream, reference=square if edit else None)
     _check_free(proxied, buyer, outcome, fault, stream=stream)
@@ -193,15 +194,22 @@ def test_an_answer_that_comes_too_late_changes_nothing(
     edit: bool,
     stream: bool,
 ) -> None:
-    """Another deployment has answered when it comes: it is charged once, and the late call stays what it was taken for."""
+    """Another deployment has answered when it comes: it is charged once, and only what the late call costs is known better."""
     first = iter([IMPATIENT])
-    monkeypatch.setattr("omixa.providers.foundry.Timeouts", lambda **usual: next(first, None) or Timeouts(**usual))
+
+    def timeouts(waiting: Waiting | None, **usual: float) -> Timeouts:
+        return dataclasses.replace(next(first, None) or Timeouts(**usual), waiting=waiting)
+
+    monkeypatch.setattr("omixa.providers.single.Timeouts", timeouts)
     proxied.router.use(proxied.deployment("one", before_foundry.url), proxied.deployment("two"))
     before_foundry.play("late=1")
     outcome = buyer.ask(stream=stream, reference=square if edit else None)
     _check_charged(proxied, buyer, outcome, PRICES[edit], ["unknown", "ok"])
     eventually(lambda: [one.status for one in before_foundry.passed] == [200])
-    _check_charged(proxied, buyer, outcome, PRICES[edit], ["unknown", "ok"])
+    eventually(lambda: proxied.attempts(outcome.request_id)[0]["late_at_ms"])
+    _check_charged(proxied, buyer, outcome, PRICES[edit], ["failed_billed", "ok"])
+    late, made = proxied.attempts(outcome.request_id)
+    assert (late["cost_basis"], late["cost_pico_usd"]) == ("reported", made["cost_pico_usd"])
     assert [entry["deployment"] for entry in proxied.simulator.log()[-2:]] == ["one", "two"]
 
 
@@ -270,13 +278,16 @@ def gateway_of_jobs(
 
 
 @pytest.fixture
-def jobs(gateway_of_jobs: FaultyGateway, before_flux: Proxy, monkeypatch: pytest.MonkeyPatch) -> FaultyGateway:
+def jobs(
+    gateway_of_jobs: FaultyGateway, before_flux: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultyGateway]:
     """The gateway, whose one deployment makes pictures as jobs behind the proxy."""
     for name in ("LOOK_TIMEOUT_S", "FETCH_TIMEOUT_S"):
         monkeypatch.setattr(f"omixa.providers.client.{name}", LEG_S)
     before_flux.play("")
     gateway_of_jobs.router.use(_of_flux(gateway_of_jobs, "one", before_flux.url))
-    return gateway_of_jobs
+    yield gateway_of_jobs
+    gateway_of_jobs.hang_up()
 
 
 @pytest.fixture
@@ -341,7 +352,9 @@ def test_a_job_that_is_lost_costs_nothing(
     before_flux.play(fault.faults)
     outcome = job_buyer.ask(model=FLUX, stream=stream, reference=square if edit else None)
     _check_free(jobs, job_buyer, outcome, fault, stream=stream)
-    # It was handed in once, whatever happened then.
+    # It was handed in once, whatever happened then. What is still listened to passes when somebody hangs up.
+    jobs.hang_up()
+    eventually(lambda: _handed_in(before_flux))
     assert _handed_in(before_flux) == 1
 
 
@@ -413,3 +426,27 @@ def test_of_several_pictures_those_whose_connection_holds_are_billed(
     assert buyer.spent_micro_usd == int(outcome.usage["billed_amount"].replace(".", ""))
     assert sorted(call["state"] for call in proxied.attempts(outcome.request_id)) == ["ok", "ok", "unknown"]
     assert dataclasses.asdict(before_foundry.passed[0])["leg"] == "submit"
+
+
+@pytest.mark.matrix("23")
+@OPERATIONS
+@FORMS
+def test_what_a_job_costs_is_learned_though_its_time_was_over(
+    jobs: FaultyGateway, before_flux: Proxy, job_buyer: Customer, square: str, edit: bool, stream: bool
+) -> None:
+    """The provider takes the job when the caller has been told that it did not answer: its end is asked for, not its picture."""
+    before_flux.play(f"submit:late={FIRST_BYTE_S + 1}")
+    outcome = job_buyer.ask(model=FLUX, stream=stream, reference=square if edit else None)
+    _check_free(jobs, job_buyer, outcome, Broken("23", "", 504, "provider_timeout", "unknown"), stream=stream)
+    eventually(lambda: jobs.attempts(outcome.request_id)[0]["late_at_ms"])
+    (call,) = jobs.attempts(outcome.request_id)
+    assert (call["state"], call["cost_basis"], call["error_code"]) == ("failed_billed", "reported", "provider_timeout")
+    assert call["provider_request_id"]
+    assert "fetch" not in {one.leg for one in before_flux.passed}
+    assert job_buyer.balance == TEN_DOLLARS
+    assert jobs.findings() == []
+    # It is what the provider charges for such a picture, and says.
+    before_flux.play("")
+    jobs.router.enable("one")
+    (made,) = jobs.attempts(job_buyer.ask(model=FLUX, reference=square if edit else None).request_id)
+    assert (made["state"], made["cost_pico_usd"]) == ("ok", call["cost_pico_usd"])

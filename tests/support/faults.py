@@ -177,6 +177,10 @@ class FaultyGateway:
         """Wait until nothing is in progress."""
         eventually(lambda: self.runs.count == 0)
 
+    def hang_up(self) -> None:
+        """Break off what was given up and is still listened to."""
+        self.gateway.call(lambda services: services.pipeline.attempts.late.close())
+
     def set_busy_timeout(self, milliseconds: int) -> None:
         """Set how long the writer waits while another process holds the database."""
         pragma = text(f"PRAGMA busy_timeout={milliseconds}")
@@ -217,6 +221,7 @@ def running_faulty_gateway(data_dir: Path, simulator: Simulator, **settings: Any
             faulty.plan("one")
             yield faulty
             faulty.wait_for_runs()
+            faulty.hang_up()
         finally:
             gateway.call(lambda _: http.__aexit__(None, None, None))
 

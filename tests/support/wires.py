@@ -21,11 +21,13 @@ from omixa.domain.access import Secret
 from omixa.domain.images import Image, ImageRequest
 from omixa.domain.models import Deployment
 from omixa.engines.conversions import Conversions
+from omixa.errors import UpstreamTimeout
 from omixa.imaging.inspect import inspect
 from omixa.providers.base import Provider, ProviderCall, ProviderResult
 from omixa.providers.client import Pace
 from omixa.providers.fal import FalProvider
 from omixa.providers.flux import FluxProvider, FoundryFluxProvider
+from omixa.providers.late import Waiting
 from omixa.providers.replicate import ReplicateProvider
 from omixa.providers.stability import StabilityProvider
 from omixa.providers.wire import Transport
@@ -210,6 +212,13 @@ def call(
     )
     found = replace(load_catalogue().offer(provider, model), **(offer or {}))
     return ProviderCall(ImageRequest(**(values | fields)), found, deployment, "req_1", 2)
+
+
+def nobody_waits() -> Waiting:
+    """Return what says that a call was given up and is listened to."""
+    waiting = Waiting(lambda _: True)
+    assert waiting.give_up(UpstreamTimeout("The provider did not answer in time."))
+    return waiting
 
 
 async def ask(transport: Transport, wanted: ProviderCall, conversions: Conversions) -> ProviderResult:

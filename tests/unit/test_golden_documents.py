@@ -6,6 +6,7 @@ Each file of tests/golden/PROVIDER is one: what is asked for, the request, the a
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from omixa import errors
 from omixa.domain.images import Usage
 from omixa.errors import UpstreamError
 from tests.support.exchanges import KEY, PREFIXES, Peer, ask, call, picture, with_pictures
+from tests.support.wires import nobody_waits
 
 FILES = [
     pytest.param(provider, path.read_text(encoding="utf-8"), id=f"{provider}-{path.stem}")
@@ -48,6 +50,30 @@ async def test_golden_exchange(provider: str, text: str) -> None:
         assert result.provider_request_id == gives.get("provider_request_id")
         assert result.cost_pico_usd == gives.get("cost_pico_usd")
     _check_request(peer, exchange["request"])
+
+
+@pytest.mark.parametrize(("provider", "text"), FILES)
+async def test_a_late_answer_says_the_same_of_its_cost(provider: str, text: str) -> None:
+    exchange = json.loads(text)
+    wanted, gives = exchange["ask"], exchange["gives"]
+    references = [picture(name) for name in wanted.pop("references", ())]
+    made = replace(call(provider, wanted.pop("model"), *references, **wanted), waiting=nobody_waits())
+    if exchange["answer"].get("status", 200) != 200:
+        with pytest.raises(UpstreamError) as caught:
+            await ask(Peer(**exchange["answer"]), made)
+        assert type(caught.value) is getattr(errors, gives["error"])
+        return
+    if "error" in gives:
+        # It is a fault of the picture, at which nobody looks, or of what is said in its place.
+        return
+    result = await ask(Peer(**exchange["answer"]), made)
+    assert result.image.data == b""
+    usage = None if gives["usage"] is None else Usage(**gives["usage"], images=1)
+    if provider != "bedrock":
+        # There the price is a picture's, of whatever size that comes in.
+        assert result.usage == usage
+    assert result.provider_request_id == gives.get("provider_request_id")
+    assert result.cost_pico_usd == gives.get("cost_pico_usd")
 
 
 def _check_error(error: UpstreamError, gives: dict[str, Any]) -> None:

@@ -25,7 +25,20 @@ from omixa.providers.base import ProviderCall, ProviderResult
 from omixa.providers.transport import HttpTransport
 from omixa.simulator.multipart import parse_multipart
 from tests.support.pictures import mask
-from tests.support.wires import KEY, PROMPT, Answer, Asked, Wire, ask, call, encoded, picture, png, speaking
+from tests.support.wires import (
+    KEY,
+    PROMPT,
+    Answer,
+    Asked,
+    Wire,
+    ask,
+    call,
+    encoded,
+    nobody_waits,
+    picture,
+    png,
+    speaking,
+)
 
 ROOT = Path(__file__).parents[1] / "golden"
 PROVIDERS = ("fal", "flux", "foundry-flux", "replicate", "stability")
@@ -34,6 +47,9 @@ GOLDEN = {
     for provider in PROVIDERS
     for path in sorted((ROOT / provider).glob("*.json"))
 }
+SUCCESSES = {name: text for name, text in GOLDEN.items() if "error" not in json.loads(text)["gives"]}
+# Whoever makes jobs there can be asked to stop.
+CANCELLED = ("fal", "replicate")
 CREDENTIALS = ("x-key", "authorization", "api-key")
 
 
@@ -64,6 +80,35 @@ async def test_golden_exchange(name: str, text: str, conversions: Conversions) -
     requests = [exchange["request"] for exchange in golden["exchanges"]]
     for asked, expected in zip(wire.asked, requests, strict=True):
         _check_request(asked, expected, wire)
+
+
+@pytest.mark.parametrize(("name", "text"), SUCCESSES.items(), ids=SUCCESSES.keys())
+async def test_a_late_answer_says_the_same_of_its_cost(name: str, text: str, conversions: Conversions) -> None:
+    """Its job is cancelled where that can be, and its end is asked for, but no picture is fetched."""
+    golden, provider = json.loads(text), name.partition("/")[0]
+    answers = [_answer(exchange["answer"]) for exchange in golden["exchanges"]]
+    cancels = provider in CANCELLED and len(answers) > 2
+    if cancels:
+        answers.insert(1, Answer(202, "{}", {"content-type": "application/json"}))
+    async with speaking(*answers) as wire, HttpTransport() as http:
+        wanted = replace(_call(provider, golden, wire), waiting=nobody_waits())
+        result = await ask(http, wanted, conversions)
+    gives = golden["gives"]
+    assert result.image.data == b""
+    if provider != "stability":
+        # There the price is a picture's, of whatever size that comes in.
+        usage = gives["usage"]
+        assert result.usage == (None if usage is None else Usage(**usage, estimated=_is_guessed(golden)))
+    assert result.cost_pico_usd == gives.get("cost_pico_usd")
+    assert result.provider_request_id == gives["provider_request_id"]
+    assert any("cancel" in one.path for one in wire.asked) is cancels
+    assert all(one.method == "POST" or "accept" in one.headers for one in wire.asked)
+
+
+def _is_guessed(golden: dict[str, Any]) -> bool:
+    """Tell whether nobody can know the shape of a picture that was not seen: an edit has that of its reference, or so."""
+    ask = golden.get("ask", {})
+    return ask.get("size", "auto") == "auto" and bool(ask.get("references")) and golden["gives"]["usage"] is not None
 
 
 def _written(value: Any) -> Any:

@@ -31,8 +31,10 @@ from omixa.imaging.inspect import inspect
 from omixa.providers.adapters import adapters
 from omixa.providers.base import PartialImage, ProviderCall, ProviderEvent, ProviderResult
 from omixa.providers.dialects import COMPATIBLE, LOCALAI, OPENAI
+from omixa.providers.late import Waiting
 from omixa.providers.transport import HttpTransport
 from omixa.simulator.multipart import parse_multipart
+from tests.support.wires import nobody_waits
 
 GOLDEN = {path.stem: path.read_text() for path in sorted(Path(__file__).parents[1].glob("golden/openai/*.json"))}
 KEY = "key-of-the-operator-0123456789"
@@ -143,12 +145,14 @@ async def serving(answer: bytes) -> AsyncIterator[Service]:
         server.close()
 
 
-async def ask(service: Service, wanted: dict[str, Any]) -> tuple[list[ProviderEvent], UpstreamError | None]:
+async def ask(
+    service: Service, wanted: dict[str, Any], waiting: Waiting | None = None
+) -> tuple[list[ProviderEvent], UpstreamError | None]:
     """Return what comes of a call, and the error that ends it."""
     told: list[ProviderEvent] = []
     with contextlib.closing(Conversions(1, waiting=1)) as conversions:
         async with HttpTransport() as transport:
-            made = call(wanted, service.url)
+            made = replace(call(wanted, service.url), waiting=waiting)
             adapter = wanted.get("adapter", made.deployment.provider)
             try:
                 async for event in adapters(transport, conversions)[adapter].generate(made):
@@ -194,6 +198,25 @@ async def test_golden_exchange(text: str) -> None:
         assert error is None, error.diagnostics if error else ""
         _check_result(told[-1], gives)
     _check_request(service, exchange)
+
+
+@pytest.mark.parametrize(
+    "text", [text for text in GOLDEN.values() if "error" not in json.loads(text)["gives"]], ids=str.__len__
+)
+async def test_a_late_answer_says_the_same_of_its_cost(text: str) -> None:
+    exchange = json.loads(text)
+    gives = exchange["gives"]
+    async with serving(http(exchange["answer"])) as service:
+        told, error = await ask(service, exchange["ask"], waiting=nobody_waits())
+    assert error is None
+    (result,) = told
+    assert isinstance(result, ProviderResult)
+    assert result.image.data == b""
+    usage = gives["usage"]
+    assert result.usage == (
+        usage and Usage(usage["text"], usage["image"], usage["output"], images=1, output_text_tokens=usage["words"])
+    )
+    assert result.provider_request_id == gives["provider_request_id"]
 
 
 def _check_result(result: ProviderEvent, gives: dict[str, Any]) -> None:

@@ -202,6 +202,7 @@ def _attempt(step: AttemptStep, began_at_ms: int) -> shapes.AttemptStep:
         outcome=None if running else "ok" if step.state == "ok" else step.error_code or step.state,
         offset_ms=max(step.sent_at_ms - began_at_ms, 0),
         duration_ms=None if step.ended_at_ms is None else max(step.ended_at_ms - step.sent_at_ms, 0),
+        late_ms=None if step.late_at_ms is None else max(step.late_at_ms - step.sent_at_ms, 0),
     )
 
 

@@ -140,7 +140,7 @@ def _attempts(receipt: shapes.RequestReceipt) -> Table:
             str(call.attempt),
             str(call.image + 1),
             call.route,
-            call.outcome,
+            call.outcome if call.late_at is None else f"{call.outcome}, answered late",
             _clock(call.sent_at, receipt.requested_at),
             call.cost_basis,
             call.cost_amount,

@@ -167,6 +167,7 @@ def _call(call: Call) -> shapes.ReceiptCall:
         outcome="ok" if call.state == "ok" else call.error_code or call.state,
         sent_at=iso_time(call.sent_at_ms),
         ended_at=None if call.ended_at_ms is None else iso_time(call.ended_at_ms),
+        late_at=None if call.late_at_ms is None else iso_time(call.late_at_ms),
         cost_amount=format_exact(call.cost_pico_usd or 0),
         cost_basis=call.cost_basis or "none",
     )

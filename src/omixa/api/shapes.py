@@ -514,6 +514,12 @@ class AttemptStep(Shape):
     outcome: Annotated[str | None, Meta(description='"ok", a word for what failed, or null while it runs.')]
     offset_ms: Count
     duration_ms: Count | None
+    late_ms: Annotated[
+        Count | None,
+        Meta(
+            description="After how long the answer came all the same, though the call had been given up; null where none did."
+        ),
+    ]
 
 
 class Correction(Shape):
@@ -554,6 +560,10 @@ class ReceiptCall(Shape):
     outcome: Annotated[str, Meta(description='"ok", or a word for what failed.')]
     sent_at: Instant
     ended_at: Instant | None
+    late_at: Annotated[
+        Instant | None,
+        Meta(description="When the answer came that nobody waited for any more: what is known of the cost is from it."),
+    ]
     cost_amount: ExactAmount
     cost_basis: Annotated[
         Literal["reported", "estimated", "none"],

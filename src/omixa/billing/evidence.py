@@ -118,9 +118,16 @@ def _rating_fault(tx: Transaction, versions: dict[str, PriceList], row: Row) -> 
 
 _held_requests = select(request.c.id, request.c.expires_at_ms).where(request.c.state == literal_column("'held'"))
 _attempts = select(
-    attempt.c.id, attempt.c.state, attempt.c.cost_basis, attempt.c.cost_pico_usd, request.c.state.label("request_state")
+    attempt.c.id,
+    attempt.c.state,
+    attempt.c.cost_basis,
+    attempt.c.cost_pico_usd,
+    attempt.c.late_at_ms,
+    request.c.state.label("request_state"),
 ).join(request, request.c.id == attempt.c.request_id)
 _COST_OF_SUCCESS = frozenset({"reported", "estimated"})
+# States of a call whose answer cannot have come late.
+_HEARD_IN_TIME = frozenset({"sent", "ok"})
 
 
 def nothing_is_forgotten(at: Snapshot) -> Checked:
@@ -134,7 +141,10 @@ def nothing_is_forgotten(at: Snapshot) -> Checked:
 
 
 def every_cost_is_explained(at: Snapshot) -> Checked:
-    """Check that a call that has ended says what it cost the operator and how that is known, and a success what it cost."""
+    """Check that a call that has ended says what it cost the operator and how that is known, and a success what it cost.
+
+    An answer that came late belongs to a call that was given up.
+    """
     for row in at.tx.each(_attempts):
         basis, cost = row["cost_basis"], row["cost_pico_usd"]
         if row["state"] == "sent":
@@ -142,7 +152,9 @@ def every_cost_is_explained(at: Snapshot) -> Checked:
         else:
             right = basis is not None and cost is not None and cost >= 0
             right = right and (row["state"] != "ok" or basis in _COST_OF_SUCCESS)
-        yield row["id"], fault_unless(right, f"{row['state']}, cost {cost}, basis {basis}")
+        right = right and (row["late_at_ms"] is None or row["state"] not in _HEARD_IN_TIME)
+        late = "" if row["late_at_ms"] is None else ", answered late"
+        yield row["id"], fault_unless(right, f"{row['state']}, cost {cost}, basis {basis}{late}")
 
 
 _billed_calls = (

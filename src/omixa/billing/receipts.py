@@ -22,7 +22,10 @@ from omixa.storage.tables import account, attempt, is_correction, request, trans
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to a provider. `cost_pico_usd` is what it costs the operator, as far as `cost_basis` knows."""
+    """One call to a provider. `cost_pico_usd` is what it costs the operator, as far as `cost_basis` knows.
+
+    `late_at_ms` is when its answer came after it had been given up.
+    """
 
     n: int
     image_index: int
@@ -33,6 +36,7 @@ class Call:
     cost_basis: Literal["reported", "estimated", "none"] | None
     sent_at_ms: int
     ended_at_ms: int | None
+    late_at_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,8 @@ def show_usage(context: Context, request_id: str, as_json: bool) -> None:
             click.echo(f"    provider's id  {call.provider_request_id}")
         if call.diagnostics:
             click.echo(f"    it said        {call.diagnostics}")
+        if call.late_at_ms is not None:
+            click.echo(f"    answered late  after {(call.late_at_ms - call.sent_at_ms) / 1000:.1f} s")
         if call.cost_pico_usd:
             click.echo(f"    costs us       ${format_exact(call.cost_pico_usd)} ({call.cost_basis})")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
+from typing import Any
 
 from omixa.billing.pricing import estimate_usage, rate, usage_of_refusal
 from omixa.billing.sanity import impossible, surprising
@@ -28,6 +29,7 @@ from omixa.errors import (
     UpstreamTimeout,
 )
 from omixa.gateway.cutouts import Cutouts
+from omixa.gateway.late import LateAnswers, Outcome, Spoken
 from omixa.gateway.provenance import Credentials
 from omixa.gateway.run import Run
 from omixa.gateway.settlement import Settlement
@@ -142,6 +144,7 @@ class Attempts:
     cutouts: Cutouts
     finish: Callable[[Image, ImageRequest], Awaitable[tuple[Image, tuple[Mapping[str, str], ...]]]]
     credentials: Credentials
+    late: LateAnswers
 
     async def first_success(
         self, run: Run, calls: AttemptLog, image_index: int, first: Call | None, deadline: float
@@ -336,22 +339,8 @@ class Attempts:
         asked = _left_to_provider(run.request, self._model(run))
         scenario = "" if run.rehearsal is None else run.rehearsal.next_step()
         call = ProviderCall(asked, offer, deployment, run.id, started.image_index, scenario)
-        result = await self._unless_departed(run, call, deadline)
-        usage, remark = self._usage(run, call, result)
-        # What the provider says that it charges is better than what its price list gives.
-        told = result.cost_pico_usd
-        cost_pico_usd = rate([usage], offer.cost_on(run.terms.day)).exact_pico_usd if told is None else told
-        ended = EndedAttempt(
-            id=started.id,
-            state="ok",
-            provider_request_id=result.provider_request_id,
-            upstream_status=200,
-            error_code=None,
-            diagnostics=remark,
-            usage=usage,
-            cost_pico_usd=cost_pico_usd,
-            cost_basis="estimated" if usage.estimated and told is None else "reported",
-        )
+        result = await self._unless_departed(run, call, making, deadline)
+        usage, ended = self._success(run, call, started, result)
         if self.catalogue.resolve(run.request.model).cuts_out(run.request.background):
             calls.end(ended)
             # The provider has done its part, well.
@@ -366,6 +355,32 @@ class Attempts:
         transparent = run.request.background == "transparent" or (result.has_transparency and image.info.has_alpha)
         background = "transparent" if transparent else "opaque"
         return Delivery(image, usage, deployment, offer, emulated, provenance, background)
+
+    def _success(
+        self, run: Run, call: ProviderCall, started: StartedAttempt, result: ProviderResult
+    ) -> tuple[Usage, EndedAttempt]:
+        """Return what a picture is charged by, and how its call ended."""
+        usage, remark = self._usage(run, call, result)
+        # What the provider says that it charges is better than what its price list gives.
+        told = result.cost_pico_usd
+        cost_pico_usd = rate([usage], call.offer.cost_on(run.terms.day)).exact_pico_usd if told is None else told
+        return usage, EndedAttempt(
+            id=started.id,
+            state="ok",
+            provider_request_id=result.provider_request_id,
+            upstream_status=200,
+            error_code=None,
+            diagnostics=remark,
+            usage=usage,
+            cost_pico_usd=cost_pico_usd,
+            cost_basis="estimated" if usage.estimated and told is None else "reported",
+        )
+
+    def _came_late(self, run: Run, call: ProviderCall, started: StartedAttempt, outcome: Outcome) -> EndedAttempt:
+        """Return what became of a call that was given up. A picture that nobody had is billed all the same."""
+        if isinstance(outcome, UpstreamError):
+            return self._failure(run, started, call.deployment, outcome)
+        return replace(self._success(run, call, started, outcome)[1], state="failed_billed")
 
     async def _cut_out(
         self, run: Run, calls: AttemptLog, made: EndedAttempt, image: Image, image_index: int, deadline: float
@@ -397,11 +412,11 @@ class Attempts:
     def _estimate(self, run: Run, offer: Offer, picture: Image | None = None) -> Usage:
         return estimate_usage(run.request, self.catalogue.resolve(run.request.model).bounds, offer, picture)
 
-    async def _unless_departed(self, run: Run, call: ProviderCall, deadline: float) -> ProviderResult:
+    async def _unless_departed(self, run: Run, call: ProviderCall, making: Call, deadline: float) -> ProviderResult:
         """Return the result; a provider that does not bill what is cancelled need not finish for a client that has left."""
         if call.offer.on_disconnect == "finish":
-            return await self._result(run, call, deadline)
-        working = asyncio.create_task(self._result(run, call, deadline))
+            return await self._result(run, call, making, deadline)
+        working = asyncio.create_task(self._result(run, call, making, deadline))
         leaving = asyncio.create_task(run.departed())
         try:
             await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -413,17 +428,27 @@ class Attempts:
                 task.cancel()
             await asyncio.gather(working, leaving, return_exceptions=True)
 
-    async def _result(self, run: Run, call: ProviderCall, deadline: float) -> ProviderResult:
-        provider = self.providers[call.deployment.provider]
+    async def _result(self, run: Run, call: ProviderCall, making: Call, deadline: float) -> ProviderResult:
+        def carry_out(call: ProviderCall) -> Coroutine[Any, Any, ProviderResult]:
+            return self._carried_out(run, call)
+
+        if self.late.can_hear(call):
+            started = making.started
+            spoken = Spoken(run, making.permit, lambda outcome: self._came_late(run, call, started, outcome))
+            return await self.late.result(call, spoken, carry_out, deadline)
         try:
-            async with asyncio.timeout_at(deadline), aclosing(provider.generate(call)) as events:
-                async for event in events:
-                    if isinstance(event, PartialImage):
-                        run.emit(event, call.index)
-                    else:
-                        return event
+            async with asyncio.timeout_at(deadline):
+                return await carry_out(call)
         except TimeoutError as error:
             raise UpstreamTimeout("The provider did not answer before the request's deadline.") from error
+
+    async def _carried_out(self, run: Run, call: ProviderCall) -> ProviderResult:
+        async with aclosing(self.providers[call.deployment.provider].generate(call)) as events:
+            async for event in events:
+                if not isinstance(event, PartialImage):
+                    return event
+                if not call.is_late:
+                    run.emit(event, call.index)
         raise UpstreamProtocol("The provider gave no picture.")
 
     async def _finished(self, run: Run, image: Image) -> tuple[Image, tuple[Mapping[str, str], ...]]:

@@ -108,6 +108,11 @@ class Run:
         assert self._task is not None
         return await asyncio.shield(self._task)
 
+    async def over(self) -> None:
+        """Wait for the end, however that comes."""
+        assert self._task is not None
+        await asyncio.wait({self._task})
+
     async def admitted(self) -> None:
         """Wait until the money is held. Raises the run's error when it ends before that."""
         assert self._task is not None

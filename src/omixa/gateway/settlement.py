@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from omixa.billing import ledger, refusals
 from omixa.billing.ledger import Capture, Hold, Release, StoredResult
-from omixa.errors import LedgerUnavailable, OmixaError, Overloaded, SettlementUnavailable
+from omixa.errors import LedgerUnavailable, OmixaError, Overloaded, SettlementUnavailable, UpstreamRefused
 from omixa.gateway import idempotency
 from omixa.gateway.idempotency import Decision, Earlier, Remains, RequestIdentity
 from omixa.gateway.pauses import LoopTime, pauses_until
@@ -72,6 +72,19 @@ class Settlement:
             if ended is not None:
                 records.end_attempts(tx, [ended])
             records.start_attempts(tx, [started])
+
+        await self._database.write(operation)
+
+    async def answered_late(self, ended: EndedAttempt, *, came_ago_ms: int) -> None:
+        """Correct the record of a call that was given up by what came of it after all; its request has been settled.
+
+        What a content filter's refusal costs counts toward the limit of the day.
+        """
+
+        def operation(tx: Transaction) -> None:
+            request_id = records.answer_late(tx, ended, came_ago_ms=came_ago_ms)
+            if request_id is not None and ended.error_code == UpstreamRefused.default_code:
+                refusals.absorb(tx, [(request_id, ended.cost_pico_usd)])
 
         await self._database.write(operation)
 

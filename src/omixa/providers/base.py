@@ -8,13 +8,15 @@ from typing import Protocol
 
 from omixa.domain.images import Image, ImageRequest, Usage
 from omixa.domain.models import Deployment, Offer
+from omixa.providers.late import Waiting
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderCall:
     """One picture wanted from one deployment. `index` counts the pictures of the request from 0.
 
-    `scenario` is what a simulator inside the process is to play; no other provider hears of it.
+    `scenario` is what a simulator inside the process is to play; no other provider hears of it. `waiting` tells whether somebody
+    waits for the picture; without it, somebody does to the end.
     """
 
     request: ImageRequest
@@ -23,6 +25,12 @@ class ProviderCall:
     request_id: str
     index: int
     scenario: str = ""
+    waiting: Waiting | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Tell whether the picture has come too late: what it costs is still to be learned, and it is not looked at."""
+        return self.waiting is not None and self.waiting.is_over
 
     @property
     def simulator_headers(self) -> dict[str, str]:

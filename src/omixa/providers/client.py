@@ -7,6 +7,7 @@ that fails for a moment is repeated while there is time, and every other failure
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
@@ -28,6 +29,7 @@ from omixa.errors import (
 from omixa.providers.base import ProviderCall
 from omixa.providers.failures import failed_answer, refused_answer, unusable_answer
 from omixa.providers.places import is_at_endpoint, redirected
+from omixa.providers.single import limits
 from omixa.providers.wire import Method, Timeouts, Transport, WireRequest, WireResponse, request_id
 
 T = TypeVar("T")
@@ -86,6 +88,7 @@ class Client:
         credential = {} if call.credential is None else {header: scheme + call.credential}
         self._headers = {"accept": "application/json", **credential, **call.simulator_headers}
         self._end = asyncio.get_running_loop().time() + call.offer.total_timeout_s
+        self._is_cancelled = False
         # Errors carry it as soon as it is known.
         self.request_id: str | None = None
 
@@ -95,8 +98,7 @@ class Client:
         """Post and return an answer that is no error. Raises an UpstreamError."""
         sent = {**self._headers, "content-type": content_type, **headers}
         request = WireRequest(self._call.deployment.endpoint.rstrip("/") + path, sent, body_parts)
-        timeouts = Timeouts(first_byte_s=self._call.offer.first_byte_timeout_s, total_s=self._left())
-        response = await self._transport.send(request, timeouts)
+        response = await self._transport.send(request, limits(self._call))
         if not 200 <= response.status < 300:
             raise self.failure(response)
         return response
@@ -129,11 +131,14 @@ class Client:
     ) -> T:
         """Look after a job until `read` makes something of an answer that is no error; it returns None while the job runs.
 
-        Where the wait is given up before the provider has said how the job ended, the provider is asked to `cancel`. Raises an
-        UpstreamError; what `read` raises as such is the provider's own word, a ValueError says that the answer is none.
+        Where the wait is given up before the provider has said how the job ended, the provider is asked to `cancel`, and what
+        the job came to is learned all the same while somebody listens. Raises an UpstreamError; what `read` raises as such is
+        the provider's own word, a ValueError says that the answer is none.
         """
 
         async def once() -> T | None:
+            if cancel is not None and self._call.is_late:
+                await self._cancel(*cancel)
             response = await self.look(url)
             if not 200 <= response.status < 300:
                 error = self.failure(response)
@@ -174,7 +179,12 @@ class Client:
         return await self._persist(once, tries=FETCH_TRIES)
 
     async def fetch(self, url: str) -> bytes:
-        """Return a result from its address, without the credential. Raises an UpstreamError: the picture was made."""
+        """Return a result from its address, without the credential. Raises an UpstreamError: the picture was made.
+
+        What comes too late is left where it is.
+        """
+        if self._call.is_late:
+            return b""
         return await self._persist(lambda: self._fetch(url), tries=FETCH_TRIES)
 
     async def _fetch(self, url: str) -> bytes:
@@ -216,20 +226,24 @@ class Client:
             pause_s = min(pause_s * 1.5, pace.most_s)
 
     async def _pause(self, seconds: float, latest: str) -> None:
-        """Wait. Raises UpstreamTimeout when the call's time is over."""
+        """Wait. Raises UpstreamTimeout when the call's time is over and nobody listens beyond it."""
         left_s = self._left()
         await asyncio.sleep(max(0.0, min(seconds, left_s)))
         if left_s <= seconds:
             diagnostics = f"the last failure: {latest}" if latest else ""
-            raise self._named(
-                UpstreamTimeout("The provider did not finish the picture in time.", diagnostics=diagnostics)
-            )
+            error = UpstreamTimeout("The provider did not finish the picture in time.", diagnostics=diagnostics)
+            self._named(error)
+            if self._call.waiting is None or not self._call.waiting.give_up(error):
+                raise error
 
     async def _cancel(self, method: Method, url: str) -> None:
-        limits = Timeouts(first_byte_s=CANCEL_TIMEOUT_S, total_s=CANCEL_TIMEOUT_S, connect_s=CANCEL_TIMEOUT_S)
+        if self._is_cancelled:
+            return
+        self._is_cancelled = True
+        at_most = Timeouts(first_byte_s=CANCEL_TIMEOUT_S, total_s=CANCEL_TIMEOUT_S, connect_s=CANCEL_TIMEOUT_S)
         try:
             request = self._checked(WireRequest(url, self._headers, method=method), self._call.offer.api_hosts)
-            await self._transport.send(request, limits)
+            await self._transport.send(request, at_most)
         except UpstreamError:
             # It was a courtesy: what the provider charges is in doubt either way.
             return
@@ -255,7 +269,7 @@ class Client:
         return Timeouts(first_byte_s=limit_s, total_s=limit_s)
 
     def _left(self) -> float:
-        return self._end - asyncio.get_running_loop().time()
+        return math.inf if self._call.is_late else self._end - asyncio.get_running_loop().time()
 
 
 def decoded(response: WireResponse, decoder: msgspec.json.Decoder[T]) -> T:

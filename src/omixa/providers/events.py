@@ -40,6 +40,12 @@ class EventCutter:
                 self._tell(data)
         return not self._open
 
+    def cut_off(self) -> bytes:
+        """Give back what has come of the event that is open, as if it had not come."""
+        begun = bytes(self._open)
+        self._open.clear()
+        return begun
+
 
 def _data(event: bytes) -> bytes:
     lines = (line.removeprefix(_FIELD) for line in _LINE_END.split(event) if line.startswith(_FIELD))

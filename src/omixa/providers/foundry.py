@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from omixa.domain.images import Image, Usage
 from omixa.engines.conversions import Conversions
-from omixa.imaging.inspect import inspect
-from omixa.imaging.png import check_png
 from omixa.providers.answers import Answer, aside, count, parse_answer
 from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
 from omixa.providers.failures import failed_answer, unusable_answer
 from omixa.providers.forms import form
-from omixa.providers.pictures import acceptable
-from omixa.providers.single import post
-from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse
+from omixa.providers.pictures import acceptable, check_picture
+from omixa.providers.single import limits, post
+from omixa.providers.wire import Transport, WireRequest, WireResponse
 
 _COUNTS = ("num_input_text_tokens", "num_input_image_tokens", "num_output_tokens")
 
@@ -40,8 +39,7 @@ class FoundryProvider:
         """Make one picture. Raises an UpstreamError when the attempt fails."""
         references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
         request = _edit(call, references) if references else _generation(call)
-        timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
-        response = await self._transport.send(request, timeouts)
+        response = await self._transport.send(request, limits(call))
         if response.status != 200:
             raise failed_answer(response, secret=call.credential)
         try:
@@ -81,16 +79,8 @@ def _read(response: WireResponse, call: ProviderCall) -> tuple[Answer, Image]:
 
 def _picture(answer: Answer, call: ProviderCall) -> Image:
     """Return the picture if it is a PNG of the size that was asked for; an edit only has to stay within the offer's limit."""
-    editing = call.request.operation == "edit"
-    limit = call.offer.max_edited_pixels if editing else call.offer.max_output_pixels
-    info = inspect(answer.picture, max_pixels=limit)
-    if info.format != "png":
-        raise ValueError(f"the picture is {info.format}, not png")
-    asked = call.offer.sizes[call.request.size]
-    if not editing and (info.width, info.height) != (asked.width, asked.height):
-        raise ValueError(f"the picture is {info.size}, not {asked.width}x{asked.height}")
-    check_png(answer.picture)
-    return Image(answer.picture, info, answer.base64)
+    picture = check_picture(answer.picture, call, "png", exact=call.request.operation != "edit")
+    return replace(picture, base64=answer.base64)
 
 
 def _usage(answer: Answer, call: ProviderCall) -> tuple[Usage | None, str | None]:

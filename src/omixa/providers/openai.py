@@ -25,8 +25,8 @@ from omixa.providers.events import MEDIA_TYPE, follow
 from omixa.providers.failures import failed_answer, failed_event, unusable_answer
 from omixa.providers.forms import form
 from omixa.providers.pictures import EVERY_FORMAT, acceptable, check_picture
-from omixa.providers.single import post
-from omixa.providers.wire import Timeouts, Transport, WireEvent, WireRequest, WireResponse
+from omixa.providers.single import limits, post
+from omixa.providers.wire import Transport, WireEvent, WireRequest, WireResponse
 
 _ACCEPT: Final = "application/json, text/event-stream"
 
@@ -46,8 +46,7 @@ class OpenAIProvider:
         """Make one picture, after the previews that come by themselves. Raises an UpstreamError when the attempt fails."""
         references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
         request = _request(call, self._dialect, references)
-        timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
-        async with aclosing(follow(self._transport, request, timeouts)) as told:
+        async with aclosing(follow(self._transport, request, limits(call))) as told:
             async for each in told:
                 event = await aside(len(each.body), functools.partial(_read, each, call))
                 if event is not None:
@@ -143,7 +142,7 @@ def _happened(event: WireEvent, call: ProviderCall) -> ProviderEvent | None:
         if told.type.endswith(".completed"):
             usage = told.usage if isinstance(told.usage, dict) else {}
             return _result(pybase64.b64decode(told.b64_json, validate=True), None, usage, event, call)
-        if told.type.endswith(".partial_image"):
+        if told.type.endswith(".partial_image") and not call.is_late:
             preview = pybase64.b64decode(told.b64_json, validate=True)
             return PartialImage(Image(preview, inspect(preview)), told.partial_image_index)
     except ValueError as error:

@@ -47,8 +47,10 @@ def check_picture(data: bytes, call: ProviderCall, *formats: ImageFormat, exact:
     """Return a picture that came back. Raises ValueError unless it is in one of these formats, whole, within the offer's limits
     and, where the provider keeps to that exactly, of the size that was asked for.
 
-    An edit without a size may have any shape.
+    An edit without a size may have any shape. A picture that came too late was not kept: another one stands for it.
     """
+    if call.is_late:
+        return _unseen(call, formats[0])
     editing = call.request.operation == "edit"
     info = inspect(data, max_pixels=call.offer.max_edited_pixels if editing else call.offer.max_output_pixels)
     if info.format not in formats:
@@ -62,13 +64,23 @@ def check_picture(data: bytes, call: ProviderCall, *formats: ImageFormat, exact:
     return Image(data, info)
 
 
+def _unseen(call: ProviderCall, picture_format: ImageFormat) -> Image:
+    """Return what stands for a picture that nobody kept: it has the shape that was asked for, and no bytes."""
+    request, size = call.request, call.offer.sizes[call.request.size]
+    width, height = size.width, size.height
+    if request.operation == "edit" and request.input_images and (request.size == "auto" or request.scale is not None):
+        given, scale = request.input_images[0].info, request.scale or 1
+        width, height = scale * given.width, scale * given.height
+    return Image(b"", ImageInfo(picture_format, width, height, 0, has_alpha=False))
+
+
 def read_encoded(text: str, media_type: str | None, call: ProviderCall) -> Image:
     """Return a picture in base64 that came back from a provider that is told shapes.
 
     Raises ValueError unless it is what is said of it, where something is said, and about in the shape that was asked for.
     """
     picture = check_picture(pybase64.b64decode(text, validate=True), call, *EVERY_FORMAT, exact=False)
-    if media_type not in (None, MEDIA_TYPES[picture.info.format]):
+    if not call.is_late and media_type not in (None, MEDIA_TYPES[picture.info.format]):
         raise ValueError(f"the picture is {picture.info.format}, not {media_type}")
     check_shape(picture.info, call)
     return picture
@@ -93,11 +105,13 @@ def tiles_used(call: ProviderCall, picture: ImageInfo) -> Usage:
     A reference counts no more than the largest picture that the model edits, to which it is scaled down.
     """
     most = call.offer.max_edited_pixels
+    is_guess = call.is_late and call.request.operation == "edit" and call.request.size == "auto"
     return Usage(
         input_text_tokens=call.request.prompt_tokens,
         input_image_tokens=sum(_tiles(min(image.info.pixels, most)) for image in call.request.input_images),
         output_image_tokens=_tiles(picture.pixels),
         images=1,
+        estimated=is_guess,
     )
 
 

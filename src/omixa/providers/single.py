@@ -32,6 +32,12 @@ def post(
     return WireRequest(call.deployment.endpoint.rstrip("/") + path, headers, body_parts)
 
 
+def limits(call: ProviderCall) -> Timeouts:
+    """Return how long the exchange of a call may take that brings its picture."""
+    offer = call.offer
+    return Timeouts(first_byte_s=offer.first_byte_timeout_s, total_s=offer.total_timeout_s, waiting=call.waiting)
+
+
 class SingleExchange(ABC):
     """Sends one request for each picture; large ones are written and read aside."""
 
@@ -51,6 +57,5 @@ class SingleExchange(ABC):
         """Make one picture. Raises an UpstreamError when the attempt fails."""
         references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
         request = await aside(sum(len(one.data) for one in references), functools.partial(self.write, call, references))
-        timeouts = Timeouts(first_byte_s=call.offer.first_byte_timeout_s, total_s=call.offer.total_timeout_s)
-        response = await self._transport.send(request, timeouts)
+        response = await self._transport.send(request, limits(call))
         yield await aside(len(response.body), functools.partial(self.read, response, call))

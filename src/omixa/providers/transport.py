@@ -110,7 +110,7 @@ class HttpTransport:
         """Send a request and return the answer. Raises an UpstreamError, see `Transport`."""
         exchange = Exchange(timeouts, self._max_response_bytes, on_event)
         try:
-            async with exchange.deadline, self._request(request, exchange) as response:
+            async with exchange, self._request(request, exchange) as response:
                 return await _read(response, exchange)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, RuntimeError) as error:
             malformed = isinstance(error, aiohttp.ClientResponseError | HttpProcessingError)
@@ -235,7 +235,7 @@ class InProcessTransport:
         exchange = Exchange(timeouts, self._max_response_bytes, on_event)
         conversation = _Conversation(request, exchange)
         try:
-            async with exchange.deadline:
+            async with exchange:
                 exchange.connected()
                 await self._app(_scope(request), conversation.receive, conversation.send)
         except UpstreamError:

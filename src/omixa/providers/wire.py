@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Literal, Protocol
 
 from omixa.errors import (
@@ -16,6 +17,7 @@ from omixa.errors import (
     UpstreamUnreachable,
 )
 from omixa.providers import events
+from omixa.providers.late import MAX_KEPT_BYTES, PictureFilter, Waiting
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 MAX_DIAGNOSTICS = 500
@@ -113,6 +115,7 @@ class Timeouts:
 
     `first_byte_s` runs from the end of sending, `total_s` from the start to the last byte. While the answer arrives, each
     further `slow_step_bytes` must come within `slow_step_s`; between two events, `first_byte_s` for the next one to begin.
+    When one has passed after the request was sent, `waiting` is asked whether the exchange goes on without limits.
     """
 
     first_byte_s: float
@@ -120,6 +123,7 @@ class Timeouts:
     connect_s: float = CONNECT_TIMEOUT_S
     slow_step_s: float = SLOW_STEP_S
     slow_step_bytes: int = SLOW_STEP_BYTES
+    waiting: Waiting | None = None
 
 
 class Transport(Protocol):
@@ -140,13 +144,15 @@ class Transport(Protocol):
 class Exchange:
     """One call under way: moves its single deadline from phase to phase and collects the answer within its limits.
 
-    The transport enters `deadline`, tells what happens as it happens, and asks `failure` for the right error.
+    The transport enters it, tells what happens as it happens, and asks `failure` for the right error. Once nobody waits for the
+    answer, it has no deadline any more, and pictures are dropped as they come.
     """
 
     def __init__(
         self, timeouts: Timeouts, max_response_bytes: int, on_event: Callable[[WireEvent], None] | None = None
     ) -> None:
         self._timeouts = timeouts
+        self._waiting = timeouts.waiting
         self._max_response_bytes = max_response_bytes
         self._on_event = on_event
         self._events: events.EventCutter | None = None
@@ -157,19 +163,36 @@ class Exchange:
         self._sent_at: float | None = None
         self._first_byte_s = 0.0
         self._declared_bytes: int | None = None
+        self._status = 0
+        self._media_type = ""
         self._pieces: list[bytes] = []
         self._received_bytes = 0
         self._step_bytes = 0
+        self._filter: PictureFilter | None = None
+        self._kept_bytes = 0
         self.phase: Phase = "connecting"
-        self.deadline = asyncio.timeout_at(min(self._end, now + timeouts.connect_s))
+        # It alone breaks the exchange off; until then, the timer stands for it.
+        self._deadline = asyncio.timeout(None)
+        self._timer = self._loop.call_at(min(self._end, now + timeouts.connect_s), self._time_is_over)
+
+    async def __aenter__(self) -> None:
+        await self._deadline.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._deadline.__aexit__(kind, error, trace)
 
     def connected(self) -> None:
         """Note that from now on the provider may have received something."""
         self.phase = "sending"
-        self.deadline.reschedule(self._end)
+        self._allow_until(self._end)
 
     def sent(self) -> None:
         """Note that the request left as a whole. An answer that came before is not forgotten."""
+        if self._waiting is not None:
+            self._waiting.is_sent = True
         if self.phase == "sending":
             self.phase = "waiting"
             self._sent_at = self._loop.time()
@@ -180,8 +203,9 @@ class Exchange:
         self.phase = "receiving"
         if self._sent_at is not None:
             self._first_byte_s = self._loop.time() - self._sent_at
+        self._status, self._media_type = status, media_type(headers)
         tell = self._on_event
-        if tell is not None and status == 200 and media_type(headers) == events.MEDIA_TYPE:
+        if tell is not None and status == 200 and self._media_type == events.MEDIA_TYPE:
             self._events = events.EventCutter(lambda data: tell(WireEvent(headers, data)))
             self._wait_for_event()
         else:
@@ -195,6 +219,8 @@ class Exchange:
         """Take a piece of the body. Raises UpstreamProtocol when it is too much."""
         self._received_bytes += len(piece)
         self._check_size(self._received_bytes)
+        if self._is_late:
+            piece = self._without_pictures(piece)
         self._step_bytes += len(piece)
         if self._events is None:
             self._pieces.append(piece)
@@ -213,28 +239,60 @@ class Exchange:
                 "The provider's answer was cut short.",
                 diagnostics=f"content-length {self._declared_bytes}, received {self._received_bytes}",
             )
+        if self._is_late and self._filter is None:
+            self._pieces = [self._without_pictures(b"")]
         # One copy of the picture's text, a tenth of a millisecond, and everything behind has one plain value.
         return WireResponse(status, headers, b"".join(self._pieces), self._first_byte_s)
 
     def failure(self, error: Exception, *, malformed: bool = False) -> UpstreamError:
         """Return what a foreign exception means at this point. `malformed` says that the answer was not HTTP."""
         diagnostics = f"{self.phase}: {type(error).__name__}: {error}"[:MAX_DIAGNOSTICS]
-        if self.deadline.expired():
+        if self._deadline.expired():
             if self.phase == "connecting":
                 return UpstreamConnectTimeout("The provider could not be reached in time.", diagnostics=diagnostics)
-            # Silence weighs twice as much as slowness: it takes the longest to notice.
-            strikes = 1 if self.phase == "receiving" else 2
-            return UpstreamTimeout(self._timeout_message(), diagnostics=diagnostics, strikes=strikes)
+            return self._timed_out(diagnostics)
         if self.phase == "connecting":
             return UpstreamUnreachable("The provider could not be reached.", diagnostics=diagnostics)
         if malformed:
             return UpstreamProtocol("The provider's answer was not valid HTTP.", diagnostics=diagnostics)
         return UpstreamFailed("The connection to the provider broke.", diagnostics=diagnostics)
 
-    def _timeout_message(self) -> str:
+    def _timed_out(self, diagnostics: str) -> UpstreamTimeout:
         if self.phase == "receiving":
-            return "The provider's answer arrived too slowly."
-        return "The provider did not answer in time."
+            return UpstreamTimeout("The provider's answer arrived too slowly.", diagnostics=diagnostics)
+        # Silence weighs twice as much as slowness: it takes the longest to notice.
+        return UpstreamTimeout("The provider did not answer in time.", diagnostics=diagnostics, strikes=2)
+
+    @property
+    def _is_late(self) -> bool:
+        return self._waiting is not None and self._waiting.is_over
+
+    def _time_is_over(self) -> None:
+        is_sent = self.phase in ("waiting", "receiving")
+        if is_sent and self._waiting is not None and self._waiting.give_up(self._timed_out(self.phase)):
+            return
+        self._deadline.reschedule(self._loop.time())
+
+    def _without_pictures(self, piece: bytes) -> bytes:
+        """Return what to keep of a piece of a late answer. Raises UpstreamProtocol when what is no picture is too much."""
+        if not self._media_type.endswith(("json", "event-stream")):
+            self._pieces.clear()
+            if self._status == 200 and not self._media_type.startswith("image/"):
+                raise UpstreamProtocol(
+                    "The provider's answer held no usable picture.", diagnostics=f"late: {self._media_type}"
+                )
+            return b""
+        if self._filter is None:
+            # What has come so far is in memory; from here on it is not.
+            self._filter = PictureFilter()
+            begun = b"".join(self._pieces) if self._events is None else self._events.cut_off()
+            self._pieces.clear()
+            piece = begun + piece
+        kept = self._filter.take(piece)
+        self._kept_bytes += len(kept)
+        if self._kept_bytes > MAX_KEPT_BYTES:
+            raise UpstreamProtocol("The provider's answer was too large.", diagnostics=f"late: over {MAX_KEPT_BYTES}")
+        return kept
 
     def _wait_for_event(self) -> None:
         """Allow the provider to paint in silence, as before its first byte."""
@@ -243,7 +301,12 @@ class Exchange:
         self._allow(self._timeouts.first_byte_s)
 
     def _allow(self, seconds: float) -> None:
-        self.deadline.reschedule(min(self._end, self._loop.time() + seconds))
+        self._allow_until(min(self._end, self._loop.time() + seconds))
+
+    def _allow_until(self, end: float) -> None:
+        self._timer.cancel()
+        if not self._is_late:
+            self._timer = self._loop.call_at(end, self._time_is_over)
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._max_response_bytes:

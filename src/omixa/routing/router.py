@@ -151,6 +151,7 @@ class Permit:
     # When the call was sent, until it is known how long it took.
     _sent_ns: int | None = None
     _is_open: bool = True
+    _has_place: bool = True
 
     @property
     def is_probe(self) -> bool:
@@ -193,11 +194,18 @@ class Permit:
             self._route.latency.learn(now_ns - self._sent_ns, now_ns)
             self._sent_ns = None
 
+    def hand_over(self) -> Permit:
+        """Return the leave of whoever goes on with a call that was given up: with its place, and without a say in health."""
+        lasting = replace(self, _is_probe=False)
+        self._has_place, self._sent_ns = False, None
+        return lasting
+
     def close(self) -> None:
         """Make room for others. A call that was never sent leaves no trace; one without a verdict says nothing of health."""
         if self._is_open:
             self._is_open = False
-            self._route.budget.end(self._began_ns, was_sent=self._was_sent)
+            if self._has_place:
+                self._route.budget.end(self._began_ns, was_sent=self._was_sent)
             if self._is_probe:
                 self._route.breaker.give_up_probe()
             self._router.pump(self._pool)

@@ -619,6 +619,8 @@ attempt = Table(
     _time("explained_at_ms", nullable=True),
     _time("sent_at_ms"),
     _time("ended_at_ms", nullable=True),
+    # When an answer came after all, though the call had been given up.
+    _time("late_at_ms", nullable=True),
     UniqueConstraint("request_id", "n"),
     _one_of("state", "sent", "ok", "failed_free", "failed_billed", "unknown", "superseded"),
     _one_of("cost_basis", "reported", "estimated", "none"),

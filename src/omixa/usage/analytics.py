@@ -69,7 +69,10 @@ class RequestSummary:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStep:
-    """One call to a provider: `n` counts from 1 within the request, `image_index` from 0."""
+    """One call to a provider: `n` counts from 1 within the request, `image_index` from 0.
+
+    `late_at_ms` is when its answer came after it had been given up.
+    """
 
     n: int
     image_index: int
@@ -80,6 +83,7 @@ class AttemptStep:
     error_code: str | None
     sent_at_ms: int
     ended_at_ms: int | None
+    late_at_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +362,7 @@ def _step(row: Row) -> AttemptStep:
         error_code=row["error_code"],
         sent_at_ms=row["sent_at_ms"],
         ended_at_ms=row["ended_at_ms"],
+        late_at_ms=row["late_at_ms"],
     )
 
 

@@ -19,7 +19,10 @@ MAX_CALLS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class ProviderCallRow:
-    """One call to a provider. `cost_pico_usd` is what it costs the operator, as far as `cost_basis` knows."""
+    """One call to a provider. `cost_pico_usd` is what it costs the operator, as far as `cost_basis` knows.
+
+    `late_at_ms` is when its answer came after it had been given up.
+    """
 
     n: int
     image_index: int
@@ -33,6 +36,7 @@ class ProviderCallRow:
     cost_basis: str | None
     sent_at_ms: int
     ended_at_ms: int | None
+    late_at_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, case, func, select, update
 
 from omixa.domain.access import Mode
 from omixa.domain.ids import new_id
 from omixa.domain.images import Usage
 from omixa.storage.database import Transaction
-from omixa.storage.statements import insert_into
+from omixa.storage.statements import among, insert_into
 from omixa.storage.tables import attempt, correction_day, usage_day, usage_record
 
 AttemptState = Literal["ok", "failed_free", "failed_billed", "unknown", "superseded"]
@@ -145,6 +145,49 @@ def end_attempts(tx: Transaction, attempts: Sequence[EndedAttempt]) -> None:
             for ended in attempts
         ],
     )
+
+
+_answer_late = (
+    update(attempt)
+    .where(
+        attempt.c.id == bindparam("attempt_id"),
+        among(attempt.c.state, "unknown", "superseded"),
+        attempt.c.explained_at_ms.is_(None),
+        attempt.c.late_at_ms.is_(None),
+    )
+    .values(
+        # That another call was quicker stays true.
+        state=case((attempt.c.state == "superseded", "superseded"), else_=bindparam("new_state")),
+        provider_request_id=func.coalesce(bindparam("named"), attempt.c.provider_request_id),
+        upstream_status=func.coalesce(bindparam("status"), attempt.c.upstream_status),
+        diagnostics=func.coalesce(bindparam("said"), attempt.c.diagnostics),
+        usage_json=bindparam("used"),
+        cost_pico_usd=bindparam("cost"),
+        cost_basis=bindparam("basis"),
+        late_at_ms=bindparam("came_at"),
+    )
+    .returning(attempt.c.request_id)
+)
+
+
+def answer_late(tx: Transaction, ended: EndedAttempt, *, came_ago_ms: int) -> str | None:
+    """Record what came of a call that was given up, and return its request; None where reconciliation has explained it.
+
+    What callers were told of it stays as it is, and so does when it was given up.
+    """
+    row = tx.first(
+        _answer_late,
+        attempt_id=ended.id,
+        new_state=ended.state,
+        named=ended.provider_request_id,
+        status=ended.upstream_status,
+        said=ended.diagnostics,
+        used=None if ended.usage is None else msgspec.json.encode(ended.usage).decode(),
+        cost=ended.cost_pico_usd,
+        basis=ended.cost_basis,
+        came_at=tx.now_ms() - came_ago_ms,
+    )
+    return None if row is None else str(row["request_id"])
 
 
 _abandon_attempts = (

@@ -48,6 +48,8 @@ class TimedCall(Protocol):
     def sent_at_ms(self) -> int: ...
     @property
     def ended_at_ms(self) -> int | None: ...
+    @property
+    def late_at_ms(self) -> int | None: ...
 
 
 def share(part: int, whole: int) -> int:
@@ -74,10 +76,13 @@ def timeline(began: int, ended: int | None, calls: Sequence[TimedCall]) -> list[
         duration = None if one.ended_at_ms is None else max(one.ended_at_ms - one.sent_at_ms, 0)
         look: Look = "ok" if one.state == "ok" else "wait" if duration is None else "bad"
         status = "" if one.upstream_status is None else f", HTTP {one.upstream_status}"
+        late = (
+            "" if one.late_at_ms is None else f", answered late after {(one.late_at_ms - one.sent_at_ms) / 1000:.1f} s"
+        )
         told = "running" if duration is None else "ok" if one.state == "ok" else one.error_code or one.state
         code = one.error_code if look == "bad" else None
         steps.append(
-            _step(name, f"{one.deployment}: {told}{status}", one.sent_at_ms - began, duration, whole, look, code)
+            _step(name, f"{one.deployment}: {told}{status}{late}", one.sent_at_ms - began, duration, whole, look, code)
         )
     if ends and ended is not None:
         last = max(ends)

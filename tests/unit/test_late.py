@@ -1,0 +1,71 @@
+"""What is kept of an answer that nobody waits for, and what adapters make of one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omixa.errors import UpstreamTimeout
+from omixa.providers.late import MAX_TEXT_BYTES, PictureFilter, Waiting
+
+SHORT = st.text(max_size=40)
+LONG = st.integers(MAX_TEXT_BYTES + 1, 3 * MAX_TEXT_BYTES).map(lambda length: "A/+" * (length // 3 + 1))
+ADDRESS = LONG.map(lambda text: f"data:image/png;base64,{text}")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | SHORT | LONG | ADDRESS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(SHORT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def without_pictures(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_pictures(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [without_pictures(inner) for inner in value]
+    if isinstance(value, str) and len(json.dumps(value)) - 2 > MAX_TEXT_BYTES:
+        return "data:image/png;base64," if value.startswith("data:") else ""
+    return value
+
+
+@given(document=JSON, sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=8), as_event=st.booleans())
+def test_texts_as_long_as_pictures_are_left_out_wherever_the_pieces_are_cut(
+    document: Any, sizes: list[int], as_event: bool
+) -> None:
+    text = json.dumps(document)
+    body = (f"event: done\r\ndata: {text}\n\n" if as_event else text).encode()
+    pictures, kept, position, turn = PictureFilter(), b"", 0, 0
+    while position < len(body):
+        piece = body[position : position + sizes[turn % len(sizes)]]
+        kept += pictures.take(piece)
+        position, turn = position + len(piece), turn + 1
+    if as_event:
+        assert kept.startswith(b"event: done\r\ndata: ")
+        assert kept.endswith(b"\n\n")
+        kept = kept.removeprefix(b"event: done\r\ndata: ")
+    assert json.loads(kept) == without_pictures(document)
+
+
+def test_a_text_that_never_ends_takes_no_memory() -> None:
+    pictures = PictureFilter()
+    kept = pictures.take(b'{"data":[{"b64_json":"')
+    kept += b"".join(pictures.take(b"A" * 65_536) for _ in range(1000))
+    assert kept == b'{"data":[{"b64_json":"'
+
+
+def test_a_call_is_given_up_once_and_for_good() -> None:
+    asked: list[str] = []
+
+    def part(error: UpstreamTimeout) -> bool:
+        asked.append(error.message)
+        return len(asked) > 1
+
+    waiting = Waiting(part)
+    assert not waiting.give_up(UpstreamTimeout("one"))
+    assert not waiting.is_over
+    assert waiting.give_up(UpstreamTimeout("two"))
+    assert waiting.give_up(UpstreamTimeout("three"))
+    assert asked == ["one", "two"]
