@@ -37,9 +37,11 @@ Row = Mapping[str, Any]
 MAX_QUEUED_WRITES = 10_000
 # Operations that share one commit.
 MAX_GROUP = 256
-# How long the writer waits for company when the last group had some: each change of threads and each commit costs more than
-# the statements between them, so a busy ledger is faster when it does not hurry. A lonely request never waits.
-COMPANY_WAIT_S = 0.0005
+# How long the writer waits for company on a busy ledger: each change of threads and each commit costs more than the
+# statements between them, so whoever does not hurry serves more.
+COMPANY_WAIT_S = 0.003
+# With so many in its queue the writer begins at once.
+ENOUGH_COMPANY = 4
 READ_THREADS = 4
 # Rows that `Transaction.each` has in memory at a time.
 ROWS_AT_A_TIME = 500
@@ -244,6 +246,35 @@ class _Write:
             self.result, self.error = outcome, None
 
 
+class _Company:
+    """Knows whether it is worth the writer's while to wait for more to write.
+
+    It is when others come so often that one is likely to come meanwhile, and when the last group was not a lonely one: a single
+    client that waits for each of its answers would be slowed for nobody.
+    """
+
+    __slots__ = ("_expected", "_last_s", "_was_lonely")
+
+    def __init__(self) -> None:
+        # How many come in `COMPANY_WAIT_S`, averaged over some groups.
+        self._expected = 0.0
+        self._last_s = time.monotonic()
+        self._was_lonely = True
+
+    @property
+    def is_expected(self) -> bool:
+        """Tell whether to wait."""
+        return self._expected >= 1 and not self._was_lonely
+
+    def note(self, group_size: int) -> None:
+        """Learn from a group that has just been taken."""
+        now_s = time.monotonic()
+        came = group_size * COMPANY_WAIT_S / max(now_s - self._last_s, COMPANY_WAIT_S)
+        self._expected += (came - self._expected) / 8
+        self._last_s = now_s
+        self._was_lonely = group_size == 1
+
+
 class Database:
     """Open a database with `open`, use `write` and `read`, close it with `close`.
 
@@ -264,7 +295,7 @@ class Database:
         self._queue_lock = threading.Lock()
         self._accepts = False
         self._failed = False
-        self._had_company = False
+        self._company = _Company()
 
     def open(self) -> None:
         """Bring the tables up to date, check the settings and start the writer. Blocking; raises on unsafe settings."""
@@ -371,7 +402,7 @@ class Database:
         first = self._queue.get()
         if first is None:
             return None
-        if self._had_company:
+        if self._company.is_expected and self._queue.qsize() < ENOUGH_COMPANY:
             time.sleep(COMPANY_WAIT_S)
         group = [first]
         while len(group) < MAX_GROUP and not self._queue.empty():
@@ -380,7 +411,7 @@ class Database:
                 self._queue.put(None)
                 break
             group.append(item)
-        self._had_company = len(group) > 1
+        self._company.note(len(group))
         return group
 
     def _write_group(self, connection: Connection, group: Sequence[_Write]) -> None:
