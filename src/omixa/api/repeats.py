@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
+
+from blake3 import blake3
 
 from omixa.api.exchange import Exchange
 from omixa.catalogue.bodies import Body
@@ -18,11 +19,10 @@ _COUNT = re.compile(r"\d{1,6}")
 
 
 def fingerprint(exchange: Exchange, body: Body, key: bytes) -> str | None:
-    """Return the SHA-256 over method, path and body, in hexadecimal; white space and the order of fields do not matter.
+    """Return the BLAKE3 digest of method, path and body, in hexadecimal; white space and the order of fields do not matter.
 
-    It is kept, and prompts are short: the server's `key` comes first, so that nobody finds out by trying what was asked. There
-    is none for a client that neither sends a key nor counts its tries: no repeat of its requests can be known for one, and
-    megabytes take milliseconds.
+    It is kept, and prompts are short: the server's `key` goes into it, so that nobody finds out by trying what was asked. There
+    is none for a client that neither sends a key nor counts its tries: no repeat of its requests can be known for one.
     """
     headers = (KEY_HEADER, *RETRY_HEADERS)
     if all(exchange.header(header.lower().encode()) is None for header in headers):
@@ -31,8 +31,8 @@ def fingerprint(exchange: Exchange, body: Body, key: bytes) -> str | None:
 
 
 def body_digest(exchange: Exchange, body: Body, key: bytes) -> str:
-    """Return the SHA-256 that a fingerprint is, whether or not a repeat can be known by it."""
-    digest = hashlib.sha256(key + f"{exchange.scope['method']} {_endpoint(exchange)}\n".encode())
+    """Return the digest that a fingerprint is, whether or not a repeat can be known by it."""
+    digest = blake3(f"{exchange.scope['method']} {_endpoint(exchange)}\n".encode(), key=key)
     for piece in body.canonical():
         digest.update(piece)
     return digest.hexdigest()

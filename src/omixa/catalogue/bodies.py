@@ -8,13 +8,13 @@ is, except for characters that no string may have; those are no base64 either an
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
+from blake3 import blake3
 
 from omixa.errors import InvalidRequest
 
@@ -95,7 +95,7 @@ class Body:
         yield from self._with_pictures(msgspec.json.encode(fields, order="sorted"))
         for name, uploads in sorted(self.files.items()):
             for upload in uploads:
-                digest = hashlib.sha256(upload.data).hexdigest()
+                digest = blake3(upload.data).hexdigest()
                 yield b"\n" + msgspec.json.encode([name, upload.media_type, digest])
 
     def _with_pictures(self, spelled: bytes) -> Iterator[bytes | memoryview]:

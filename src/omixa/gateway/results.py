@@ -1,7 +1,7 @@
 """Results: everything that is needed to answer a request again, byte for byte, durable before its charge or together with it.
 
 Layout: eight bytes of magic, four bytes with the manifest's length (big endian), the manifest as JSON, then the pictures one
-after the other. The manifest holds the envelope of the answer and each picture's format, size, length and SHA-256, and what
+after the other. The manifest holds the envelope of the answer and each picture's format, size, length and BLAKE3 digest, and what
 settling needs, so that a result can be charged for whose request could not be settled.
 """
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from blake3 import blake3
 
 from omixa.billing.ledger import StoredResult
 from omixa.domain.images import Image, ImageFormat, ImageInfo, Provenance, Usage
@@ -51,7 +52,7 @@ class StoredImage(msgspec.Struct, frozen=True):
     height: int
     size_bytes: int
     has_alpha: bool
-    sha256: str
+    blake3: str
 
 
 class Settling(msgspec.Struct, frozen=True):
@@ -266,7 +267,7 @@ def unpack(data: bytes | memoryview, digest: str) -> tuple[Manifest, list[Image]
 
 
 def _checked(stored: StoredImage, data: memoryview) -> Image:
-    if hashlib.sha256(data).hexdigest() != stored.sha256:
+    if blake3(data).hexdigest() != stored.blake3:
         raise BrokenResult("a picture differs from its digest")
     info = ImageInfo(stored.format, stored.width, stored.height, stored.size_bytes, stored.has_alpha)
     return Image(data, info)
@@ -274,5 +275,5 @@ def _checked(stored: StoredImage, data: memoryview) -> Image:
 
 def _describe(image: Image) -> StoredImage:
     info = image.info
-    digest = hashlib.sha256(image.data).hexdigest()
+    digest = blake3(image.data).hexdigest()
     return StoredImage(info.format, info.width, info.height, len(image.data), info.has_alpha, digest)

