@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -28,7 +29,7 @@ from bench.drawing import FAINT, RULE, dot, line, picture, text
 from bench.load import percentile_ms
 from bench.machine import facts
 from omixa.access import store
-from omixa.billing import ledger
+from omixa.billing import ledger, margins
 from omixa.billing.ledger import Capture, Release
 from omixa.billing.pricing import rate
 from omixa.billing.recovery import register_node
@@ -187,6 +188,7 @@ async def _fill(directory: Path, requests: int) -> Filled:
             done += wanted
             if done % 50_000 == 0 or done == requests:
                 print(f"{done:>10,} of {requests:,} requests, {done / (time.monotonic() - began):,.0f}/s", flush=True)
+        await _add_up(database)
     finally:
         await asyncio.to_thread(database.close)
     if fatal:
@@ -201,6 +203,12 @@ async def _fill(directory: Path, requests: int) -> Filled:
         first_day=utc_today() - datetime.timedelta(days=DAYS),
         last_day=utc_today(),
     )
+
+
+async def _add_up(database: Database) -> None:
+    """Add margins up as the sweeper does, behind the requests."""
+    while (portion := await database.read(margins.next_portion)) is not None:
+        await database.write(partial(margins.add_up, portion=portion))
 
 
 async def _verify(directory: Path) -> list[str]:

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
-from omixa.billing.margins import Margin, margins
+from omixa.billing import margins as margins_module
+from omixa.billing.margins import Margin, add_up, change_cost, margins, next_portion
 from omixa.billing.rerating import PriceComparison, compare_prices
+from omixa.domain.ids import first_id
 from omixa.domain.images import Usage
 from omixa.domain.models import PriceComponent
 from omixa.domain.times import month_after, month_before, start_of, utc_date
+from omixa.storage.database import Transaction
+from omixa.storage.tables import attempt, margin_progress
 from omixa.usage.records import EndedAttempt
-from tests.support.ledger import MODEL, PRICES, DiskLedger, adjust, disk_ledger, refund
+from tests.support.ledger import (
+    MODEL,
+    ONE_PICTURE,
+    PRICES,
+    DiskLedger,
+    a_record,
+    a_result,
+    adjust,
+    disk_ledger,
+    refund,
+    succeeded,
+)
 from tests.support.places import Place
 
 CHARGE = 33_900
@@ -29,8 +47,19 @@ def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
         yield opened
 
 
-def read(disk: DiskLedger, since_ms: int = 0, until_ms: int = 2**62) -> list[Margin]:
-    return disk.read(lambda tx: margins(tx, "live", since_ms, until_ms))
+def read(
+    disk: DiskLedger, since: datetime.date = datetime.date.min, until: datetime.date = datetime.date.max
+) -> list[Margin]:
+    return disk.read(lambda tx: margins(tx, "live", since, until))
+
+
+def add_all_up(disk: DiskLedger) -> int:
+    """Add up what there is, as the sweeper does, and return in how many portions."""
+    count = 0
+    while (portion := disk.read(next_portion)) is not None:
+        assert disk.write(lambda tx, portion=portion: add_up(tx, portion))
+        count += 1
+    return count
 
 
 def lose(disk: DiskLedger, state: str, cost: int, basis: str) -> None:
@@ -77,9 +106,86 @@ def test_each_month_has_what_ended_and_what_was_corrected_in_it(disk: DiskLedger
     before, after = read(disk)
     assert (before.month, before.requests, before.refunded_micro_usd) == (f"{this:%Y-%m}", 1, 0)
     assert (after.month, after.requests, after.refunded_micro_usd) == (f"{following:%Y-%m}", 1, CHARGE)
-    assert read(disk, start_of(this), start_of(following)) == [before]
-    assert read(disk, start_of(following), start_of(month_after(following))) == [after]
-    assert read(disk, start_of(month_before(this)), start_of(this)) == []
+    assert read(disk, this, following) == [before]
+    assert read(disk, following, month_after(following)) == [after]
+    assert read(disk, month_before(this), this) == []
+
+
+def an_id(disk: DiskLedger, n: int) -> str:
+    return first_id("req", disk.clock.now_ms)[:-4] + f"{n:04}"
+
+
+@pytest.mark.parametrize("batch", [1, 3, 500])
+def test_sums_by_days_say_the_same_as_the_requests(
+    disk: DiskLedger, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(margins_module, "BATCH", batch)
+    chance = random.Random(batch)
+    ids: list[str] = []
+    for n in range(24):
+        disk.clock.now_ms += chance.choice((1_000, DAY_MS))
+        ids.append(an_id(disk, n))
+        request_id, call = disk.hold(50_000, request_id=ids[-1])
+        state = chance.choice(("ok", "ok", "failed_free", "failed_billed", "unknown"))
+        basis = chance.choice(("reported", "estimated"))
+        ended = EndedAttempt(call.id, state, None, None, None, None, None, chance.randrange(9), basis)  # type: ignore[arg-type]
+        if state == "ok" and chance.random() < 0.8:
+            record = a_record(disk.customer, request_id, ONE_PICTURE, 50_000)
+            disk.call(disk.settlement.capture(record, a_result(request_id), [ended]))
+        else:
+            disk.call(disk.settlement.release(request_id, "provider_error", [ended]))
+    expected = read(disk)
+    assert sum(one.absorbed_pico_usd for one in expected) > 0
+    # The last ones are too young, and are read as they are.
+    portions = add_all_up(disk)
+    assert read(disk) == expected
+    assert portions >= 20 // batch
+    disk.clock.now_ms += DAY_MS
+    add_all_up(disk)
+    assert add_all_up(disk) == 0
+    assert read(disk) == expected
+    assert disk.read(lambda tx: tx.all(select(margin_progress)))[0]["until_id"] == ids[-1]
+
+
+def test_what_runs_holds_up_what_comes_behind_it(disk: DiskLedger) -> None:
+    running, call = disk.hold(50_000, request_id=an_id(disk, 1))
+    disk.clock.now_ms += 1_000
+    disk.settle()
+    disk.clock.now_ms += DAY_MS
+    assert add_all_up(disk) == 0
+    assert [one.requests for one in read(disk)] == [1]
+    record = a_record(disk.customer, running, ONE_PICTURE, 50_000)
+    disk.call(disk.settlement.capture(record, a_result(running), [succeeded(call)]))
+    assert add_all_up(disk) == 1
+    assert [one.requests for one in read(disk)] == [2]
+
+
+def test_nothing_is_added_up_twice_and_no_changed_cost_is_missed(disk: DiskLedger) -> None:
+    request_id, call = disk.hold(1_000, request_id=an_id(disk, 1))
+    ended = EndedAttempt(call.id, "unknown", None, None, "provider_error", None, None, 0, "none")
+    disk.call(disk.settlement.release(request_id, "provider_error", [ended]))
+    disk.clock.now_ms += DAY_MS
+    portion = disk.read(next_portion)
+    assert portion is not None
+
+    def change(state: str, cost: int) -> None:
+        def operation(tx: Transaction) -> None:
+            change_cost(tx, call.id, state=state, cost_pico_usd=cost, basis="reported")
+            tx.execute(update(attempt).where(attempt.c.id == call.id).values(state=state, cost_pico_usd=cost))
+
+        disk.write(operation)
+
+    change("failed_billed", 7)
+    assert not disk.write(lambda tx: add_up(tx, portion)), "what it comes to was read before"
+    assert add_all_up(disk) == 1
+    assert not disk.write(lambda tx: add_up(tx, portion)), "others have done it"
+    (row,) = read(disk)
+    assert (row.absorbed_pico_usd, row.unknown_calls) == (7, 0)
+    change("failed_billed", 5)
+    change("failed_free", 0)
+    change("failed_billed", 3)
+    (row,) = read(disk)
+    assert (row.absorbed_pico_usd, row.unknown_calls) == (3, 0)
 
 
 def test_prices_are_compared_for_each_workspace(disk: DiskLedger) -> None:

@@ -1,91 +1,55 @@
 """What was charged beside what the providers charge: the operator's margin, by month, model and provider.
 
 A request belongs to the month in which it ended, with all its calls, and to the provider that made its first picture. Refunds
-and adjustments belong to the month in which they were made. The database adds up by days; large and small digits apart, because a
-sum of pico-USD can be larger than its integers.
+and adjustments belong to the month in which they were made.
+
+Requests are added up by days behind the work, in the order of their ids (`add_up`), and none twice: `margin_progress` says how
+far that has come. What is younger is read as it is. Where a provider's file changes what a call costs whose request was added up
+before, the difference is added to its day (`change_cost`). Both write that one row first, so that they never miss each other.
 """
 
 from __future__ import annotations
 
+import datetime
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, func, literal_column, select
+from sqlalchemy import BigInteger, Integer, bindparam, func, literal_column, select, update
 
 from omixa.domain.access import Mode
+from omixa.domain.ids import first_id
 from omixa.domain.money import PICO_PER_MICRO
-from omixa.domain.times import DAY_MS, utc_date
+from omixa.domain.times import start_of, utc_date
 from omixa.storage.database import Row, Transaction
-from omixa.storage.tables import attempt, is_correction, request, transfer
+from omixa.storage.statements import insert_into
+from omixa.storage.tables import attempt, is_correction, margin_day, margin_progress, request, transfer
 
 # What stands for the provider of requests that no provider was called for.
 NO_PROVIDER = ""
-
-# Of what amounts are cut into: sums of either part fit in 64 bits for some 10^13 requests.
-_PART = 1_000_000
-
-
-def _number(value: int) -> ColumnElement[int]:
-    return literal_column(str(value), BigInteger)
-
-
-def _sum(amount: ColumnElement[Any]) -> tuple[ColumnElement[int], ColumnElement[int]]:
-    """Return the sum of an amount in two parts, see `_whole`."""
-    return (
-        func.sum(amount // _number(_PART)).label("millions"),
-        func.sum(amount % _number(_PART)).label("ones"),
-    )
+# Requests that are added up in one transaction.
+BATCH = 500
+# Younger requests wait: ids are made before a body is read, on machines whose clocks differ, and calls may still end. None of it
+# takes nearly as long.
+_SETTLED_MS: Final = 1_800_000
+# Behind every id.
+_LAST_ID: Final = "req_~"
 
 
-def _whole(row: Row) -> int:
-    return int(row["millions"] or 0) * _PART + int(row["ones"] or 0)
-
-
-_day = (request.c.ended_at_ms // _number(DAY_MS)).label("day")
-_ended = (
-    request.c.mode == bindparam("mode"),
-    request.c.ended_at_ms >= bindparam("since_ms", type_=BigInteger),
-    request.c.ended_at_ms < bindparam("until_ms", type_=BigInteger),
+# Of which sums are: mode, UTC day, model and provider.
+_KEY: Final = ("mode", "day", "model", "provider")
+_Key = tuple[str, str, str, str]
+# Charges are micro-USD, costs pico-USD, as in `Margin`.
+_SUMS: Final = (
+    "requests",
+    "charged",
+    "reported_pico_usd",
+    "estimated_pico_usd",
+    "absorbed_pico_usd",
+    "unknown_calls",
 )
-
-_calls = (
-    select(attempt.c.provider)
-    .where(attempt.c.request_id == request.c.id)
-    .order_by(attempt.c.image_index, attempt.c.n)
-    .limit(literal_column("1"))
-)
-_first_provider = _calls.where(attempt.c.state == literal_column("'ok'")).scalar_subquery()
-_made_by = func.coalesce(_first_provider, _calls.scalar_subquery(), literal_column("''")).label("made_by")
-_charges = (
-    select(_day, request.c.model, _made_by, func.count().label("requests"), *_sum(request.c.charge_amount))
-    .where(*_ended, request.c.state == literal_column("'captured'"))
-    .group_by(_day, request.c.model, _made_by)
-)
-_cost_of = (request.c.state.label("request_state"), attempt.c.state, attempt.c.cost_basis)
-_costs = (
-    select(
-        _day,
-        request.c.model,
-        attempt.c.provider,
-        *_cost_of,
-        func.count().label("calls"),
-        *_sum(attempt.c.cost_pico_usd),
-    )
-    .join(attempt, attempt.c.request_id == request.c.id)
-    .where(*_ended)
-    .group_by(_day, request.c.model, attempt.c.provider, request.c.state, attempt.c.state, attempt.c.cost_basis)
-)
-_corrections = (
-    select(transfer, request.c.model, _first_provider.label("provider"))
-    .join(request, request.c.id == transfer.c.request_id)
-    .where(
-        is_correction,
-        request.c.mode == bindparam("mode"),
-        transfer.c.at_ms >= bindparam("since_ms", type_=BigInteger),
-        transfer.c.at_ms < bindparam("until_ms", type_=BigInteger),
-    )
-)
+Sums = Counter[str]
 
 
 @dataclass(slots=True)
@@ -121,23 +85,68 @@ class Margin:
         return self.earned_micro_usd * PICO_PER_MICRO - costs
 
 
-def margins(tx: Transaction, mode: Mode, since_ms: int, until_ms: int) -> list[Margin]:
-    """Return the margins of the requests that ended in a time, by month, model and provider."""
-    found: dict[tuple[str, str, str], Margin] = {}
-    time: Mapping[str, Any] = {"mode": mode, "since_ms": since_ms, "until_ms": until_ms}
+# ----------------------------------------------------------------------------------------------------------------- read
 
-    def margin(at_ms: int, model: str, provider: str | None) -> Margin:
-        key = f"{utc_date(at_ms):%Y-%m}", model, provider or NO_PROVIDER
+
+_first_call = (
+    select(attempt.c.provider)
+    .where(attempt.c.request_id == request.c.id)
+    .order_by(attempt.c.image_index, attempt.c.n)
+    .limit(literal_column("1"))
+)
+_first_provider = _first_call.where(attempt.c.state == literal_column("'ok'")).scalar_subquery()
+_made_by = func.coalesce(_first_provider, _first_call.scalar_subquery(), literal_column("''")).label("made_by")
+_between = (request.c.id > bindparam("after"), request.c.id <= bindparam("until"))
+_charges = select(request.c.mode, request.c.model, request.c.ended_at_ms, request.c.charge_amount, _made_by).where(
+    *_between, request.c.state == literal_column("'captured'")
+)
+_costs = (
+    select(
+        request.c.mode,
+        request.c.model,
+        request.c.ended_at_ms,
+        request.c.state.label("request_state"),
+        attempt.c.provider,
+        attempt.c.state,
+        attempt.c.cost_basis,
+        attempt.c.cost_pico_usd,
+    )
+    .join(attempt, attempt.c.request_id == request.c.id)
+    .where(*_between, request.c.ended_at_ms.is_not(None))
+)
+_of_days = select(margin_day).where(
+    margin_day.c.mode == bindparam("of_mode"),
+    margin_day.c.day >= bindparam("since"),
+    margin_day.c.day < bindparam("until"),
+)
+_corrections = (
+    select(transfer, request.c.model, _first_provider.label("provider"))
+    .join(request, request.c.id == transfer.c.request_id)
+    .where(
+        is_correction,
+        request.c.mode == bindparam("mode"),
+        transfer.c.at_ms >= bindparam("since_ms", type_=BigInteger),
+        transfer.c.at_ms < bindparam("until_ms", type_=BigInteger),
+    )
+)
+_progress = select(margin_progress)
+
+
+def margins(tx: Transaction, mode: Mode, since: datetime.date, until: datetime.date) -> list[Margin]:
+    """Return the margins of the requests that ended from a UTC day on until before another, by month, model and provider."""
+    found: dict[tuple[str, str, str], Margin] = {}
+
+    def margin(day: str, model: str, provider: str) -> Margin:
+        key = day[: len("2026-11")], model, provider
         return found.setdefault(key, Margin(*key))
 
-    for row in tx.each(_charges, **time):
-        charged = margin(row["day"] * DAY_MS, row["model"], row["made_by"])
-        charged.requests += row["requests"]
-        charged.charged_micro_usd += _whole(row)
-    for row in tx.each(_costs, **time):
-        _add_cost(margin(row["day"] * DAY_MS, row["model"], row["provider"]), row)
-    for row in tx.each(_corrections, **time):
-        corrected = margin(row["at_ms"], row["model"], row["provider"])
+    for row in tx.each(_of_days, of_mode=mode, since=since.isoformat(), until=until.isoformat()):
+        _count(margin(row["day"], row["model"], row["provider"]), row)
+    for (of_mode, day, model, provider), sums in _added_up(tx, _reached(tx)["until_id"], _LAST_ID).items():
+        if of_mode == mode and since.isoformat() <= day < until.isoformat():
+            _count(margin(day, model, provider), sums)
+    for row in tx.each(_corrections, mode=mode, since_ms=start_of(since), until_ms=start_of(until)):
+        corrected = margin(utc_date(row["at_ms"]).isoformat(), row["model"], row["provider"] or NO_PROVIDER)
         credited = row["amount"] if row["credit_account_id"] == row["chain_account_id"] else -row["amount"]
         if row["kind"] == "refund":
             corrected.refunded_micro_usd += credited
@@ -146,13 +155,127 @@ def margins(tx: Transaction, mode: Mode, since_ms: int, until_ms: int) -> list[M
     return [found[key] for key in sorted(found)]
 
 
-def _add_cost(margin: Margin, row: Row) -> None:
-    cost = _whole(row)
-    if row["state"] == "unknown":
-        margin.unknown_calls += row["calls"]
-    if not (row["request_state"] == "captured" and row["state"] == "ok"):
-        margin.absorbed_pico_usd += cost
-    elif row["cost_basis"] == "reported":
-        margin.reported_pico_usd += cost
-    else:
-        margin.estimated_pico_usd += cost
+def _count(margin: Margin, sums: Mapping[str, int]) -> None:
+    margin.requests += sums["requests"]
+    margin.charged_micro_usd += sums["charged"]
+    margin.reported_pico_usd += sums["reported_pico_usd"]
+    margin.estimated_pico_usd += sums["estimated_pico_usd"]
+    margin.absorbed_pico_usd += sums["absorbed_pico_usd"]
+    margin.unknown_calls += sums["unknown_calls"]
+
+
+def _added_up(tx: Transaction, after: str, until: str) -> dict[_Key, Sums]:
+    """Return the sums of the requests behind one until another, as far as they have ended."""
+    found: defaultdict[_Key, Sums] = defaultdict(Sums)
+    for row in tx.each(_charges, after=after, until=until):
+        found[row["mode"], _day(row), row["model"], row["made_by"]].update(requests=1, charged=row["charge_amount"])
+    for row in tx.each(_costs, after=after, until=until):
+        cost = _cost(row["request_state"], row["state"], row["cost_basis"], row["cost_pico_usd"] or 0)
+        found[row["mode"], _day(row), row["model"], row["provider"]].update(cost)
+    return found
+
+
+def _cost(request_state: str, state: str, basis: str | None, cost_pico_usd: int) -> Sums:
+    """Return in which sum a call counts."""
+    is_sold = request_state == "captured" and state == "ok"
+    kind = "absorbed_pico_usd" if not is_sold else "reported_pico_usd" if basis == "reported" else "estimated_pico_usd"
+    return Sums({kind: cost_pico_usd, "unknown_calls": int(state == "unknown")})
+
+
+# --------------------------------------------------------------------------------------------------------------- add up
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Requests to be added up next: those behind `after` until `until`, and what they come to as of so many `changes`."""
+
+    after: str
+    until: str
+    changes: int
+    sums: Mapping[_Key, Sums]
+
+
+_next = (
+    select(request.c.id, request.c.state)
+    .where(request.c.id > bindparam("after"), request.c.id < bindparam("before"))
+    .order_by(request.c.id)
+    .limit(bindparam("limit", type_=Integer))
+)
+_advance = (
+    update(margin_progress)
+    .where(margin_progress.c.until_id == bindparam("after"), margin_progress.c.changes == bindparam("as_of"))
+    .values(until_id=bindparam("until"))
+)
+_change = update(margin_progress).values(changes=margin_progress.c.changes + literal_column("1"))
+_add_to_day = (
+    update(margin_day)
+    .where(*(margin_day.c[name] == bindparam(f"of_{name}") for name in _KEY))
+    .values({name: margin_day.c[name] + bindparam(f"more_{name}") for name in _SUMS})
+)
+_insert_day = insert_into(margin_day)
+_call = (
+    select(
+        attempt.c.request_id,
+        attempt.c.provider,
+        attempt.c.state,
+        attempt.c.cost_basis,
+        attempt.c.cost_pico_usd,
+        request.c.mode,
+        request.c.model,
+        request.c.ended_at_ms,
+        request.c.state.label("request_state"),
+    )
+    .join(request, request.c.id == attempt.c.request_id)
+    .where(attempt.c.id == bindparam("attempt_id"))
+)
+
+
+def next_portion(tx: Transaction) -> Portion | None:
+    """Return the oldest requests that were not added up, until the first that has not ended; None where there are none."""
+    reached = _reached(tx)
+    until = reached["until_id"]
+    before = first_id("req", max(tx.now_ms() - _SETTLED_MS, 0))
+    for row in tx.all(_next, after=until, before=before, limit=BATCH):
+        if row["state"] == "held":
+            break
+        until = row["id"]
+    if until == reached["until_id"]:
+        return None
+    return Portion(reached["until_id"], until, reached["changes"], _added_up(tx, reached["until_id"], until))
+
+
+def add_up(tx: Transaction, portion: Portion) -> bool:
+    """Add requests to their days and return whether that was done: not where somebody has done it or has changed a cost since."""
+    if not tx.execute(_advance, after=portion.after, until=portion.until, as_of=portion.changes):
+        return False
+    for key, sums in sorted(portion.sums.items()):
+        _add_to_day_of(tx, key, sums)
+    return True
+
+
+def change_cost(tx: Transaction, attempt_id: str, *, state: str, cost_pico_usd: int, basis: str) -> None:
+    """Add to the sums what a call will cost more or less than is written now, where its request has been added up."""
+    tx.execute(_change)
+    call = tx.first(_call, attempt_id=attempt_id)
+    if call is None or call["ended_at_ms"] is None or call["request_id"] > _reached(tx)["until_id"]:
+        return
+    more = _cost(call["request_state"], state, basis, cost_pico_usd)
+    more.subtract(_cost(call["request_state"], call["state"], call["cost_basis"], call["cost_pico_usd"] or 0))
+    _add_to_day_of(tx, (call["mode"], _day(call), call["model"], call["provider"]), more)
+
+
+def _add_to_day_of(tx: Transaction, key: _Key, sums: Sums) -> None:
+    of = dict(zip(_KEY, key, strict=True))
+    values = {f"of_{name}": value for name, value in of.items()} | {f"more_{name}": sums[name] for name in _SUMS}
+    if not tx.execute(_add_to_day, **values):
+        tx.execute(_insert_day, **of, **{name: sums[name] for name in _SUMS})
+
+
+def _reached(tx: Transaction) -> Row:
+    row = tx.first(_progress)
+    assert row is not None, "the migration has put it there"
+    return row
+
+
+def _day(row: Row) -> str:
+    return utc_date(row["ended_at_ms"]).isoformat()

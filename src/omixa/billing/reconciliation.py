@@ -15,6 +15,7 @@ from typing import Literal
 
 from sqlalchemy import Integer, bindparam, exists, func, literal_column, null, or_, select, update
 
+from omixa.billing import margins
 from omixa.domain.ids import new_id
 from omixa.errors import Conflict, FindingNotFound, InvalidRequest
 from omixa.storage.database import Row, Transaction
@@ -257,6 +258,7 @@ def _seemed_free(tx: Transaction, call: Row) -> bool:
 
 
 def _explained(tx: Transaction, call: Row, state: str, cost_pico_usd: int, basis: str) -> bool:
+    margins.change_cost(tx, call["id"], state=state, cost_pico_usd=cost_pico_usd, basis=basis)
     tx.execute(_explain, attempt_id=call["id"], new_state=state, cost=cost_pico_usd, basis=basis, now=tx.now_ms())
     return True
 

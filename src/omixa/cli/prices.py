@@ -11,7 +11,7 @@ import click
 from omixa.cli.context import EXIT_CONFIG, MODES, Context, fail, json_option, print_json, print_table
 from omixa.domain.access import Mode
 from omixa.domain.money import PICO_PER_MICRO, format_percent, format_usd
-from omixa.domain.times import month_after, month_before, start_of, utc_today
+from omixa.domain.times import month_after, month_before, utc_today
 
 if TYPE_CHECKING:
     from omixa.billing.margins import Margin
@@ -171,10 +171,10 @@ def show_margin(context: Context, month: datetime.date | None, mode: Mode, as_js
     """
     from omixa.billing.margins import margins
 
-    since_ms = 0 if month is None else start_of(month)
-    until_ms = start_of(datetime.date.max) if month is None else start_of(month_after(month))
+    since = datetime.date.min if month is None else month
+    until = datetime.date.max if month is None else month_after(month)
     found = context.run(
-        lambda office: office.database.read(lambda tx: margins(tx, mode, since_ms, until_ms)),
+        lambda office: office.database.read(lambda tx: margins(tx, mode, since, until)),
     )
     rows = [_margin(row) for row in found]
     if as_json:

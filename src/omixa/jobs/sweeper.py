@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, ClassVar
 
-from omixa.billing import ledger, lots, months, recovery
+from omixa.billing import ledger, lots, margins, months, recovery
 from omixa.billing.ledger import Release
 from omixa.billing.recovery import OwnedRequest
 from omixa.billing.verify import Verification, verify
@@ -93,11 +93,12 @@ class Sweeper(Job):
         return NodeIdentity(self._node_id, self._epoch)
 
     def rounds(self) -> Iterable[Coroutine[Any, Any, None]]:
-        """Return the sweeping and the verifying."""
+        """Return the sweeping, the adding up and the verifying."""
         if not self._epoch:
             raise RuntimeError("recover() comes first: it says who this node is")
         return (
             self._every(self._beat_and_sweep, SWEEP_INTERVAL_S, first_s=SWEEP_INTERVAL_S),
+            self._every(self.add_up_margins, SWEEP_INTERVAL_S, first_s=SWEEP_INTERVAL_S),
             self._every(self.check, VERIFY_INTERVAL_S, first_s=FIRST_VERIFY_S),
         )
 
@@ -132,6 +133,12 @@ class Sweeper(Job):
         await self._delete_expired_results()
         for place in await self._database.write(repeats.forget_expired):
             await self._delete_file(place)
+
+    async def add_up_margins(self) -> None:
+        """Add up what requests brought and cost that have ended, a portion at a time."""
+        while (portion := await self._database.read(margins.next_portion)) is not None:
+            if not await self._database.write(functools.partial(margins.add_up, portion=portion)):
+                return
 
     async def check(self) -> Verification:
         """Verify the ledger, log what is wrong, and delete files of results that were never charged.

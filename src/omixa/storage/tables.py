@@ -766,6 +766,34 @@ correction_day = Table(
     sqlite_with_rowid=False,
 )
 
+# What requests were charged and what their calls cost, by the UTC day in which they ended: added up behind them, see
+# billing/margins.py. Costs are those of calls that made a picture for which was charged, as they are known, and all others.
+margin_day = Table(
+    "margin_day",
+    metadata,
+    Column("mode", Text, primary_key=True),
+    Column("day", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("charged", BigInteger, nullable=False),
+    Column("reported_pico_usd", BigInteger, nullable=False),
+    Column("estimated_pico_usd", BigInteger, nullable=False),
+    Column("absorbed_pico_usd", BigInteger, nullable=False),
+    Column("unknown_calls", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One row: until which request those sums have come, and how often a cost was changed behind them.
+margin_progress = Table(
+    "margin_progress",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("until_id", Text, nullable=False),
+    Column("changes", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="progress_is_one_row"),
+)
+
 # Accounts at providers beside those of omixa.toml. The credential is encrypted (access/envelopes.py) and bound to the name, the
 # provider, the kind and the endpoint's origin. Where tokens are fetched, the empty text is sealed like that, so that nobody who
 # can write here has one sent elsewhere.

@@ -10,7 +10,7 @@ from omixa.api.queries import Query, parse_query
 from omixa.billing.margins import Margin, margins
 from omixa.domain.access import Mode
 from omixa.domain.money import PICO_PER_MICRO, format_percent
-from omixa.domain.times import month_after, start_of
+from omixa.domain.times import month_after
 from omixa.errors import OmixaError
 from omixa.gateway.receipt import format_exact
 from omixa.web.console.visit import Visit
@@ -18,24 +18,23 @@ from omixa.web.operator.months import months_until, read_month
 
 
 class MarginQuery(Query):
-    """Of which month; without one, nothing is worked out."""
+    """Of which month."""
 
-    month: Annotated[str, Meta(description="A UTC month such as 2026-11.")] = ""
+    month: Annotated[str, Meta(description="A UTC month such as 2026-11; the present one where it is empty.")] = ""
     mode: Annotated[Mode, Meta(description="Real money or play money.")] = "live"
 
 
 async def show_margins(visit: Visit) -> None:
-    """Send the page. Every request of the month is read for it, so it is made when somebody asks, one at a time."""
+    """Send the page, by default of this month."""
     query = parse_query(visit.exchange, MarginQuery, blank_is_missing=True)
     services, today = visit.services, visit.services.pipeline.today()
     found: list[Margin] | None = None
     error: OmixaError | None = None
+    month = today.replace(day=1)
     try:
-        month = read_month(query.month)
-        if month is not None:
-            since_ms, until_ms = start_of(month), start_of(month_after(month))
-            with services.reports.slot():
-                found = await services.database.read(lambda tx: margins(tx, query.mode, since_ms, until_ms))
+        month = read_month(query.month) or month
+        since, until = month, month_after(month)
+        found = await services.database.read(lambda tx: margins(tx, query.mode, since, until))
     except OmixaError as refusal:
         error = refusal
     await visit.send(
@@ -45,11 +44,11 @@ async def show_margins(visit: Visit) -> None:
         status=200 if error is None else error.status,
         error=error,
         rows=None if found is None else [(row, *_amounts(row)) for row in found],
-        month=query.month,
+        month=f"{month:%Y-%m}",
         months=months_until(today),
         mode_of=query.mode,
         calls=[visit.operator_call("prices")],
-        commands=[f"omixa prices margin --month {query.month or 'MONTH'} --mode {query.mode} --json"],
+        commands=[f"omixa prices margin --month {month:%Y-%m} --mode {query.mode} --json"],
     )
 
 
