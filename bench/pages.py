@@ -12,12 +12,13 @@ import asyncio
 import datetime
 import os
 import random
+import re
 import sqlite3
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ import httpx2 as httpx
 from bench.drawing import FAINT, RULE, dot, line, picture, text
 from bench.load import percentile_ms
 from bench.machine import facts
+from omixa import catalogue
 from omixa.access import store
 from omixa.billing import ledger, margins
 from omixa.billing.ledger import Capture, Release
@@ -45,7 +47,7 @@ from omixa.storage import prompts, retention
 from omixa.storage.database import Database, Transaction
 from omixa.usage import records
 from omixa.usage.records import StartedAttempt, new_attempt_id
-from tests.support.console import made_operator, signed_in
+from tests.support.console import Browser, form_token, made_operator, signed_in
 from tests.support.ledger import (
     CATALOGUE,
     NODE,
@@ -140,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         filled = asyncio.run(_fill(directory, options.requests))
         # A new server reads all of its ledger soon after its start. Here that comes last, so that nothing is measured beside it.
         with mock.patch.object(sweeper, "FIRST_VERIFY_S", 86_400.0), running_gateway(directory) as gateway:
-            fetched = list(_measure(gateway, filled, options.times))
+            fetched, report_s = _measure(gateway, filled, options.times)
             load = os.getloadavg()[0]
         print("Verifying the ledger …", flush=True)
         findings = asyncio.run(_verify(directory))
@@ -148,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         size = sum(file.stat().st_size for file in directory.glob("omixa.db*"))
     if findings:
         raise SystemExit(f"the ledger is not clean: {findings[:5]}")
-    told = _table(fetched, options.requests, size, load, known)
+    told = _table(fetched, report_s, options.requests, size, load, known)
     print(f"\n{told}")
     slow = [one for one in fetched if one.p50_ms >= TARGET_P50_MS]
     if options.requests >= 1_000_000:
@@ -434,7 +436,8 @@ _CALLS = {
 }
 
 
-def _measure(gateway: Gateway, filled: Filled, times: int) -> Iterator[Fetched]:
+def _measure(gateway: Gateway, filled: Filled, times: int) -> tuple[list[Fetched], float]:
+    """Return what each page takes, and how many seconds the one report that reads a whole month."""
     key = gateway.key("live", WORKSPACE)
     with gateway.client(key) as client:
         for number in range(PAINTED):
@@ -448,12 +451,27 @@ def _measure(gateway: Gateway, filled: Filled, times: int) -> Iterator[Fetched]:
     gateway.call(_find)
     with gateway.client(key) as client:
         cookies = "; ".join(f"{name}={value}" for name, value in somebody.cookies())
-        for name, path in {
-            **_pages(filled, f"/console/{WORKSPACE}/live"),
-            **_pages_of_operators(filled),
-            **_CALLS,
-        }.items():
-            yield _fetch(client, name, path, {} if path.startswith("/api") else {"cookie": cookies}, times)
+        wanted = {**_pages(filled, f"/console/{WORKSPACE}/live"), **_pages_of_operators(filled), **_CALLS}
+        fetched = [
+            _fetch(client, name, path, {} if path.startswith("/api") else {"cookie": cookies}, times)
+            for name, path in wanted.items()
+        ]
+    return fetched, _compare_prices(somebody, filled)
+
+
+def _compare_prices(somebody: Browser, filled: Filled) -> float:
+    """Return in how many seconds an operator learns who would pay how much more by a model file that is not in use yet."""
+    way = "/operator/prices/difference"
+    file = Path(catalogue.__file__).with_name("data") / "models" / f"{MODELS[0].lower()}.toml"
+    text = re.sub(r"effective_from = \d{4}-\d\d-\d\d", "effective_from = 2999-01-01", file.read_text())
+    token = form_token(somebody.get(way).text)
+    began = time.perf_counter()
+    answer = somebody.send(way, csrf=token, file=text, month=f"{filled.last_day:%Y-%m}", mode="live")
+    taken_s = time.perf_counter() - began
+    if answer.status_code != 200 or WORKSPACE not in answer.text:
+        raise SystemExit(f"no comparison of prices: {answer.text[:300]}")
+    print(f"{'operator: price difference by a file':<36} {taken_s:>10.1f} s", flush=True)
+    return taken_s
 
 
 async def _find(services: Services) -> None:
@@ -487,7 +505,9 @@ def _fetch(client: httpx.Client, name: str, path: str, headers: Mapping[str, str
 # -------------------------------------------------------------------------------------------------------------------- tell
 
 
-def _table(fetched: Sequence[Fetched], requests: int, size: int, load: float, known: Mapping[str, str]) -> str:
+def _table(
+    fetched: Sequence[Fetched], report_s: float, requests: int, size: int, load: float, known: Mapping[str, str]
+) -> str:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     where = ", ".join(known[name] for name in ("system", "processor", "memory", "file system of the data"))
     slow = [one.name for one in fetched if one.p50_ms >= TARGET_P50_MS]
@@ -512,6 +532,9 @@ def _table(fetched: Sequence[Fetched], requests: int, size: int, load: float, kn
             *(f"| {one.name} | {one.p50_ms:.1f} | {one.p99_ms:.1f} | {one.size_bytes / 1000:.0f} |" for one in fetched),
             "",
             verdict,
+            "",
+            "One report reads all requests of a month when an operator asks for it, one at a time: who would pay how much more",
+            f"by a model file that is not in use yet. It took {report_s:.1f} s.",
             "",
         ]
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
-from sqlalchemy import BigInteger, Integer, bindparam, select
+from sqlalchemy import BigInteger, Integer, bindparam, func, select
 
 from omixa.billing.prices import load_prices
 from omixa.billing.pricing import rate
@@ -17,6 +17,24 @@ from omixa.errors import InvalidRequest
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import request, usage_record, workspace
 
+_alike = (usage_record.c.model, usage_record.c.usage_json, usage_record.c.markup_ppm, usage_record.c.price_version_id)
+# Requests that used the same cost the same: most of a month are like many others.
+_usage_alike = (
+    select(
+        workspace.c.name.label("workspace"),
+        *_alike,
+        func.min(usage_record.c.request_id).label("request_id"),
+        func.count().label("requests"),
+        func.sum(usage_record.c.amount).label("charged"),
+    )
+    .join(workspace, workspace.c.id == usage_record.c.workspace_id)
+    .where(
+        usage_record.c.mode == bindparam("mode"),
+        usage_record.c.at_ms >= bindparam("since_ms", type_=BigInteger),
+        usage_record.c.at_ms < bindparam("until_ms", type_=BigInteger),
+    )
+    .group_by(workspace.c.name, *_alike)
+)
 _usage = (
     select(
         usage_record,
@@ -52,15 +70,14 @@ class RatedUsage:
 
     def price(self, prices: PriceList) -> int:
         """Return what the same usage costs by another list, at the same markup. Raises InvalidRequest when that is not known."""
-        try:
-            return rate(self.usages, prices, markup_ppm=self.markup_ppm).amount_micro_usd
-        except ValueError as error:
-            raise InvalidRequest(f"{self.request_id} cannot be rated by {prices.version}: {error}") from error
+        return _price(self.request_id, self.usages, prices, self.markup_ppm)
 
 
-def each_usage(tx: Transaction, mode: Mode, since_ms: int, until_ms: int) -> Iterator[RatedUsage]:
-    """Give what was charged from one moment until before another, one request after the other."""
-    yield from map(_rated, tx.each(_usage, mode=mode, since_ms=since_ms, until_ms=until_ms))
+def _price(request_id: str, usages: tuple[Usage, ...], prices: PriceList, markup_ppm: int) -> int:
+    try:
+        return rate(usages, prices, markup_ppm=markup_ppm).amount_micro_usd
+    except ValueError as error:
+        raise InvalidRequest(f"{request_id} cannot be rated by {prices.version}: {error}") from error
 
 
 def usage_after(
@@ -118,19 +135,24 @@ def compare_prices(
     """
     found: dict[tuple[str, str], PriceComparison] = {}
     charged_by: dict[str, PriceList] = {}
-    for usage in each_usage(tx, mode, since_ms, until_ms):
-        if usage.model not in new:
+    for group in tx.each(_usage_alike, mode=mode, since_ms=since_ms, until_ms=until_ms):
+        model, version = group["model"], group["price_version_id"]
+        if model not in new:
             continue
-        before = old.get(usage.model) or charged_by.get(usage.price_version)
+        before = old.get(model) or charged_by.get(version)
         if before is None:
-            before = charged_by[usage.price_version] = load_prices(tx, usage.price_version)
-        key = usage.workspace, usage.model
+            before = charged_by[version] = load_prices(tx, version)
+        usages = msgspec.json.decode(group["usage_json"], type=tuple[Usage, ...])
+        old_price, new_price = (
+            _price(group["request_id"], usages, prices, group["markup_ppm"]) for prices in (before, new[model])
+        )
+        requests, key = int(group["requests"]), (group["workspace"], model)
         row = found.get(key) or PriceComparison(*key)
         found[key] = replace(
             row,
-            requests=row.requests + 1,
-            charged_micro_usd=row.charged_micro_usd + usage.charged_micro_usd,
-            old_micro_usd=row.old_micro_usd + usage.price(before),
-            new_micro_usd=row.new_micro_usd + usage.price(new[usage.model]),
+            requests=row.requests + requests,
+            charged_micro_usd=row.charged_micro_usd + int(group["charged"]),
+            old_micro_usd=row.old_micro_usd + requests * old_price,
+            new_micro_usd=row.new_micro_usd + requests * new_price,
         )
     return [found[key] for key in sorted(found)]

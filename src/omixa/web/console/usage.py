@@ -30,8 +30,8 @@ _COLUMNS = (
     # A spreadsheet takes what begins with a minus for a formula, so the direction is a word.
     *("billed_amount", "refunded_amount", "adjustment", "adjusted_amount"),
 )
-# What a table shows, the last ones; a file has all.
-_ROWS = 200
+# What a table shows, the last ones: a month of four models. A file has all.
+_ROWS = 125
 # Bars beside each other that can still be told apart.
 _BARS = 93
 
