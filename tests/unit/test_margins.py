@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from omixa.billing import margins as margins_module
-from omixa.billing.margins import Margin, add_up, change_cost, margins, next_portion
+from omixa.billing.margins import Margin, add_up, changing_cost, margins, next_portion
 from omixa.billing.rerating import PriceComparison, compare_prices
 from omixa.domain.ids import first_id
 from omixa.domain.images import Usage
@@ -170,8 +170,8 @@ def test_nothing_is_added_up_twice_and_no_changed_cost_is_missed(disk: DiskLedge
 
     def change(state: str, cost: int) -> None:
         def operation(tx: Transaction) -> None:
-            change_cost(tx, call.id, state=state, cost_pico_usd=cost, basis="reported")
-            tx.execute(update(attempt).where(attempt.c.id == call.id).values(state=state, cost_pico_usd=cost))
+            with changing_cost(tx, call.id):
+                tx.execute(update(attempt).where(attempt.c.id == call.id).values(state=state, cost_pico_usd=cost))
 
         disk.write(operation)
 
@@ -186,6 +186,18 @@ def test_nothing_is_added_up_twice_and_no_changed_cost_is_missed(disk: DiskLedge
     change("failed_billed", 3)
     (row,) = read(disk)
     assert (row.absorbed_pico_usd, row.unknown_calls) == (3, 0)
+
+
+def test_a_late_answer_counts_in_the_day_of_its_request(disk: DiskLedger) -> None:
+    request_id, call = disk.hold(1_000, request_id=an_id(disk, 1))
+    lost = EndedAttempt(call.id, "unknown", None, None, "provider_timeout", None, None, 4, "estimated")
+    disk.call(disk.settlement.release(request_id, "provider_timeout", [lost]))
+    disk.clock.now_ms += DAY_MS
+    assert add_all_up(disk) == 1
+    late = EndedAttempt(call.id, "failed_billed", None, 200, None, None, None, 9, "reported")
+    disk.call(disk.settlement.answered_late(late, came_ago_ms=0))
+    (row,) = read(disk)
+    assert (row.absorbed_pico_usd, row.unknown_calls) == (9, 0)
 
 
 def test_prices_are_compared_for_each_workspace(disk: DiskLedger) -> None:

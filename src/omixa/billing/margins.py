@@ -4,15 +4,16 @@ A request belongs to the month in which it ended, with all its calls, and to the
 and adjustments belong to the month in which they were made.
 
 Requests are added up by days behind the work, in the order of their ids (`add_up`), and none twice: `margin_progress` says how
-far that has come. What is younger is read as it is. Where a provider's file changes what a call costs whose request was added up
-before, the difference is added to its day (`change_cost`). Both write that one row first, so that they never miss each other.
+far that has come. What is younger is read as it is. Where a late answer or a provider's file changes what a call costs after its
+request was added up, the difference is added to its day (`changing_cost`). Both write that row first, so none misses the other.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -170,16 +171,16 @@ def _added_up(tx: Transaction, after: str, until: str) -> dict[_Key, Sums]:
     for row in tx.each(_charges, after=after, until=until):
         found[row["mode"], _day(row), row["model"], row["made_by"]].update(requests=1, charged=row["charge_amount"])
     for row in tx.each(_costs, after=after, until=until):
-        cost = _cost(row["request_state"], row["state"], row["cost_basis"], row["cost_pico_usd"] or 0)
-        found[row["mode"], _day(row), row["model"], row["provider"]].update(cost)
+        found[row["mode"], _day(row), row["model"], row["provider"]].update(_cost_of(row))
     return found
 
 
-def _cost(request_state: str, state: str, basis: str | None, cost_pico_usd: int) -> Sums:
+def _cost_of(call: Row) -> Sums:
     """Return in which sum a call counts."""
-    is_sold = request_state == "captured" and state == "ok"
-    kind = "absorbed_pico_usd" if not is_sold else "reported_pico_usd" if basis == "reported" else "estimated_pico_usd"
-    return Sums({kind: cost_pico_usd, "unknown_calls": int(state == "unknown")})
+    kind = "absorbed_pico_usd"
+    if call["request_state"] == "captured" and call["state"] == "ok":
+        kind = "reported_pico_usd" if call["cost_basis"] == "reported" else "estimated_pico_usd"
+    return Sums({kind: call["cost_pico_usd"] or 0, "unknown_calls": int(call["state"] == "unknown")})
 
 
 # --------------------------------------------------------------------------------------------------------------- add up
@@ -253,15 +254,19 @@ def add_up(tx: Transaction, portion: Portion) -> bool:
     return True
 
 
-def change_cost(tx: Transaction, attempt_id: str, *, state: str, cost_pico_usd: int, basis: str) -> None:
-    """Add to the sums what a call will cost more or less than is written now, where its request has been added up."""
+@contextmanager
+def changing_cost(tx: Transaction, attempt_id: str) -> Iterator[None]:
+    """Keep the sums right while inside it is written what a call costs after all, where its request has been added up."""
     tx.execute(_change)
-    call = tx.first(_call, attempt_id=attempt_id)
-    if call is None or call["ended_at_ms"] is None or call["request_id"] > _reached(tx)["until_id"]:
+    before = tx.first(_call, attempt_id=attempt_id)
+    yield
+    after = tx.first(_call, attempt_id=attempt_id)
+    if before is None or after is None or before["request_id"] > _reached(tx)["until_id"]:
         return
-    more = _cost(call["request_state"], state, basis, cost_pico_usd)
-    more.subtract(_cost(call["request_state"], call["state"], call["cost_basis"], call["cost_pico_usd"] or 0))
-    _add_to_day_of(tx, (call["mode"], _day(call), call["model"], call["provider"]), more)
+    more = _cost_of(after)
+    more.subtract(_cost_of(before))
+    if any(more.values()):
+        _add_to_day_of(tx, (after["mode"], _day(after), after["model"], after["provider"]), more)
 
 
 def _add_to_day_of(tx: Transaction, key: _Key, sums: Sums) -> None:

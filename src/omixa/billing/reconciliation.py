@@ -258,8 +258,8 @@ def _seemed_free(tx: Transaction, call: Row) -> bool:
 
 
 def _explained(tx: Transaction, call: Row, state: str, cost_pico_usd: int, basis: str) -> bool:
-    margins.change_cost(tx, call["id"], state=state, cost_pico_usd=cost_pico_usd, basis=basis)
-    tx.execute(_explain, attempt_id=call["id"], new_state=state, cost=cost_pico_usd, basis=basis, now=tx.now_ms())
+    with margins.changing_cost(tx, call["id"]):
+        tx.execute(_explain, attempt_id=call["id"], new_state=state, cost=cost_pico_usd, basis=basis, now=tx.now_ms())
     return True
 
 

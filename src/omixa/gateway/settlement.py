@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from omixa.billing import ledger, refusals
+from omixa.billing import ledger, margins, refusals
 from omixa.billing.ledger import Capture, Hold, Release, StoredResult
 from omixa.errors import LedgerUnavailable, OmixaError, Overloaded, SettlementUnavailable, UpstreamRefused
 from omixa.gateway import idempotency
@@ -82,7 +82,8 @@ class Settlement:
         """
 
         def operation(tx: Transaction) -> None:
-            request_id = records.answer_late(tx, ended, came_ago_ms=came_ago_ms)
+            with margins.changing_cost(tx, ended.id):
+                request_id = records.answer_late(tx, ended, came_ago_ms=came_ago_ms)
             if request_id is not None and ended.error_code == UpstreamRefused.default_code:
                 refusals.absorb(tx, [(request_id, ended.cost_pico_usd)])
 
