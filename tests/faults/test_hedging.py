@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
 from omixa.errors import LedgerUnavailable
 from omixa.routing.latency import LEAST_CALLS
 from omixa.usage.records import EndedAttempt, StartedAttempt
-from tests.support.faults import MODEL, Customer, FaultyGateway, Outcome
-from tests.support.servers import Simulator, running_simulator
+from tests.support.faults import NAMES, Customer, FaultyGateway, Outcome, running_providers, use_all
+from tests.support.servers import Simulator
 
-NAMES = ("one", "two", "three")
 # So that it ends after what comes at once, and long before anybody gives up.
 LATER = "slow=0.5"
 
@@ -21,16 +19,14 @@ LATER = "slow=0.5"
 @pytest.fixture(scope="module")
 def providers() -> Iterator[dict[str, Simulator]]:
     """Three providers, with a deployment each."""
-    with ExitStack() as stack:
-        yield {name: stack.enter_context(running_simulator(deployments={name: MODEL})) for name in NAMES}
+    with running_providers() as running:
+        yield running
 
 
 @pytest.fixture
 def hedging(faulty: FaultyGateway, buyer: Customer, providers: dict[str, Simulator]) -> Iterator[FaultyGateway]:
     """The gateway in front of the three, which knows how long the first takes, and may ask for one picture twice."""
-    for provider in providers.values():
-        provider.play("")
-    faulty.router.use(*(faulty.deployment(name, providers[name].url) for name in NAMES))
+    use_all(faulty, providers)
     for _ in range(LEAST_CALLS):
         assert calls(buyer.ask()) == [("one", "ok")]
     faulty.router.allow_hedges(1)

@@ -6,7 +6,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,21 @@ import pytest
 from omixa.domain.access import RateLimits
 from omixa.routing.health import BASE_COOLDOWN_S, MAX_COOLDOWN_S
 from tests.support.catalogues import copy_catalogue
-from tests.support.faults import MODEL, PROMPT, Customer, FaultyGateway, Outcome, customer, running_faulty_gateway
-from tests.support.servers import Simulator, running_simulator
+from tests.support.faults import (
+    NAMES,
+    PROMPT,
+    Customer,
+    FaultyGateway,
+    Outcome,
+    customer,
+    running_faulty_gateway,
+    running_providers,
+    use_all,
+)
+from tests.support.servers import Simulator
 
 OPERATIONS = pytest.mark.parametrize("edit", [False, True], ids=["generation", "edit"])
 FORMS = pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
-NAMES = ("one", "two", "three")
 # Nobody listens there.
 NOWHERE = "http://127.0.0.1:1"
 
@@ -27,16 +35,14 @@ NOWHERE = "http://127.0.0.1:1"
 @pytest.fixture(scope="module")
 def keys() -> Iterator[dict[str, Simulator]]:
     """Three providers, with a deployment each."""
-    with ExitStack() as stack:
-        yield {name: stack.enter_context(running_simulator(deployments={name: MODEL})) for name in NAMES}
+    with running_providers() as running:
+        yield running
 
 
 @pytest.fixture
 def several(faulty: FaultyGateway, keys: dict[str, Simulator]) -> FaultyGateway:
     """The gateway in front of the three, all well, the first one first."""
-    for simulator in keys.values():
-        simulator.play("")
-    faulty.router.use(*(faulty.deployment(name, keys[name].url) for name in NAMES))
+    use_all(faulty, keys)
     return faulty
 
 

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from omixa.services import Services
 from omixa.storage.database import Operation, Row
 from omixa.storage.tables import attempt, request, transfer
 from tests.support.document import events
-from tests.support.servers import SIMULATOR_API_KEY, Gateway, Simulator, running_gateway
+from tests.support.servers import SIMULATOR_API_KEY, Gateway, Simulator, running_gateway, running_simulator
 
 MODEL = "MAI-Image-2.5"
 PROMPT = "A red kite over a stubble field at dusk"
@@ -60,8 +60,10 @@ class PlannedRouter(Router):
                 pass
 
     def allow_hedges(self, count: int) -> None:
-        """Let so many pictures be asked for twice. As the clock stands, every call takes longer than calls usually do."""
-        self._hedges = HedgeBudget(2)
+        """Let so many pictures be asked for twice, with 0 none for good. As the clock stands, every call takes longer than calls
+        usually do.
+        """
+        self._hedges = HedgeBudget(2) if count else None
         for _ in range(50 * count):
             self._hedges.count_picture()
 
@@ -321,6 +323,25 @@ def customer(gateway: Gateway, workspace: str) -> Iterator[Customer]:
     gateway.grant(CREDIT, workspace=workspace)
     with gateway.client(gateway.key("live", workspace)) as client:
         yield Customer(client)
+
+
+# -------------------------------------------------------------------------------------------------------- several keys
+
+NAMES = ("one", "two", "three")
+
+
+@contextlib.contextmanager
+def running_providers() -> Iterator[dict[str, Simulator]]:
+    """Run three providers, with a deployment each."""
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(running_simulator(deployments={name: MODEL})) for name in NAMES}
+
+
+def use_all(faulty: FaultyGateway, providers: Mapping[str, Simulator]) -> None:
+    """Put the gateway in front of providers that are all well, the first one first."""
+    for simulator in providers.values():
+        simulator.play("")
+    faulty.router.use(*(faulty.deployment(name, simulator.url) for name, simulator in providers.items()))
 
 
 # ----------------------------------------------------------------------------------------------------------------- rough

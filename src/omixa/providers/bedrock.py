@@ -15,11 +15,11 @@ from urllib.parse import quote
 import msgspec
 import pybase64
 
-from omixa.domain.images import Image
+from omixa.domain.images import Image, ImageFormat
 from omixa.domain.models import Deployment
 from omixa.errors import UpstreamCredentials
 from omixa.providers.base import ProviderCall, ProviderResult
-from omixa.providers.failures import failed_answer, refused_answer, unusable_answer
+from omixa.providers.failures import refused_answer
 from omixa.providers.pictures import check_picture, check_shape, native_format, tiles_used
 from omixa.providers.single import SingleExchange
 from omixa.providers.wire import WireRequest, WireResponse
@@ -37,39 +37,56 @@ class BedrockProvider(SingleExchange):
     """Invokes one model for each picture. A deployment's endpoint is that of a region: https://bedrock-runtime.REGION.amazonaws.com."""
 
     def write(self, call: ProviderCall, references: Sequence[Image]) -> WireRequest:
-        """Return the request. Raises an UpstreamError."""
-        return _request(call, references)
+        """Return the request, signed where the credential is an access key. Raises UpstreamCredentials."""
+        fields: dict[str, object] = {"prompt": call.request.prompt, "output_format": _format(call)}
+        if references:
+            # The shape is that of the picture.
+            fields["image"] = pybase64.b64encode_as_string(references[0].data)
+            fields |= {"mode": "image-to-image", "strength": _STRENGTH}
+        else:
+            fields |= {"mode": "text-to-image", "aspect_ratio": call.offer.sizes[call.request.size].aspect_ratio}
+        deployment = call.deployment
+        # A colon stays one: it is sent as it was signed, and the transport would write it so.
+        url = f"{deployment.endpoint.rstrip('/')}/model/{quote(deployment.deployment_name, safe=':')}/invoke"
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        request = WireRequest(url, headers, (msgspec.json.encode(fields),))
+        if deployment.api_key is None or deployment.is_simulated:
+            bearer = {} if call.credential is None else {"authorization": f"Bearer {call.credential}"}
+            signed = replace(request, headers={**headers, **bearer})
+        else:
+            signed = _signed(request, deployment, deployment.api_key.reveal())
+        return replace(signed, headers={**signed.headers, **call.simulator_headers})
 
     def read(self, response: WireResponse, call: ProviderCall) -> ProviderResult:
-        """Return the picture of an answer. Raises an UpstreamError when there is none."""
-        return _answered(response, call)
+        """Return the picture of a 200. Raises ValueError when there is none, UpstreamRefused when a filter says so."""
+        answer = _ANSWER.decode(response.body)
+        reason = next((each for each in answer.finish_reasons or () if each), None)
+        if reason is not None and reason.lower().startswith(_FILTER):
+            raise refused_answer(response, reason, secret=self.secret(call))
+        if reason is not None or not answer.images:
+            raise ValueError(f"the answer holds no picture: {reason or 'no reason given'}")
+        data = pybase64.b64decode(answer.images[0], validate=True)
+        picture = check_picture(data, call, _format(call), exact=False)
+        check_shape(picture.info, call)
+        return ProviderResult(picture, tiles_used(call, picture.info), response.provider_request_id)
+
+    def secret(self, call: ProviderCall) -> str | None:
+        """Return the part of the credential that diagnostics must not repeat: the id of an access key says nothing."""
+        _, *secrets = (call.credential or "").split(":")
+        return secrets[0] if secrets else call.credential
 
 
-# ------------------------------------------------------------------------------------------------------ the request
+class _Answer(msgspec.Struct):
+    """What is read of an answer."""
+
+    images: list[str] | None = None
+    finish_reasons: list[str | None] | None = None
 
 
-def _request(call: ProviderCall, references: Sequence[Image]) -> WireRequest:
-    fields: dict[str, object] = {"prompt": call.request.prompt, "output_format": _format(call)}
-    if references:
-        # The shape is that of the picture.
-        fields["image"] = pybase64.b64encode_as_string(references[0].data)
-        fields |= {"mode": "image-to-image", "strength": _STRENGTH}
-    else:
-        fields |= {"mode": "text-to-image", "aspect_ratio": call.offer.sizes[call.request.size].aspect_ratio}
-    deployment = call.deployment
-    # A colon stays one: it is sent as it was signed, and the transport would write it so.
-    url = f"{deployment.endpoint.rstrip('/')}/model/{quote(deployment.deployment_name, safe=':')}/invoke"
-    headers = {"content-type": "application/json", "accept": "application/json"}
-    request = WireRequest(url, headers, (msgspec.json.encode(fields),))
-    if deployment.api_key is None or deployment.is_simulated:
-        bearer = {} if call.credential is None else {"authorization": f"Bearer {call.credential}"}
-        signed = replace(request, headers={**headers, **bearer})
-    else:
-        signed = _signed(request, deployment, deployment.api_key.reveal())
-    return replace(signed, headers={**signed.headers, **call.simulator_headers})
+_ANSWER = msgspec.json.Decoder(_Answer)
 
 
-def _format(call: ProviderCall) -> str:
+def _format(call: ProviderCall) -> ImageFormat:
     return native_format(call, ("png", "jpeg"))
 
 
@@ -92,40 +109,3 @@ def _signed(request: WireRequest, deployment: Deployment, key: str) -> WireReque
     signing = AWSRequest(method="POST", url=request.url, headers=dict(request.headers), data=body)
     SigV4Auth(Credentials(identity, secret, session_token or None), SERVICE, region).add_auth(signing)
     return replace(request, headers=dict(signing.headers.items()))
-
-
-# ------------------------------------------------------------------------------------------------------- the answer
-
-
-class _Answer(msgspec.Struct):
-    """What is read of an answer."""
-
-    images: list[str] | None = None
-    finish_reasons: list[str | None] | None = None
-
-
-_ANSWER = msgspec.json.Decoder(_Answer)
-
-
-def _answered(response: WireResponse, call: ProviderCall) -> ProviderResult:
-    if response.status != 200:
-        raise failed_answer(response, secret=_secret(call))
-    try:
-        answer = _ANSWER.decode(response.body)
-        reason = next((each for each in answer.finish_reasons or () if each), None)
-        if reason is not None and reason.lower().startswith(_FILTER):
-            raise refused_answer(response, reason, secret=_secret(call))
-        if reason is not None or not answer.images:
-            raise ValueError(f"the answer holds no picture: {reason or 'no reason given'}")
-        data = pybase64.b64decode(answer.images[0], validate=True)
-        picture = check_picture(data, call, native_format(call, ("png", "jpeg")), exact=False)
-        check_shape(picture.info, call)
-    except (ValueError, RecursionError) as error:
-        raise unusable_answer(response, str(error), secret=_secret(call)) from error
-    return ProviderResult(picture, tiles_used(call, picture.info), response.provider_request_id)
-
-
-def _secret(call: ProviderCall) -> str | None:
-    """Return the part of the credential that must not be repeated by diagnostics."""
-    _, *secrets = (call.credential or "").split(":")
-    return secrets[0] if secrets else call.credential

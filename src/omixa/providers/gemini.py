@@ -17,7 +17,7 @@ import pybase64
 from omixa.domain.images import MEDIA_TYPES, Image, Usage
 from omixa.providers.answers import count
 from omixa.providers.base import ProviderCall, ProviderResult
-from omixa.providers.failures import failed_answer, refused_answer, unusable_answer
+from omixa.providers.failures import refused_answer
 from omixa.providers.pictures import read_encoded
 from omixa.providers.single import SingleExchange, post
 from omixa.providers.wire import WireRequest, WireResponse, request_id
@@ -39,28 +39,29 @@ class GeminiProvider(SingleExchange):
     """
 
     def write(self, call: ProviderCall, references: Sequence[Image]) -> WireRequest:
-        """Return the request. Raises an UpstreamError."""
-        return _request(call, references)
+        """Return the request."""
+        parts: list[Mapping[str, object]] = [{"text": call.request.prompt}]
+        for image in references:
+            data = pybase64.b64encode_as_string(image.data)
+            parts.append({"inlineData": {"mimeType": MEDIA_TYPES[image.info.format], "data": data}})
+        fields = {
+            "contents": [{"role": "user", "parts": parts}],
+            "generationConfig": {"responseModalities": ["IMAGE"], "imageConfig": _shape(call)},
+        }
+        path = f"/models/{quote(call.deployment.deployment_name, safe='')}:generateContent"
+        return post(call, path, "application/json", (msgspec.json.encode(fields),), key_header="x-goog-api-key")
 
     def read(self, response: WireResponse, call: ProviderCall) -> ProviderResult:
-        """Return the picture of an answer. Raises an UpstreamError when there is none."""
-        return _answered(response, call)
-
-
-# ------------------------------------------------------------------------------------------------------ the request
-
-
-def _request(call: ProviderCall, references: Sequence[Image]) -> WireRequest:
-    parts: list[Mapping[str, object]] = [{"text": call.request.prompt}]
-    for image in references:
-        data = pybase64.b64encode_as_string(image.data)
-        parts.append({"inlineData": {"mimeType": MEDIA_TYPES[image.info.format], "data": data}})
-    fields = {
-        "contents": [{"role": "user", "parts": parts}],
-        "generationConfig": {"responseModalities": ["IMAGE"], "imageConfig": _shape(call)},
-    }
-    path = f"/models/{quote(call.deployment.deployment_name, safe='')}:generateContent"
-    return post(call, path, "application/json", (msgspec.json.encode(fields),), key_header="x-goog-api-key")
+        """Return the picture of a 200. Raises ValueError when there is none, UpstreamRefused when a filter says so."""
+        answer = _ANSWER.decode(response.body)
+        blob, refusal = _picture(answer), _refusal(answer)
+        if blob is None and refusal is not None:
+            raise refused_answer(response, refusal, secret=self.secret(call))
+        if blob is None:
+            raise ValueError(f"the answer holds no picture: {', '.join(_ends(answer)) or 'no reason given'}")
+        picture = read_encoded(blob.data, blob.mime_type, call)
+        usage, problem = _usage(answer.usage_metadata)
+        return ProviderResult(picture, usage, response.provider_request_id or request_id(answer.response_id), problem)
 
 
 def _shape(call: ProviderCall) -> Mapping[str, str]:
@@ -70,9 +71,6 @@ def _shape(call: ProviderCall) -> Mapping[str, str]:
     if call.request.size == "auto" and call.request.input_images:
         del shape["aspectRatio"]
     return {name: value for name, value in shape.items() if value}
-
-
-# ------------------------------------------------------------------------------------------------------- the answer
 
 
 class _Blob(msgspec.Struct, rename="camel"):
@@ -108,23 +106,6 @@ class _Answer(msgspec.Struct, rename="camel"):
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
-
-
-def _answered(response: WireResponse, call: ProviderCall) -> ProviderResult:
-    if response.status != 200:
-        raise failed_answer(response, secret=call.credential)
-    try:
-        answer = _ANSWER.decode(response.body)
-        blob, refusal = _picture(answer), _refusal(answer)
-        if blob is None and refusal is not None:
-            raise refused_answer(response, refusal, secret=call.credential)
-        if blob is None:
-            raise ValueError(f"the answer holds no picture: {', '.join(_ends(answer)) or 'no reason given'}")
-        picture = read_encoded(blob.data, blob.mime_type, call)
-    except (ValueError, RecursionError) as error:
-        raise unusable_answer(response, str(error), secret=call.credential) from error
-    usage, problem = _usage(answer.usage_metadata)
-    return ProviderResult(picture, usage, response.provider_request_id or request_id(answer.response_id), problem)
 
 
 def _picture(answer: _Answer) -> _Blob | None:

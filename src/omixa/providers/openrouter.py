@@ -17,7 +17,7 @@ from omixa.domain.images import Image, Usage
 from omixa.domain.money import PICO_PER_USD
 from omixa.providers.answers import count
 from omixa.providers.base import ProviderCall, ProviderResult
-from omixa.providers.failures import failed_answer, unusable_answer
+from omixa.providers.failures import failed_answer
 from omixa.providers.pictures import data_url, read_encoded
 from omixa.providers.single import SingleExchange, post
 from omixa.providers.wire import WireRequest, WireResponse
@@ -30,29 +30,34 @@ class OpenRouterProvider(SingleExchange):
     """Sends one call for each picture. A deployment's endpoint is what stands before /images."""
 
     def write(self, call: ProviderCall, references: Sequence[Image]) -> WireRequest:
-        """Return the request. Raises an UpstreamError."""
-        return _request(call, references)
+        """Return the request."""
+        size = call.offer.sizes[call.request.size]
+        fields: dict[str, object] = {
+            "model": call.deployment.deployment_name,
+            "prompt": call.request.prompt,
+            "aspect_ratio": size.aspect_ratio,
+            "resolution": size.resolution,
+        }
+        if references:
+            urls = [{"type": "image_url", "image_url": {"url": data_url(one)}} for one in references]
+            fields["input_references"] = urls
+            if call.request.size == "auto":
+                # An edit without a size has the shape of its first reference.
+                del fields["aspect_ratio"]
+        body = msgspec.json.encode({name: value for name, value in fields.items() if value})
+        return post(call, "/images", "application/json", (body,))
 
     def read(self, response: WireResponse, call: ProviderCall) -> ProviderResult:
-        """Return the picture of an answer. Raises an UpstreamError when there is none."""
-        return _answered(response, call)
-
-
-def _request(call: ProviderCall, references: Sequence[Image]) -> WireRequest:
-    size = call.offer.sizes[call.request.size]
-    fields: dict[str, object] = {
-        "model": call.deployment.deployment_name,
-        "prompt": call.request.prompt,
-        "aspect_ratio": size.aspect_ratio,
-        "resolution": size.resolution,
-    }
-    if references:
-        fields["input_references"] = [{"type": "image_url", "image_url": {"url": data_url(one)}} for one in references]
-        if call.request.size == "auto":
-            # An edit without a size has the shape of its first reference.
-            del fields["aspect_ratio"]
-    body = msgspec.json.encode({name: value for name, value in fields.items() if value})
-    return post(call, "/images", "application/json", (body,))
+        """Return the picture of a 200. Raises ValueError when there is none, or the error that it tells."""
+        answer = _ANSWER.decode(response.body)
+        if answer.error is not None:
+            raise failed_answer(replace(response, status=_status(answer.error.code)), secret=self.secret(call))
+        if not answer.data:
+            raise ValueError("the answer holds no picture")
+        datum = answer.data[0]
+        picture = read_encoded(datum.b64_json, datum.media_type, call)
+        usage, problem, cost = _usage(bytes(answer.usage), call)
+        return ProviderResult(picture, usage, response.provider_request_id, problem, cost_pico_usd=cost)
 
 
 class _Datum(msgspec.Struct):
@@ -80,23 +85,6 @@ class _Answer(msgspec.Struct):
 
 _ANSWER = msgspec.json.Decoder(_Answer)
 _USAGE = msgspec.json.Decoder(_Usage | None)
-
-
-def _answered(response: WireResponse, call: ProviderCall) -> ProviderResult:
-    if response.status != 200:
-        raise failed_answer(response, secret=call.credential)
-    try:
-        answer = _ANSWER.decode(response.body)
-        if answer.error is not None:
-            raise failed_answer(replace(response, status=_status(answer.error.code)), secret=call.credential)
-        if not answer.data:
-            raise ValueError("the answer holds no picture")
-        datum = answer.data[0]
-        picture = read_encoded(datum.b64_json, datum.media_type, call)
-    except (ValueError, RecursionError) as error:
-        raise unusable_answer(response, str(error), secret=call.credential) from error
-    usage, problem, cost = _usage(bytes(answer.usage), call)
-    return ProviderResult(picture, usage, response.provider_request_id, problem, cost_pico_usd=cost)
 
 
 def _status(code: object) -> int:

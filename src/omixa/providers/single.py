@@ -10,6 +10,7 @@ from omixa.domain.images import Image
 from omixa.engines.conversions import Conversions
 from omixa.providers.answers import aside
 from omixa.providers.base import ProviderCall, ProviderEvent, ProviderResult
+from omixa.providers.failures import failed_answer, unusable_answer
 from omixa.providers.pictures import acceptable
 from omixa.providers.wire import Timeouts, Transport, WireRequest, WireResponse
 
@@ -51,11 +52,23 @@ class SingleExchange(ABC):
 
     @abstractmethod
     def read(self, response: WireResponse, call: ProviderCall) -> ProviderResult:
-        """Return what an answer holds. Raises an UpstreamError when that is no picture."""
+        """Return the picture of a 200. Raises ValueError when there is none, or an UpstreamError that knows why."""
+
+    def secret(self, call: ProviderCall) -> str | None:
+        """Return what diagnostics must not repeat."""
+        return call.credential
 
     async def generate(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent, None]:
         """Make one picture. Raises an UpstreamError when the attempt fails."""
         references = [await acceptable(image, call, self._conversions) for image in call.request.input_images]
         request = await aside(sum(len(one.data) for one in references), functools.partial(self.write, call, references))
         response = await self._transport.send(request, limits(call))
-        yield await aside(len(response.body), functools.partial(self.read, response, call))
+        yield await aside(len(response.body), functools.partial(self._result, response, call))
+
+    def _result(self, response: WireResponse, call: ProviderCall) -> ProviderResult:
+        if response.status != 200:
+            raise failed_answer(response, secret=self.secret(call))
+        try:
+            return self.read(response, call)
+        except (ValueError, RecursionError) as error:
+            raise unusable_answer(response, str(error), secret=self.secret(call)) from error
