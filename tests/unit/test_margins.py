@@ -200,6 +200,27 @@ def test_a_late_answer_counts_in_the_day_of_its_request(disk: DiskLedger) -> Non
     assert (row.absorbed_pico_usd, row.unknown_calls) == (9, 0)
 
 
+def test_a_late_answer_counts_once_and_does_not_overrule_a_provider_s_file(disk: DiskLedger) -> None:
+    calls: list[str] = []
+    for n in (1, 2):
+        request_id, call = disk.hold(1_000, request_id=an_id(disk, n))
+        lost = EndedAttempt(call.id, "unknown", None, None, "provider_timeout", None, None, 9, "estimated")
+        disk.call(disk.settlement.release(request_id, "provider_timeout", [lost]))
+        calls.append(call.id)
+    first, explained = calls
+    disk.write(lambda tx: tx.execute(update(attempt).where(attempt.c.id == explained).values(explained_at_ms=1)))
+    for call_id in calls:
+        for cost in (7, 99):
+            late = EndedAttempt(call_id, "failed_billed", "theirs-1", 200, None, None, ONE_PICTURE, cost, "reported")
+            disk.call(disk.settlement.answered_late(late, came_ago_ms=1_500))
+    rows = {row["id"]: row for row in disk.read(lambda tx: tx.all(select(attempt)))}
+    assert (rows[first]["cost_pico_usd"], rows[first]["error_code"]) == (7, "provider_timeout")
+    assert rows[first]["late_at_ms"] == disk.clock.now_ms - 1_500
+    assert (rows[explained]["state"], rows[explained]["cost_pico_usd"], rows[explained]["late_at_ms"]) == (
+        *("unknown", 9, None),
+    )
+
+
 def test_prices_are_compared_for_each_workspace(disk: DiskLedger) -> None:
     for _ in range(3):
         disk.settle()
