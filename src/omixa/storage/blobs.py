@@ -230,7 +230,10 @@ class BlobStore:
         return group
 
     def _write_group(self, group: Sequence[_Put]) -> None:
-        """Write every file, then sync each, then give all their names, then sync the directories."""
+        """Write every file, then sync each, then give all their names, then sync the directories.
+
+        The disk is at work on each file while the next one is made, so the syncs wait for all of them together.
+        """
         with contextlib.ExitStack() as stack:
             written = []
             for item in group:
@@ -239,6 +242,7 @@ class BlobStore:
                 descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 stack.callback(os.close, descriptor)
                 _write_all(descriptor, item.produce())
+                _forget_pages(descriptor)
                 written.append((descriptor, unfinished, item.path))
             for descriptor, _, _ in written:
                 os.fsync(descriptor)
@@ -294,7 +298,10 @@ def _settle(items: Sequence[_Put]) -> None:
 
 
 def _forget_pages(descriptor: int) -> None:
-    """Let the system reuse a file's memory: hardly any result is read again, and reused pages cost far less than fresh ones."""
+    """Let the system reuse a file's memory: hardly any result is read again, and reused pages cost far less than fresh ones.
+
+    What is not on the disk yet is kept, and Linux begins to write it.
+    """
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
