@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
-
-import httpx2 as httpx
 
 from omixa.domain.ids import new_id
 from omixa.errors import InsufficientFunds
@@ -18,20 +15,14 @@ from omixa.gateway.settlement import NodeIdentity, Settlement
 from omixa.storage.database import Database
 from tests.proof.children import answers, helpers
 from tests.proof.part import Backend, Part, Result, Task
-from tests.support.faults import CREATE, MODEL
-from tests.support.ledger import NODE, Customer, DiskLedger, a_call, a_hold, add_customer, disk_ledger
+from tests.support.ledger import NODE, Customer, DiskLedger, a_call, a_hold, add_customer, disk_ledger, new_database
 from tests.support.places import Place
-from tests.support.serving import findings, open_account, serving, simulating
 
 # Requests of a round.
 REQUESTS = 1_000
 HOLD = 50_000
 THREADS = 8
 PROCESSES = 3
-GATEWAYS = 3
-# Charges are below their holds, and what is given back must not be enough for one more.
-MAX_SERVED = 25
-BODY = {"model": MODEL, "prompt": "a red kite over a field"}
 
 
 async def _admitted(database: Database, customer: Customer, count: int) -> int:
@@ -51,14 +42,14 @@ async def _admitted(database: Database, customer: Customer, count: int) -> int:
 
 def hold_when_asked(place: Place, pipe: Connection) -> None:
     """Try holds for whoever is named, as many as are asked for, until nobody asks any more. Runs in a child."""
-    database = Database(place.backend(), on_fatal=print)
+    database = new_database(place, None, print)
     database.open()
     while (asked := pipe.recv()) is not None:
         pipe.send(asyncio.run(_admitted(database, *asked)))
     database.close()
 
 
-def _rounds(requests: int) -> Iterator[tuple[int, int]]:
+def rounds(requests: int) -> Iterator[tuple[int, int]]:
     """Give the number of requests of each round, and how many there were up to its end."""
     for start in range(0, requests, REQUESTS):
         end = min(start + REQUESTS, requests)
@@ -93,7 +84,7 @@ def run_on(backend: Backend, task: Task) -> Result:
         disk = stack.enter_context(disk_ledger(directory, place))
         pipes = stack.enter_context(helpers(hold_when_asked, [(place,)] * PROCESSES))
         threads = stack.enter_context(ThreadPoolExecutor(THREADS))
-        for requests, done in _rounds(task.size):
+        for requests, done in rounds(task.size):
             for way in ("threads", "processes"):
                 covered = chance.randint(0, requests)
                 credit = covered * HOLD + chance.randrange(HOLD)
@@ -123,59 +114,6 @@ def run_postgresql(task: Task) -> Result:
     return run_on("postgresql", task)
 
 
-# ------------------------------------------------------------------------------------------------------------------ HTTP
-
-
-def run_http(task: Task) -> Result:
-    """Ask three gateways on one PostgreSQL over HTTP."""
-    chance = task.chance()
-    assert task.cluster is not None
-    served_in_all = 0
-    with ExitStack() as stack:
-        name = stack.enter_context(task.cluster.database(empty=True))
-        database = task.cluster.address(name)
-        data_dir = task.directory / "data"
-        provider = stack.enter_context(simulating())
-        key = open_account(data_dir, 0, database=database)
-        urls = [stack.enter_context(serving(data_dir, provider.url, database=database)).url for _ in range(GATEWAYS)]
-        ceiling = asyncio.run(_ceiling(urls[0], key))
-        for requests, done in _rounds(task.size):
-            covered = chance.randint(0, MAX_SERVED)
-            key = open_account(data_dir, covered * ceiling, workspace=f"round-{done}", database=database)
-            statuses = asyncio.run(_ask_all(urls, key, requests))
-            assert statuses == Counter({200: covered, 402: requests - covered}), f"{statuses}, {covered} covered"
-            served_in_all += covered
-            task.progress(done)
-        assert findings(data_dir, database=database) == ()
-    return Result({"requests": task.size, "covered and served": served_in_all})
-
-
-def _client(url: str, key: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        base_url=url,
-        headers={"authorization": f"Bearer {key}"},
-        timeout=120,
-        limits=httpx.Limits(max_connections=None),
-        trust_env=False,
-        verify=False,
-    )
-
-
-async def _ceiling(url: str, key: str) -> int:
-    """Return the most that the request can cost, in micro-USD."""
-    async with _client(url, key) as client:
-        answer = await client.post("/api/v1/images/estimate", json=BODY)
-        return int(answer.json()["ceiling"]["amount"].replace(".", ""))
-
-
-async def _ask_all(urls: Sequence[str], key: str, requests: int) -> Counter[int]:
-    """Send all requests at once, in turn to each gateway, and count how they are answered."""
-    async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(_client(url, key)) for url in urls]
-        asked = (clients[number % len(clients)].post(CREATE, json=BODY) for number in range(requests))
-        return Counter(answer.status_code for answer in await asyncio.gather(*asked))
-
-
 TITLE = "Money for k of 1,000 requests at the same moment"
 PASSES_WHEN = "exactly k are admitted, and what is held is exactly theirs"
 SQLITE = Part(
@@ -197,16 +135,5 @@ POSTGRESQL = Part(
     size=100_000,
     share=25_000,
     small=500,
-    needs_postgres=True,
-)
-HTTP = Part(
-    name="admission-http",
-    title=f"{TITLE}, to three gateways on one PostgreSQL",
-    passes_when="exactly k are served, all others are told 402",
-    run=run_http,
-    unit="requests",
-    size=10_000,
-    share=5_000,
-    small=60,
     needs_postgres=True,
 )

@@ -16,9 +16,8 @@ from typing import Any
 from omixa.gateway.settlement import Settlement
 from omixa.jobs.sweeper import Sweeper
 from omixa.storage.blobs import BlobStore
-from omixa.storage.database import Database
 from tests.proof.witness import Witness, Word, Worker, results_of
-from tests.support.ledger import NODE, Customer
+from tests.support.ledger import NODE, Customer, new_database
 from tests.support.places import Place
 
 # The first word of a child: it has recovered and begins to work.
@@ -28,15 +27,15 @@ PATIENCE_S = 120
 
 
 def context() -> ForkServerContext:
-    """Return a way to start processes that neither share this one's threads nor import everything anew."""
+    """Return a way to start processes that neither share this one's threads nor do anew what all of them need."""
     started = multiprocessing.get_context("forkserver")
-    started.set_forkserver_preload(["tests.proof.children", "tests.proof.full"])
+    started.set_forkserver_preload(["tests.proof.nursery"])
     return started
 
 
 def work(directory: Path, place: Place, customer: Customer, seed: int, say: Connection) -> None:
     """Recover, then take requests for ever."""
-    database = Database(place.backend(), on_fatal=say.send)
+    database = new_database(place, None, say.send)
     database.open()
     blobs = BlobStore(directory / "results", on_fatal=say.send)
 

@@ -19,7 +19,7 @@ KILLS_OF_A_LEDGER = 20
 KILLS_BETWEEN_VERIFICATIONS = 5
 # A child is killed within this long after it was started, was ready to work, or gave its first answer.
 Since = Literal["started", "ready", "answered"]
-MOMENTS_S: Mapping[Since, float] = {"started": 0.1, "ready": 0.03, "answered": 0.03}
+MOMENTS_S: Mapping[Since, float] = {"started": 0.06, "ready": 0.02, "answered": 0.02}
 WEIGHTS = (15, 40, 45)
 
 

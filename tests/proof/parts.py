@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.proof import (
     admission,
+    admission_http,
     ceilings,
     crash_points,
     kills,
@@ -30,7 +31,7 @@ PARTS: tuple[Part, ...] = (
     power_cuts.PART,
     admission.SQLITE,
     admission.POSTGRESQL,
-    admission.HTTP,
+    admission_http.PART,
     pauses.PART,
     postgres_faults.KILLED_BACKENDS,
     postgres_faults.STOPPED_SERVERS,

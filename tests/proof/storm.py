@@ -24,7 +24,6 @@ from omixa.gateway.results import Results, Settling
 from omixa.gateway.run import Answer
 from omixa.gateway.settlement import NodeIdentity, Settlement
 from omixa.storage.blobs import BlobStore
-from omixa.storage.database import Database
 from omixa.storage.repeats import EarlierRequest
 from omixa.storage.tables import transfer
 from omixa.usage.records import StartedAttempt
@@ -41,6 +40,7 @@ from tests.support.ledger import (
     a_record,
     disk_ledger,
     failed,
+    new_database,
     succeeded,
 )
 from tests.support.places import Place
@@ -164,7 +164,7 @@ def _digest(answer: Answer) -> str:
 
 def race(directory: Path, place: Place, customer: Customer, node: str, seed: int, pipe: Connection) -> None:
     """Ask what is asked for, all of a group at the same moment, until nobody asks any more. Runs in a child."""
-    database = Database(place.backend(), on_fatal=print)
+    database = new_database(place, None, print)
     database.open()
     blobs = BlobStore(directory / "results", on_fatal=print)
     settlement = Settlement(database, NodeIdentity(node, 1))

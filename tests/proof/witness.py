@@ -12,6 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -212,18 +213,19 @@ class Witness:
         assert (balance.posted, balance.held) == (expected, 0), f"{balance}, and {expected} should be left"
         self.waiting = captured.keys() - self.answered.keys()
         self.interrupted = self.called - captured.keys() - self.failed.keys()
-        for request_id in captured.keys() - self._checked:
-            self._check_result(disk, request_id)
+        disk.call(self._check_results(disk, captured.keys() - self._checked))
 
-    def _check_result(self, disk: DiskLedger, request_id: str) -> None:
-        """Read a charged result again, equal to the byte."""
-        row: Row | None = disk.read(lambda tx: tx.first(_request, request_id=request_id))
-        assert row is not None
-        assert self.answered.get(request_id, row["result_digest"]) == row["result_digest"]
+    async def _check_results(self, disk: DiskLedger, charged: AbstractSet[str]) -> None:
+        """Read charged results again, equal to the byte."""
+        rows = await disk.database.read(lambda tx: [tx.first(_request, request_id=one) for one in charged])
         results = results_of(disk.database, disk.blobs)
-        answer = disk.call(results.load(request_id, row["result_ref"], row["result_digest"]))
-        assert [image.data for image in answer.images] == [picture_of(request_id)]
-        self._checked.add(request_id)
+        for row in rows:
+            assert row is not None
+            request_id, digest = row["id"], row["result_digest"]
+            assert self.answered.get(request_id, digest) == digest
+            answer = await results.load(request_id, row["result_ref"], digest)
+            assert [image.data for image in answer.images] == [picture_of(request_id)]
+            self._checked.add(request_id)
 
     def figures(self) -> dict[str, int]:
         """Return what has happened, as counts."""

@@ -24,8 +24,8 @@ from omixa.domain.images import Usage
 from omixa.gateway.settlement import NodeIdentity, Settlement
 from omixa.jobs.sweeper import INTERRUPTED, SILENCE_MS, Sweeper
 from omixa.storage.blobs import BlobStore
-from omixa.storage.database import Database, Operation, Transaction
-from omixa.storage.sqlite import SqliteBackend
+from omixa.storage.database import Backend, Database, Operation, Transaction
+from omixa.storage.postgres import PostgresBackend
 from omixa.usage import records
 from omixa.usage.records import EndedAttempt, StartedAttempt, UsageRecord, new_attempt_id
 from tests.support.places import Clock, Place, SqlitePlace
@@ -166,15 +166,17 @@ def adjust(tx: Transaction, request_id: str, new_amount: int, reference: str = "
 
 
 @functools.cache
-def _compiled() -> dict[Any, Any]:
-    """Return the statements that all SQLite ledgers share, so that each test need not compile them anew."""
-    return {}
+def _compiled(backend: type[Backend]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Return the statements that all ledgers on a backend share, so that no test need compile them anew; and their arguments."""
+    return {}, {}
 
 
-def _new_database(place: Place, clock: Clock, on_fatal: Callable[[str], None]) -> Database:
+def new_database(place: Place, clock: Clock | None, on_fatal: Callable[[str], None]) -> Database:
+    """Return a database that is not open yet, with the time of a clock or else its own."""
     database = Database(place.backend(clock), on_fatal=on_fatal)
-    if isinstance(database.backend, SqliteBackend):
-        database._compiled = _compiled()
+    database._compiled, arguments = _compiled(type(database.backend))
+    if isinstance(database.backend, PostgresBackend):
+        database.backend._arguments = arguments
     return database
 
 
@@ -195,14 +197,15 @@ class DiskLedger:
         self.node = self.restart()
 
     def open(self) -> None:
-        self.database = _new_database(self.place, self.clock, self.fatal.append)
+        self.database = new_database(self.place, self.clock, self.fatal.append)
         self.database.open()
         self.blobs = BlobStore(self.directory / "results", on_fatal=self.fatal.append)
         self.sweeper = Sweeper(self.database, self.blobs, node_id=NODE)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end."""
-        return self._runner.run(work)
+        # Not by the runner itself, which takes over the signal of Ctrl-C and gives it back each time.
+        return self._runner.get_loop().run_until_complete(work)
 
     def write(self, operation: Operation[T]) -> T:
         return self.call(self.database.write(operation))
@@ -289,7 +292,7 @@ class DirectLedger:
         self.node = self.restart()
 
     def _connect(self) -> None:
-        self._database = _new_database(self._place, self.clock, print)
+        self._database = new_database(self._place, self.clock, print)
         self._connection = self._database.backend.connect(read_only=False)
 
     def reopen(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -210,23 +212,56 @@ class Walk:
         assert not findings, findings
 
 
+@dataclass(frozen=True)
+class Step:
+    """What may happen, how often compared with others, and when it can."""
+
+    weight: float
+    do: Callable[[Walk, random.Random, int], object]
+    possible: Callable[[Walk], object] = lambda walk: True
+
+
+def _some_usage(chance: random.Random) -> Usage:
+    return Usage(chance.randrange(100), chance.randrange(1057), chance.randrange(1100), 1, chance.random() < 0.1)
+
+
+def _has_held(walk: Walk) -> object:
+    return walk.held
+
+
+def _has_charges(walk: Walk) -> object:
+    return walk.charges
+
+
+def _has_ended(walk: Walk) -> object:
+    return walk.ended
+
+
+# Grants bring a little less than requests would spend, so that every third hold finds too little.
+STEPS = (
+    Step(30, lambda walk, chance, pick: walk.hold(chance.randrange(60_000), chance.choice((1, 1, 1, 2, 3)))),
+    Step(8, lambda walk, chance, pick: walk.grant(chance.randrange(1, 50_000))),
+    Step(1, lambda walk, chance, pick: walk.restart()),
+    Step(1, lambda walk, chance, pick: walk.wait_past_every_deadline()),
+    # To open a database takes as long as a hundred other steps.
+    Step(0.1, lambda walk, chance, pick: walk.reopen()),
+    Step(25, lambda walk, chance, pick: walk.capture(pick, _some_usage(chance)), _has_held),
+    Step(8, lambda walk, chance, pick: walk.release(pick), _has_held),
+    Step(5, lambda walk, chance, pick: walk.next_attempt(pick), _has_held),
+    Step(3, lambda walk, chance, pick: walk.charge_too_much(pick), _has_held),
+    Step(3, lambda walk, chance, pick: walk.settle_for_another_epoch(pick), _has_held),
+    Step(4, lambda walk, chance, pick: walk.refund(pick, chance.randrange(1, 40_000)), _has_charges),
+    Step(4, lambda walk, chance, pick: walk.rerate(pick, chance.randrange(60_000)), _has_charges),
+    Step(3, lambda walk, chance, pick: walk.capture_again(pick), _has_ended),
+    Step(3, lambda walk, chance, pick: walk.release_again(pick), _has_ended),
+)
+_UP_TO = tuple(itertools.accumulate(step.weight for step in STEPS))
+
+
 def random_step(walk: Walk, chance: random.Random) -> None:
     """Do one of the steps that are possible now."""
-    pick = chance.randrange(1_000)
-    usage = Usage(chance.randrange(100), chance.randrange(1057), chance.randrange(1100), 1, chance.random() < 0.1)
-    steps = [(30, lambda: walk.hold(chance.randrange(60_000), chance.randint(1, 3)))]
-    steps += [(8, lambda: walk.grant(chance.randrange(1, 150_000)))]
-    # To open a database takes as long as a hundred other steps.
-    steps += [(1, walk.restart), (1, walk.wait_past_every_deadline), (0.1, walk.reopen)]
-    if walk.held:
-        steps += [(25, lambda: walk.capture(pick, usage)), (8, lambda: walk.release(pick))]
-        steps += [(5, lambda: walk.next_attempt(pick)), (3, lambda: walk.charge_too_much(pick))]
-        steps += [(3, lambda: walk.settle_for_another_epoch(pick))]
-    if walk.charges:
-        amount = chance.randrange(1, 40_000)
-        steps += [(4, lambda: walk.refund(pick, amount)), (4, lambda: walk.rerate(pick, chance.randrange(60_000)))]
-    if walk.ended:
-        steps += [(3, lambda: walk.capture_again(pick)), (3, lambda: walk.release_again(pick))]
-    weights = [weight for weight, _ in steps]
-    _, step = chance.choices(steps, weights)[0]
-    step()
+    while True:
+        (step,) = chance.choices(STEPS, cum_weights=_UP_TO)
+        if step.possible(walk):
+            step.do(walk, chance, chance.randrange(1_000))
+            return

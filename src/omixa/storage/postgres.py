@@ -216,6 +216,10 @@ class PostgresConnection:
     def execute_many(self, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Run one statement for each row in one round trip; an INSERT as one statement for all rows."""
         ordered = [_without_nul(self._arguments[sql](row)) for row in rows]
+        if len(ordered) == 1:
+            # A request that comes alone pays for no lists of one.
+            self._query(sql, ordered[0])
+            return
         insert = _of_columns(sql)
         if insert is None:
             self.run(self._statement(sql).executemany(ordered))
@@ -224,6 +228,8 @@ class PostgresConnection:
 
     def first_of_each(self, sql: str, rows: Sequence[Mapping[str, object]]) -> list[Row | None]:
         """Run one statement for each row in one round trip and return the first row of each."""
+        if len(rows) == 1:
+            return [self.execute(sql, rows[0]).fetchone()]
         arguments = self._arguments[sql]
         # The driver gives the rows of all runs in one list, so that each run has to give exactly one.
         single = (
