@@ -65,6 +65,6 @@ PART = Part(
     run=run,
     unit="requests",
     size=1_000_000,
-    share=100_000,
+    share=250_000,
     small=5_000,
 )

@@ -153,8 +153,8 @@ SQLITE = Part(
     passes_when=PASSES_WHEN,
     run=run_sqlite,
     unit="points",
-    size=10 * len(points("sqlite")),
-    share=10 * len(points("sqlite")),
+    size=2 * len(points("sqlite")),
+    share=2 * len(points("sqlite")),
     small=len(points("sqlite")),
 )
 POSTGRESQL = Part(
@@ -163,8 +163,8 @@ POSTGRESQL = Part(
     passes_when=PASSES_WHEN,
     run=run_postgresql,
     unit="points",
-    size=5 * len(points("postgresql")),
-    share=5 * len(points("postgresql")),
+    size=2 * len(points("postgresql")),
+    share=2 * len(points("postgresql")),
     small=4,
     needs_postgres=True,
 )

@@ -88,7 +88,7 @@ SQLITE = Part(
     run=run_sqlite,
     unit="kills",
     size=10_000,
-    share=400,
+    share=1_000,
     small=12,
 )
 POSTGRESQL = Part(
@@ -97,7 +97,7 @@ POSTGRESQL = Part(
     passes_when=PASSES_WHEN,
     run=run_postgresql,
     unit="kills",
-    size=200,
+    size=100,
     share=100,
     small=4,
     needs_postgres=True,

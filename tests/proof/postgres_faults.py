@@ -177,7 +177,7 @@ STOPPED_SERVERS = Part(
     run=run_stopped_servers,
     unit="stops",
     size=1_000,
-    share=100,
+    share=250,
     small=2,
     needs_postgres=True,
 )

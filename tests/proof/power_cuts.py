@@ -273,6 +273,6 @@ PART = Part(
     run=run,
     unit="cuts",
     size=100_000,
-    share=5_000,
+    share=10_000,
     small=150,
 )

@@ -42,9 +42,10 @@ def page(rows: Sequence[Row], left_out: Sequence[Part], seed: int, seconds: floa
     lines = [
         "# What was proved of the ledger",
         "",
-        f"`make prove` wrote this page on {today} after {seconds / 60:.0f} minutes, with seed {seed}. A part that fails ends",
-        "the run: every line here has passed. `python -m tests.proof NAME --size N --seed S` runs a part alone; each of its",
-        "processes had a seed of its own, the first of which is shown.",
+        f"`make prove` wrote this page on {today} after {seconds / 60:.0f} minutes, with seed {seed}. A run goes",
+        "on when something fails, but writes no page: every line here has passed. `python -m tests.proof NAME --size N --seed S`",
+        "runs a part alone; each of its processes had a seed of its own, the first of which is shown. The seconds are those of",
+        "all its processes together, some of which ran side by side.",
         "",
         "| part | size | first seed | s | what happened in it |",
         "| --- | --: | --: | --: | --- |",

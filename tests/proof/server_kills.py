@@ -24,11 +24,12 @@ from omixa.config import Settings
 from omixa.services import BackOffice, open_back_office
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import account, attempt, request, transfer
+from tests.proof.forked_servers import forked_server
 from tests.proof.part import Part, Result, Task
 from tests.support.document import events
 from tests.support.faults import CREATE, MODEL
 from tests.support.servers import Simulator
-from tests.support.serving import ServerProcess, open_account, run_omixa, serving, simulating
+from tests.support.serving import ServerProcess, open_account, run_omixa, simulating
 
 log = logging.getLogger(__name__)
 
@@ -140,13 +141,13 @@ def _kill_servers(data_dir: Path, provider: Simulator, kills: int, chance: rando
     key = open_account(data_dir, CREDIT)
     history = History(before=frozenset(entry["request_id"] for entry in provider.log()))
     with ExitStack() as running:
-        server = running.enter_context(serving(data_dir, provider.url))
+        server = running.enter_context(forked_server(data_dir, provider.url))
         history.add(asyncio.run(_warm_up(server, key)), provider)
         for number in range(kills):
             callers = [_caller(chance, number * CLIENTS + index) for index in range(CLIENTS)]
             asyncio.run(_load_and_kill(server, key, callers, chance))
             history.add(callers, provider)
-            server = running.enter_context(serving(data_dir, provider.url))
+            server = running.enter_context(forked_server(data_dir, provider.url))
             books = asyncio.run(_books(data_dir))
             _check_ledger(books)
             _check_results(books, callers, set(books.charged) - history.checked, server, key)
@@ -310,6 +311,6 @@ PART = Part(
     run=run,
     unit="kills",
     size=500,
-    share=20,
+    share=50,
     small=1,
 )

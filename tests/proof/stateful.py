@@ -87,7 +87,7 @@ SQLITE = Part(
     run=run_sqlite,
     unit="operations",
     size=10_000_000,
-    share=200_000,
+    share=500_000,
     small=4_000,
 )
 POSTGRESQL = Part(

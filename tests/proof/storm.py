@@ -247,8 +247,8 @@ POSTGRESQL = Part(
     passes_when=PASSES_WHEN,
     run=run_postgresql,
     unit="pairs",
-    size=2_500,
-    share=2_500,
+    size=1_000,
+    share=1_000,
     small=40,
     needs_postgres=True,
 )

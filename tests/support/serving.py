@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TextIO
 
 from omixa.billing.verify import Finding, verify
 from omixa.config import SQLITE, DatabaseAddress, Settings
@@ -29,11 +30,21 @@ main()
 """
 
 
+class Process(Protocol):
+    """What a test does with a process."""
+
+    @property
+    def pid(self) -> int: ...
+    def kill(self) -> None: ...
+    def terminate(self) -> None: ...
+    def wait(self, timeout: float | None = None, /) -> int: ...
+
+
 @dataclass
 class ServerProcess:
     """A server in a process. `lines` is what it has written to standard error so far."""
 
-    process: subprocess.Popen[str]
+    process: Process
     port: int
     lines: list[str] = field(default_factory=list)
 
@@ -60,25 +71,33 @@ class ServerProcess:
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def _environment(variables: dict[str, str]) -> dict[str, str]:
+def environment(variables: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a server: with these variables, and no other option of this process's own."""
     return {name: value for name, value in os.environ.items() if not name.startswith("OMIXA_")} | variables
 
 
 @contextlib.contextmanager
 def _server(command: Sequence[str], variables: dict[str, str]) -> Iterator[ServerProcess]:
     process = subprocess.Popen(
-        [sys.executable, *command], env=_environment(variables), stderr=subprocess.PIPE, text=True
+        [sys.executable, *command], env=environment(variables), stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
+    with process.stderr, listening(process, process.stderr) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def listening(process: Process, told: TextIO) -> Iterator[ServerProcess]:
+    """Wait until a server listens, which it tells on its standard error; it has ended afterwards."""
     server = ServerProcess(process, 0)
     try:
-        for line in process.stderr:
+        for line in told:
             server.lines.append(line)
             if match := _LISTENS.search(line):
                 server.port = int(match[1])
                 break
         assert server.port, server.log
-        reading = threading.Thread(target=server.lines.extend, args=(process.stderr,))
+        reading = threading.Thread(target=server.lines.extend, args=(told,))
         reading.start()
         yield server
     finally:
@@ -86,7 +105,6 @@ def _server(command: Sequence[str], variables: dict[str, str]) -> Iterator[Serve
         process.wait(_EXIT_TIMEOUT_S)
         if server.port:
             reading.join()
-        process.stderr.close()
 
 
 @contextlib.contextmanager
@@ -94,15 +112,24 @@ def serving(
     data_dir: Path, provider_url: str, *, database: str = SQLITE, max_file_bytes: int | None = None
 ) -> Iterator[ServerProcess]:
     """Run `omixa serve` with live keys on a provider. No file may grow beyond `max_file_bytes`."""
-    variables = {
+    program = ("-m", "omixa") if max_file_bytes is None else ("-c", _WITH_LIMIT.format(max_file_bytes))
+    with _server((*program, *serve_arguments(data_dir)), serve_variables(provider_url, database)) as server:
+        yield server
+
+
+def serve_arguments(data_dir: Path) -> tuple[str, ...]:
+    """Return the arguments of a server over a data directory."""
+    return "serve", "--port", "0", "--data", str(data_dir)
+
+
+def serve_variables(provider_url: str, database: str = SQLITE) -> dict[str, str]:
+    """Return the environment of a server with live keys on a provider."""
+    return {
         "OMIXA_DATABASE": database,
         "OMIXA_FOUNDRY_ENDPOINT": provider_url,
         "OMIXA_FOUNDRY_API_KEY": SIMULATOR_API_KEY,
         "OMIXA_SHUTDOWN_GRACE_S": "5",
     }
-    program = ("-m", "omixa") if max_file_bytes is None else ("-c", _WITH_LIMIT.format(max_file_bytes))
-    with _server((*program, "serve", "--port", "0", "--data", str(data_dir)), variables) as server:
-        yield server
 
 
 @contextlib.contextmanager
@@ -151,7 +178,7 @@ def run_omixa(*arguments: str, data_dir: Path, database: str = SQLITE) -> subpro
     """Run a command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "omixa", "--data", str(data_dir), *arguments],
-        env=_environment({"OMIXA_DATABASE": database}),
+        env=environment({"OMIXA_DATABASE": database}),
         capture_output=True,
         text=True,
         check=False,
