@@ -176,17 +176,17 @@ class _OpenFile:
 class _Row:
     """A row that answers by name and by number, as those of the usual driver do."""
 
-    __slots__ = ("_names", "_values")
+    __slots__ = ("_places", "_values")
 
-    def __init__(self, names: Sequence[str], values: tuple[Any, ...]) -> None:
-        self._names = names
+    def __init__(self, places: Mapping[str, int], values: tuple[Any, ...]) -> None:
+        self._places = places
         self._values = values
 
     def __getitem__(self, key: str | int) -> Any:
-        return self._values[key if isinstance(key, int) else self._names.index(key)]
+        return self._values[key if isinstance(key, int) else self._places[key]]
 
     def keys(self) -> Sequence[str]:
-        return self._names
+        return list(self._places)
 
 
 class _Rows:
@@ -211,12 +211,15 @@ class _CutConnection:
 
     def __init__(self, vfs: DiskVfs, name: str) -> None:
         self._connection = apsw.Connection(name, vfs=vfs.name)
-        self._connection.row_trace = _row
+        self._connection.row_trace = self._row
+        # Where each column is in the rows of the statement that is being run.
+        self._places: Mapping[str, int] | None = None
         # There is no memory shared with other processes on this disk, so the file is this connection's alone.
         self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         self._connection.execute(f"PRAGMA wal_autocheckpoint={PAGES_BETWEEN_CHECKPOINTS}")
 
     def execute(self, sql: str, parameters: Mapping[str, object] | None = None, /) -> Cursor:
+        self._places = None
         rows = self._connection.execute(sql, cast("Any", parameters)).fetchall()
         return _Rows(cast("Sequence[AnyRow]", rows), self._connection.changes())
 
@@ -226,9 +229,10 @@ class _CutConnection:
     def close(self) -> None:
         self._connection.close(True)
 
-
-def _row(cursor: apsw.Cursor, values: tuple[Any, ...]) -> _Row:
-    return _Row([column[0] for column in cursor.get_description()], values)
+    def _row(self, cursor: apsw.Cursor, values: tuple[Any, ...]) -> _Row:
+        if self._places is None:
+            self._places = {column[0]: place for place, column in enumerate(cursor.get_description())}
+        return _Row(self._places, values)
 
 
 class CutBackend(SqliteBackend):
