@@ -104,7 +104,13 @@ def test_headers_name_the_request_its_cost_and_where_the_time_went(client: httpx
     assert answer.headers["omixa-attempts"] == "1"
     assert answer.headers["omixa-ignored-parameters"] == "quality, user"
     timings = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
-    assert list(timings) == ["hold", "convert", "provider", "store", "capture", "total"]
+    assert list(timings) == ["hold", "convert", "provider", "store", "capture", "total", "attempt-1"]
+    took, _, said = timings.pop("attempt-1").partition(";")
+    assert said == f'desc="{made["omixa"]["route"]} ok"'
+    assert float(took) <= float(timings["provider"]) + 0.1
+    kept = client.get(f"/api/v1/requests/{made['omixa']['request_id']}").headers["server-timing"]
+    assert kept.startswith("total;dur=")
+    assert kept.endswith(said)
     assert sum(float(timings[name]) for name in ("hold", "provider", "store", "capture")) <= float(timings["total"]) + 1
     # Both are rounded, to a tenth of a millisecond and to a whole one.
     assert abs(int(answer.headers["openai-processing-ms"]) - float(timings["total"])) <= 0.56

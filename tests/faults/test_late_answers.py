@@ -92,6 +92,8 @@ def test_what_a_late_answer_cost_is_known_though_the_request_failed(
     assert faulty.request(outcome.request_id) == settled
     assert faulty.charges(outcome.request_id) == []
     assert buyer.get(f"/requests/{outcome.request_id}/result").status_code == 404
+    if not stream:
+        assert 'desc="test/one provider_timeout"' in outcome.headers["server-timing"]
     (step,) = buyer.get(f"/requests/{outcome.request_id}").json()["attempts"]
     assert step["outcome"] == "provider_timeout"
     assert step["late_ms"] >= step["duration_ms"]

@@ -15,6 +15,7 @@ from omixa.api.exchange import Exchange
 from omixa.api.permission import require_made_for
 from omixa.api.queries import RequestQuery, RequestSearch, RollupQuery, parse_query
 from omixa.api.receipts import rehearsal_shape
+from omixa.api.timings import server_timing
 from omixa.billing.ledger import CURRENCY, Balance
 from omixa.billing.prices import load_prices
 from omixa.billing.pricing import Charge, rate
@@ -23,6 +24,7 @@ from omixa.domain.money import format_usd
 from omixa.domain.times import end_of, iso_time, start_of
 from omixa.errors import InvalidRequest, RequestNotFound
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
+from omixa.gateway.run import TimedCall
 from omixa.services import Services
 from omixa.storage.database import Transaction
 from omixa.usage import analytics
@@ -57,7 +59,13 @@ async def get_request(exchange: Exchange, services: Services) -> None:
         return details, _charge(tx, details)
 
     details, charge = await services.database.read(read)
-    await exchange.respond_json(_details(details, charge))
+    told = _details(details, charge)
+    calls = [
+        TimedCall(call.attempt, call.route, call.outcome or "running", call.duration_ms or 0.0)
+        for call in told.attempts
+    ]
+    steps = {} if told.duration_ms is None else {"total": float(told.duration_ms)}
+    await exchange.respond(200, b"application/json", msgspec.json.encode(told), [server_timing(steps, calls)])
 
 
 async def list_requests(exchange: Exchange, services: Services) -> None:

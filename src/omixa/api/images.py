@@ -15,6 +15,7 @@ from omixa.api.links import picture_links
 from omixa.api.rate_headers import rate_headers
 from omixa.api.rendering import INLINE, Shown, completed_event, error_event, preview_event, render_answer
 from omixa.api.repeats import idempotency_key, request_identity
+from omixa.api.timings import server_timing
 from omixa.domain.access import ResponseFormat
 from omixa.errors import OmixaError, Unauthenticated
 from omixa.gateway.preparing import prepare
@@ -69,6 +70,9 @@ async def _watch(exchange: Exchange, services: Services, run: Run) -> None:
             if run.earlier is not None and not exchange.started:
                 # What an earlier request was told is told again as its own.
                 exchange.id = run.told_id
+            elif not exchange.started:
+                of_run = exchange.further_headers
+                exchange.further_headers = lambda: [*of_run(), *timing_headers(run)]
             raise
     if exchange.principal.keeps_nothing and exchange.ended and not run.client_gone:
         await _let_go(exchange, services, run)
@@ -228,8 +232,7 @@ def _repeat_headers(run: Run) -> Headers:
 def timing_headers(run: Run) -> Headers:
     """Return where the time went, in milliseconds, for browsers' tools and for OpenAI's clients."""
     timings = {**run.timings_ms, "total": run.age_ms()}
-    server_timing = ", ".join(f"{name};dur={value:.1f}" for name, value in timings.items())
     return [
-        (b"server-timing", server_timing.encode()),
+        server_timing(timings, run.timeline()),
         (b"openai-processing-ms", str(round(timings["total"])).encode()),
     ]

@@ -89,9 +89,10 @@ _HEADERS: Mapping[str, Json] = {
         "schema": {"type": "string"},
     },
     "Server-Timing": {
-        "description": "Where the time went, in milliseconds.",
+        "description": "Where the time went, in milliseconds, and each call to a provider with its route and outcome.",
         "schema": {"type": "string"},
-        "example": "hold;dur=2.1, provider;dur=9120.4, store;dur=3.0, capture;dur=2.4, total;dur=9131.0",
+        "example": "hold;dur=2.1, provider;dur=9120.4, store;dur=3.0, capture;dur=2.4, total;dur=9131.0,"
+        ' attempt-1;dur=9119.8;desc="west/MAI-Image-2.5 ok"',
     },
     "openai-processing-ms": {"description": "The whole time in milliseconds.", "schema": {"type": "integer"}},
     "Link": {
@@ -383,6 +384,8 @@ def _success_headers(operation: Operation) -> tuple[str, ...]:
         )
     if _tells_lifecycle(operation):
         return _LIFECYCLE_HEADERS
+    if operation.response is shapes.RequestDetails:
+        return ("Server-Timing",)
     if operation.further_types:
         return ("Content-Disposition",)
     return ("Link",) if operation.response is shapes.RequestList else ()
@@ -407,7 +410,13 @@ def _failures(operation: Operation) -> dict[str, Json]:
     by_status: dict[int, list[type[OmixaError]]] = {}
     for error in _errors(operation):
         by_status.setdefault(error.status, []).append(error)
-    further = _RATE_HEADERS if _makes_images(operation) else _SAFETY_HEADERS if operation.serves_pictures else ()
+    further = (
+        (*_RATE_HEADERS, *_TIMING_HEADERS)
+        if _makes_images(operation)
+        else _SAFETY_HEADERS
+        if operation.serves_pictures
+        else ()
+    )
     further += _LIFECYCLE_HEADERS if _tells_lifecycle(operation) else ()
     return {str(status): _failure(errors, further) for status, errors in sorted(by_status.items())}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from omixa.errors import (
 from omixa.gateway.cutouts import Cutouts
 from omixa.gateway.late import LateAnswers, Outcome, Spoken
 from omixa.gateway.provenance import Credentials
-from omixa.gateway.run import Run
+from omixa.gateway.run import Run, TimedCall
 from omixa.gateway.settlement import Settlement
 from omixa.providers.base import PartialImage, Provider, ProviderCall, ProviderResult
 from omixa.routing.router import Permit, Router
@@ -71,6 +72,16 @@ class AttemptLog:
     _open: dict[str, StartedAttempt] = field(default_factory=dict)
     ended: list[EndedAttempt] = field(default_factory=list)
     history: list[Mapping[str, object]] = field(default_factory=list)
+    # How long calls took, by their number.
+    took_ms: dict[int, float] = field(default_factory=dict)
+
+    def timeline(self) -> list[TimedCall]:
+        """Return the calls that have ended, in the order in which they began."""
+        numbers = (int(str(call["attempt"])) for call in self.told())
+        return [
+            TimedCall(n, str(call["route"]), str(call["outcome"]), self.took_ms.get(n, 0.0))
+            for n, call in zip(numbers, self.told(), strict=True)
+        ]
 
     def start(self, deployment: Deployment, image_index: int) -> StartedAttempt:
         """Give a new call its number."""
@@ -325,11 +336,14 @@ class Attempts:
     async def _attempt(self, run: Run, calls: AttemptLog, making: Call, deadline: float) -> Delivery:
         """Make a call and tell the router how it went."""
         making.permit.begin()
+        began = time.perf_counter()
         try:
             delivery = await self._delivered(run, calls, making, deadline)
         except UpstreamError as error:
             making.permit.failed(error)
             raise
+        finally:
+            calls.took_ms[making.started.n] = (time.perf_counter() - began) * 1000
         making.permit.succeeded()
         return delivery
 

@@ -131,6 +131,7 @@ class Pipeline:
     def _claim(self, run: Run, model: Model) -> tuple[AttemptLog, list[Call | None]]:
         """Return the first call of each picture, None for one that has to wait for room. Raises NoHealthyRoute."""
         calls = AttemptLog(run.id)
+        run.timeline = calls.timeline
         permits = [self.router.claim(model, run.principal.mode, run.wanted) for _ in range(run.request.n)]
         return calls, [
             None if permit is None else Call(permit, calls.start(permit.deployment, index))

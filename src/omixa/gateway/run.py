@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,16 @@ class Answer:
     kept_until_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TimedCall:
+    """One call of a run to a provider and how long it took. `n` counts from 1."""
+
+    n: int
+    route: str
+    outcome: str
+    duration_ms: float
+
+
 def wanted(principal: Principal, request: ImageRequest) -> Wanted:
     """Return what the choice of a deployment may depend on, for a request with somebody's key."""
     return Wanted(principal.workspace_id, request.quality, principal.constraints)
@@ -46,7 +56,8 @@ def wanted(principal: Principal, request: ImageRequest) -> Wanted:
 
 @dataclass(slots=True)
 class Run:
-    """One request on its way. `cap_micro_usd` is the most its caller allows, `timings_ms` becomes the header Server-Timing.
+    """One request on its way. `cap_micro_usd` is the most its caller allows. `timings_ms` and `timeline`, the calls that ended,
+    become the header Server-Timing.
 
     `terms` are final once the money is held. `identity` is by what a repeat is recognised, `earlier` the request that answers
     this one. `stored` is the answer as soon as it is durable in a file. `previewed` are the pictures of which a preview came.
@@ -63,6 +74,7 @@ class Run:
     earlier: Earlier | None = None
     stored: StoredResult | None = None
     rehearsal: Rehearsal | None = None
+    timeline: Callable[[], Sequence[TimedCall]] = tuple
     timings_ms: dict[str, float] = field(default_factory=dict)
     previewed: set[int] = field(default_factory=set)
     _departed: asyncio.Event = field(default_factory=asyncio.Event)
