@@ -269,7 +269,11 @@ class Exchange:
 
     def _time_is_over(self) -> None:
         is_sent = self.phase in ("waiting", "receiving")
-        if is_sent and self._waiting is not None and self._waiting.give_up(self._timed_out(self.phase)):
+        if (
+            is_sent
+            and self._waiting is not None
+            and self._waiting.give_up(self._timed_out(f"{self.phase}: no more time"))
+        ):
             return
         self._deadline.reschedule(self._loop.time())
 
