@@ -16,9 +16,8 @@ CREDIT = 100_000
 # A ledger of this many operations is given up for a new one, so that verifying it takes the same time from first to last.
 OPERATIONS_OF_A_LEDGER = 2_000
 STEPS_BETWEEN_VERIFICATIONS = 1_000
-# A database keeps each version of a row until the transaction that wrote it has ended, and reads through all of them: a
-# transaction of a thousand steps, each of which changes the same account, takes several times as long as one of fifty.
-STEPS_BETWEEN_COMMITS = 50
+# PostgreSQL keeps each version of a row until the transaction that wrote it has ended, and reads through all of them.
+STEPS_BETWEEN_COMMITS = 200
 
 
 def run_on(backend: Backend, task: Task) -> Result:

@@ -158,6 +158,7 @@ _insert_account = insert_into(
     account, "id", "workspace_id", "mode", "kind", "currency", "posted", "held", "seq", "head_hash"
 )
 _account_by_id = select(account).where(account.c.id == bindparam("id"))
+_balance_of = select(account.c.posted, account.c.held).where(account.c.id == bindparam("id"))
 _account_of_workspace = select(account.c.id).where(
     account.c.workspace_id == bindparam("workspace_id"), account.c.mode == bindparam("mode")
 )
@@ -212,7 +213,7 @@ def workspace_account(tx: Transaction, workspace_id: str, mode: Mode) -> str:
 
 def balance(tx: Transaction, account_id: str) -> Balance:
     """Return an account's balance as of this transaction."""
-    row = tx.first(_account_by_id, id=account_id)
+    row = tx.first(_balance_of, id=account_id)
     if row is None:
         raise InternalError(f"there is no account {account_id}")
     return Balance(row["posted"], row["held"])
@@ -306,7 +307,8 @@ def hold(tx: Transaction, wanted: Sequence[Hold]) -> list[OmixaError | None]:
             expire_lots(tx, together[0].account_id)
         if not _taken(tx, together):
             # Not all of them fit, so each is decided alone, in the order in which they came.
-            refused |= {one.request_id: _not_held(tx, one) for one in together if not _taken(tx, [one])}
+            is_alone = len(together) == 1
+            refused |= {one.request_id: _not_held(tx, one) for one in together if is_alone or not _taken(tx, [one])}
     admitted = [one for one in wanted if one.request_id not in refused]
     pins = _pinned(tx, admitted)
     now = tx.now_ms()
