@@ -96,7 +96,7 @@ POSTGRESQL = Part(
     run=run_postgresql,
     unit="operations",
     size=1_000_000,
-    share=50_000,
+    share=100_000,
     small=1_000,
     needs_postgres=True,
 )
