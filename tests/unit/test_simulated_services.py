@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
@@ -12,12 +13,13 @@ from starlette.types import ASGIApp
 
 from omixa import errors
 from omixa.domain.images import Image
+from omixa.domain.scenarios import Step
 from omixa.engines.conversions import Conversions
 from omixa.engines.workers import Workers
-from omixa.errors import UpstreamError, UpstreamTimeout
+from omixa.errors import InvalidRequest, UpstreamError, UpstreamTimeout
 from omixa.providers.transport import HttpTransport
 from omixa.simulator import fal, flux, replicate, stability
-from omixa.simulator.service import SimulatorOptions
+from omixa.simulator.service import Job, Refusal, SimulatorOptions, Wanted
 from tests.support.pictures import mask
 from tests.support.servers import running_app, workers
 from tests.support.wires import KEY, ask, call, encoded, picture
@@ -335,3 +337,15 @@ def test_scenarios_are_read_written_and_logged(addresses: Mapping[str, str]) -> 
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         SimulatorOptions(**{"api_key": KEY, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"), [(InvalidRequest("No picture."), "unreadable"), (Refusal(503, {}), "overloaded")]
+)
+async def test_a_job_tells_pictures_that_cannot_be_read_from_too_much_work(error: Exception, failure: str) -> None:
+    async def fail() -> bytes:
+        raise error
+
+    making = asyncio.create_task(fail())
+    await asyncio.wait({making})
+    assert Job("job-1", Step("ok"), Wanted("", (64, 64), 0), making).failure == failure

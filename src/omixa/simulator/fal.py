@@ -107,8 +107,10 @@ class FalSimulator(Service):
             raise _invalid("prompt", "content_policy_violation", "The content could not be processed.")
         if job.rejection is not None:
             raise job.rejection
-        if job.making.exception() is not None:
+        if job.failure == "unreadable":
             raise _invalid("image_urls", "image_load_error", "Failed to load the image.")
+        if job.failure is not None:
+            raise Refusal(500, {"detail": "Too much is being made."})
         if job.step.name == "badjson":
             return Response(b'{"images": [', media_type="application/json")
         file = {

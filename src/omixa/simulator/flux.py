@@ -199,8 +199,9 @@ def _state(job: Job, base_url: str) -> dict[str, object]:
         return {"id": job.id, "status": words, "result": None, "details": {"Moderation Reasons": ["Simulated"]}}
     if job.is_running:
         return {"id": job.id, "status": "Pending", "result": None, "progress": 0.5}
-    if job.making.exception() is not None:
-        return {"id": job.id, "status": "Error", "result": None, "details": {"error": "the pictures cannot be read"}}
+    if job.failure is not None:
+        words = "the pictures cannot be read" if job.failure == "unreadable" else "too much is being made"
+        return {"id": job.id, "status": "Error", "result": None, "details": {"error": words}}
     result = None if job.step.name == "empty" else {"sample": f"{base_url}delivery/{job.id}", "seed": 7}
     return {"id": job.id, "status": "Ready", "result": result}
 

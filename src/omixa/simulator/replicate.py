@@ -186,8 +186,9 @@ def _prediction(job: Job, base_url: str) -> dict[str, object]:
         return document | {"status": "canceled"}
     if job.is_running:
         return document
-    if job.making.exception() is not None:
-        return document | {"status": "failed", "error": "Prediction failed: cannot identify image file"}
+    if job.failure is not None:
+        words = "cannot identify image file" if job.failure == "unreadable" else "too much is being made"
+        return document | {"status": "failed", "error": f"Prediction failed: {words}"}
     output = None if job.step.name == "empty" else f"{base_url}files/{job.id}"
     return document | {"status": "succeeded", "output": output, "metrics": {"predict_time": 2.1}}
 

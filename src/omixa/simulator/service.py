@@ -19,6 +19,7 @@ import uuid
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 import pybase64
@@ -139,6 +140,12 @@ class Job:
         return not (self.refused or self.cancelled or self.rejection) and (
             self.step.name == "hang" or not self.making.done()
         )
+
+    @property
+    def failure(self) -> Literal["unreadable", "overloaded"] | None:
+        """Return why a job that has ended made nothing: its pictures cannot be read, or there was too much to paint."""
+        error = self.making.exception()
+        return None if error is None else "unreadable" if isinstance(error, InvalidRequest) else "overloaded"
 
 
 class Service:
