@@ -166,14 +166,15 @@ function score(entry, words) {
   return sum;
 }
 
-async function makeFinder() {
-  const entries = await (await fetch(opener.dataset.search)).json();
+function makeFinder() {
+  let entries = null;
   const input = element("input", { type: "search", placeholder: "Search models, guide and errors", autocomplete: "off" });
   input.setAttribute("aria-label", "Search");
   const list = element("ul", { className: "found" });
   const dialog = element("dialog", { className: "finder" }, element("form", { method: "dialog" }, input), list);
   dialog.setAttribute("aria-label", "Search the documentation");
   const show = () => {
+    if (entries === null) return;
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     const hits = words.length
       ? entries.map((entry) => [score(entry, words), entry]).filter(([points]) => points).sort((a, b) => b[0] - a[0]).map(([, entry]) => entry)
@@ -196,19 +197,23 @@ async function makeFinder() {
   });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   document.body.append(dialog);
-  return { dialog, input, show };
+  // Whoever types at once, types into it: what can be found comes a moment later.
+  const load = async () => {
+    entries ??= await (await fetch(opener.dataset.search)).json();
+    show();
+  };
+  return { dialog, input, load };
 }
 
 async function openFinder() {
-  try {
-    finder ??= await makeFinder();
-  } catch {
-    location.href = opener.href;
-    return;
-  }
-  finder.show();
+  finder ??= makeFinder();
   if (!finder.dialog.open) finder.dialog.showModal();
   finder.input.select();
+  try {
+    await finder.load();
+  } catch {
+    location.href = opener.href;
+  }
 }
 
 opener?.addEventListener("click", (event) => {

@@ -239,11 +239,11 @@ export class Card {
 export function versus(first, second) {
   if (!first?.bill || !second?.bill) return [];
   const [a, b] = [first, second].map((card) => micro(card.bill.billed_amount));
-  const thousand = [b, a].map((amount) => dollars(amount * 1000n));
+  const [now, then] = [b, a].map((amount) => dollars(amount * 1000n));
   return [
     ["B against A", ""],
     ["Time", difference(BigInt(first.ms), BigInt(second.ms))],
     ["Price", difference(a, b)],
-    ["1,000 such requests", `${thousand[0]}, not ${thousand[1]}`],
+    ["1,000 such requests", now === then ? now : `${now}, not ${then}`],
   ];
 }
