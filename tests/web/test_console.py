@@ -686,7 +686,7 @@ def test_a_kept_prompt_is_there_again_for_those_who_may_see_pictures(house: Gate
     viewer, billing = (signed_in(house, new_name(), role, workspace) for role in ("viewer", "billing"))
     log = f"/console/{workspace}/test/requests"
     page = viewer.get(f"{log}/{made}").text
-    assert f'dir="auto" tabindex="0" role="region" aria-labelledby="h-prompt">{html.escape(words)}</div>' in page
+    assert f'dir="auto" tabindex="0" role="region" aria-label="Text of the prompt">{html.escape(words)}</div>' in page
     assert "Give its" not in text_of(page)
     found = re.search(r'href="[./]*playground#([^"]+)"', page)
     assert found is not None
