@@ -61,10 +61,9 @@ async def get_request(exchange: Exchange, services: Services) -> None:
     details, charge = await services.database.read(read)
     told = _details(details, charge)
     calls = [
-        TimedCall(call.attempt, call.route, call.outcome or "running", call.duration_ms or 0.0)
-        for call in told.attempts
+        TimedCall(call.attempt, call.route, call.outcome or "running", call.duration_ms or 0) for call in told.attempts
     ]
-    steps = {} if told.duration_ms is None else {"total": float(told.duration_ms)}
+    steps = {} if told.duration_ms is None else {"total": told.duration_ms}
     await exchange.respond(200, b"application/json", msgspec.json.encode(told), [server_timing(steps, calls)])
 
 

@@ -105,7 +105,8 @@ def show_usage(context: Context, request_id: str, as_json: bool) -> None:
         if call.diagnostics:
             click.echo(f"    it said        {call.diagnostics}")
         if call.late_at_ms is not None:
-            click.echo(f"    answered late  after {(call.late_at_ms - call.sent_at_ms) / 1000:.1f} s")
+            tenths = (call.late_at_ms - call.sent_at_ms + 50) // 100
+            click.echo(f"    answered late  after {tenths // 10}.{tenths % 10} s")
         if call.cost_pico_usd:
             click.echo(f"    costs us       ${format_exact(call.cost_pico_usd)} ({call.cost_basis})")
 
