@@ -96,7 +96,7 @@ def operator(staff: Staff) -> Browser:
 def token(house: Gateway) -> Iterator[httpx.Client]:
     """A client with the token of a command line."""
     assert house.services is not None
-    with house.client(house.services.operators.issue(now_s=int(time.time())).reveal()) as client:
+    with house.client(house.services.operators.issue(actor="cli:test", now_s=int(time.time())).reveal()) as client:
         yield client
 
 

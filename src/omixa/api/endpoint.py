@@ -40,7 +40,7 @@ class Endpoint:
                     await require_signature(exchange, self._services)
                 await self._require_permission(exchange)
             if self._operation.for_operators:
-                self._services.operators.check(_bearer(exchange), now_s=int(time.time()))
+                exchange.operator = self._services.operators.check(_bearer(exchange), now_s=int(time.time()))
             await self._operation.handler(exchange, self._services)
         except ClientGone:
             return

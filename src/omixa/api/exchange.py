@@ -29,6 +29,8 @@ class Exchange:
         self.further_headers: Callable[[], Headers] = list
         self._principal: Principal | None = None
         self._member: Member | None = None
+        # Whom the audit log names, where an operator asks.
+        self.operator = ""
         self._kept_body: bytes | None = None
         self._receive = receive
         self._send = send

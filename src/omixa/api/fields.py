@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UnsetType
 
 from omixa.api.exchange import Exchange
 from omixa.api.intake import JSON
 from omixa.api.shapes import Shape
+from omixa.billing.budgets import Period
 from omixa.catalogue.bodies import Body, parse_body
 from omixa.domain.money import parse_usd
+from omixa.domain.times import end_of
 from omixa.errors import (
     InvalidRequest,
     OmixaError,
@@ -101,3 +105,21 @@ def read_usd(text: str, name: str) -> int:
         return parse_usd(text)
     except ValueError as error:
         raise InvalidRequest(f"{name}: {error}", param=name) from error
+
+
+def read_budgets(day: str | UnsetType | None, month: str | UnsetType | None) -> dict[Period, int | None]:
+    """Return the budgets that are given, in micro-USD, None for none. Raises InvalidRequest, which names the field."""
+    given: dict[Period, str | UnsetType | None] = {"day": day, "month": month}
+    return {
+        period: None if text is None else read_usd(text, f"budget_{period}")
+        for period, text in given.items()
+        if not isinstance(text, UnsetType)
+    }
+
+
+def read_last_day(day: datetime.date | None) -> int | None:
+    """Return when a day has ended, in Unix milliseconds. Raises InvalidRequest for one that is too far away."""
+    try:
+        return None if day is None else end_of(day)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest("expires: that day is too far away.", param="expires") from error

@@ -6,7 +6,6 @@ it has made itself.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 
 from msgspec import UnsetType
@@ -16,13 +15,12 @@ from omixa.access.store import KeyOwner, KeyRow
 from omixa.api import shapes
 from omixa.api.budgets import budget_shape
 from omixa.api.exchange import Exchange
-from omixa.api.fields import read_fields, read_usd
+from omixa.api.fields import read_budgets, read_fields, read_last_day
 from omixa.billing import budgets
-from omixa.billing.budgets import Budget, Period
+from omixa.billing.budgets import Budget
 from omixa.domain.access import Principal, Secret
-from omixa.domain.times import end_of, iso_time
+from omixa.domain.times import iso_time
 from omixa.errors import InvalidRequest, KeyNotFound
-from omixa.gateway.allowances import require_limits
 from omixa.gateway.workspaces import HOUR_MS
 from omixa.services import Services
 from omixa.storage.database import Transaction
@@ -52,7 +50,7 @@ async def get_key(exchange: Exchange, services: Services) -> None:
 async def create_key(exchange: Exchange, services: Services) -> None:
     """Create a key for pictures in the mode of the one that asks, and send it with its secrets, this once."""
     given = await read_fields(exchange, services, shapes.NewKey)
-    limits = _limits({"day": given.budget_day, "month": given.budget_month})
+    limits = read_budgets(given.budget_day, given.budget_month)
     key_id, secret = await services.workspaces.create_key(
         workspace=exchange.principal.workspace,
         mode=exchange.principal.mode,
@@ -61,7 +59,7 @@ async def create_key(exchange: Exchange, services: Services) -> None:
         actor=exchange.member.actor,
         requires_signature=given.signed,
         budgets={period: amount for period, amount in limits.items() if amount is not None},
-        expires_at_ms=_end(given.expires),
+        expires_at_ms=read_last_day(given.expires),
     )
     await _send_created(exchange, services, key_id, secret)
 
@@ -70,14 +68,14 @@ async def change_key(exchange: Exchange, services: Services) -> None:
     """Set budgets of a key and its end; what is not given stays. Raises KeyNotFound, ScopeForbidden, InvalidRequest."""
     key_id, owner, actor = _key_id(exchange), _owner(exchange), exchange.member.actor
     given = await read_fields(exchange, services, shapes.KeyChange)
-    limits = _limits({"day": given.budget_day, "month": given.budget_month})
+    limits = read_budgets(given.budget_day, given.budget_month)
     if not limits and isinstance(given.expires, UnsetType):
         raise InvalidRequest(
             "Give budget_day, budget_month or expires.", code="missing_required_parameter", param="budget_day"
         )
     if not isinstance(given.expires, UnsetType):
         await services.workspaces.set_key_expiry(
-            key_id, _end(given.expires), actor=actor, owner=owner, by=exchange.member
+            key_id, read_last_day(given.expires), actor=actor, owner=owner, by=exchange.member
         )
     if limits:
         await services.allowances.set_key_budget(key_id, limits, actor=actor, owner=owner)
@@ -114,24 +112,6 @@ def _key_id(exchange: Exchange) -> str:
 
 def _owner(exchange: Exchange) -> KeyOwner:
     return KeyOwner(exchange.principal.workspace_id, exchange.principal.mode)
-
-
-def _limits(given: dict[Period, str | UnsetType | None]) -> dict[Period, int | None]:
-    """Return the budgets that are given, in micro-USD. Raises InvalidRequest before anything is changed."""
-    limits = {
-        period: None if text is None else read_usd(text, f"budget_{period}")
-        for period, text in given.items()
-        if not isinstance(text, UnsetType)
-    }
-    require_limits(limits)
-    return limits
-
-
-def _end(last_day: datetime.date | None) -> int | None:
-    try:
-        return None if last_day is None else end_of(last_day)
-    except (ValueError, OverflowError) as error:
-        raise InvalidRequest("expires: that day is too far away.", param="expires") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------- answers

@@ -63,6 +63,9 @@ _PATH_PARAMETERS: Mapping[str, str] = {
     "request": "The id of a request: the header `x-request-id` of its answer.",
     "key": "The id of a key, as the request log has it.",
     "month": "A UTC month such as 2026-10.",
+    "workspace": "The name of a workspace.",
+    "account": "The name of a stored account at a provider.",
+    "finding": "The id of a finding.",
     "name": "The name of a member, by which they sign in.",
     "picture": "A picture of the request, as its link names it.",
 }

@@ -1,19 +1,43 @@
-"""What the pages of operators show, for programs: GET /operator/calls, accounts, workspaces, prices, findings and audit."""
+"""What the pages of operators show and do, for programs: calls, requests, prices, margins, findings and the audit log."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
 
 from omixa.access import audit
 from omixa.api import shapes
 from omixa.api.exchange import Exchange
-from omixa.api.queries import AuditQuery, CallQuery, FindingQuery, WorkspaceQuery, given, parse_query
+from omixa.api.fields import read_fields
+from omixa.api.queries import (
+    AuditQuery,
+    CallQuery,
+    DifferenceQuery,
+    FindingQuery,
+    MarginQuery,
+    MixQuery,
+    given,
+    parse_query,
+    read_month,
+)
 from omixa.billing import reconciliation
+from omixa.billing.ledger import CURRENCY
+from omixa.billing.margins import margins
+from omixa.domain.access import Mode
+from omixa.domain.models import Model
 from omixa.domain.money import format_usd
-from omixa.domain.times import iso_time
-from omixa.gateway.accounts import AccountView
-from omixa.gateway.price_lists import published_lists
+from omixa.domain.times import iso_time, month_after, month_before
+from omixa.errors import RequestNotFound
+from omixa.gateway.price_lists import price_difference, published_lists, read_candidate_text
 from omixa.gateway.receipt import format_exact
+from omixa.gateway.reconciliation import Reconciliation
 from omixa.services import Services
-from omixa.usage import holdings, operators
+from omixa.usage import operators
+from omixa.usage.operators import OperatorView, ProviderCallRow
+
+_MAX_FILE_BYTES = 128 * 1024
 
 
 async def list_failed_calls(exchange: Exchange, services: Services) -> None:
@@ -44,56 +68,66 @@ async def list_failed_calls(exchange: Exchange, services: Services) -> None:
     await exchange.respond_json(shapes.FailedCallList(data=data, last_id=last_id, has_more=page.next_after is not None))
 
 
-async def list_accounts(exchange: Exchange, services: Services) -> None:
-    """Send the accounts at providers that are stored, without their keys."""
-    data = [_account(one) for one in await services.accounts.list()]
-    await exchange.respond_json(shapes.ProviderAccountList(data=data))
-
-
-def _account(view: AccountView) -> shapes.ProviderAccount:
-    account = view.account
-    return shapes.ProviderAccount(
-        name=account.name,
-        provider=account.provider,
-        endpoint=account.endpoint or None,
-        auth=account.auth,
-        key_fingerprint=view.fingerprint or None,
-        is_enabled=view.enabled,
-        problem=view.problem,
-        models=list(account.models),
-        deployment=account.deployment or None,
-        region=account.region or None,
-        weight=account.weight,
-        priority=account.priority,
-        requests_per_minute=account.requests_per_minute or None,
-        images_per_minute=account.images_per_minute or None,
-        concurrency=account.concurrency or None,
-        created_at=iso_time(view.created_at_ms),
-        updated_at=iso_time(view.updated_at_ms),
-    )
-
-
-async def list_workspaces(exchange: Exchange, services: Services) -> None:
-    """Send a page of the workspaces."""
-    query = parse_query(exchange, WorkspaceQuery)
-    page = await services.database.read(
-        lambda tx: holdings.list_holdings(tx, limit=query.limit, first=given(query.first))
-    )
+async def list_route_calls(exchange: Exchange, services: Services) -> None:
+    """Send how the calls of the last hours ended, by deployment."""
+    hours = int(parse_query(exchange, MixQuery).hours)
+    mix = await services.database.read(lambda tx: operators.call_mix(tx, since_ms=tx.now_ms() - hours * 3_600_000))
     data = [
-        shapes.OperatedWorkspace(
-            id=one.id,
-            name=one.name,
-            available=format_usd(one.available_micro_usd),
-            held=format_usd(one.held_micro_usd),
-            spent=format_usd(one.spent_micro_usd),
-            requests=one.requests,
-            markup_ppm=one.markup_ppm,
-            created_at=iso_time(one.created_at_ms),
-            suspended_at=None if one.suspended_at_ms is None else iso_time(one.suspended_at_ms),
-        )
-        for one in page.holdings
+        shapes.RouteCalls(route=route, calls=one.calls, failed=one.failed, errors=dict(one.errors))
+        for route, one in sorted(mix.items())
     ]
-    await exchange.respond_json(shapes.OperatedWorkspaceList(data=data, next_first=page.next_first))
+    is_cut = sum(one.calls for one in data) >= operators.MAX_CALLS
+    await exchange.respond_json(shapes.RouteCallsList(hours=hours, is_cut=is_cut, data=data))
+
+
+async def get_operated_request(exchange: Exchange, services: Services) -> None:
+    """Send a request of any workspace with its calls and what they cost. Raises RequestNotFound."""
+    request_id: str = exchange.path_parameters["request"].replace("\0", "")
+    found = await services.database.read(lambda tx: operators.find_for_operator(tx, request_id))
+    if found is None:
+        raise RequestNotFound(f"There is no request {request_id[:80]}.", param="request")
+    await exchange.respond_json(_request(found))
+
+
+def _request(found: OperatorView) -> shapes.OperatedRequest:
+    kept = msgspec.convert(
+        {
+            "id": found.id,
+            "workspace": found.workspace,
+            "mode": found.mode,
+            "key_id": found.key_id,
+            "model": found.model,
+            "operation": found.operation,
+            "state": found.state,
+            "outcome": found.outcome,
+            "held_amount": format_usd(found.hold_amount),
+            "billed_amount": None if found.charge_amount is None else format_usd(found.charge_amount),
+            "refunded_amount": format_usd(found.refunded_amount),
+            "adjusted_amount": format_usd(found.adjusted_amount),
+            "created_at": iso_time(found.created_at_ms),
+            "ended_at": None if found.ended_at_ms is None else iso_time(found.ended_at_ms),
+            "calls": [],
+        },
+        shapes.OperatedRequest,
+    )
+    return msgspec.structs.replace(kept, calls=[_call(one) for one in found.calls])
+
+
+def _call(one: ProviderCallRow) -> shapes.OperatedCall:
+    return shapes.OperatedCall(
+        attempt=one.n,
+        image=one.image_index,
+        route=one.deployment,
+        state=one.state,
+        provider_request_id=one.provider_request_id,
+        http_status=one.upstream_status,
+        code=one.error_code,
+        diagnostics=one.diagnostics,
+        cost=None if one.cost_pico_usd is None else format_exact(one.cost_pico_usd),
+        cost_basis=one.cost_basis,
+        sent_at=iso_time(one.sent_at_ms),
+        ended_at=None if one.ended_at_ms is None else iso_time(one.ended_at_ms),
+    )
 
 
 async def list_prices(exchange: Exchange, services: Services) -> None:
@@ -111,6 +145,90 @@ async def list_prices(exchange: Exchange, services: Services) -> None:
         for one in found
     ]
     await exchange.respond_json(shapes.PublishedPricesList(data=data))
+
+
+async def get_price_difference(exchange: Exchange, services: Services) -> None:
+    """Send who would pay how much more by the newest lists of the catalogue. Raises InvalidRequest, Overloaded."""
+    query = parse_query(exchange, DifferenceQuery)
+    await _send_difference(exchange, services, query.month, query.mode, services.catalogue.models.values())
+
+
+async def compare_prices(exchange: Exchange, services: Services) -> None:
+    """Send the same for the lists of a model file that is in no catalogue yet. Nothing of it is kept."""
+    asked = await read_fields(exchange, services, shapes.PriceFile, most_bytes=_MAX_FILE_BYTES)
+    configured = services.settings.catalogue_dir
+    model = read_candidate_text(asked.file, Path(configured) if configured else None)
+    await _send_difference(exchange, services, asked.month, asked.mode, (model,))
+
+
+async def _send_difference(
+    exchange: Exchange, services: Services, month: str, mode: Mode, candidates: Iterable[Model]
+) -> None:
+    today = services.pipeline.today()
+    first = read_month(month) or month_before(today)
+    with services.reports.slot():
+        found = await services.database.read(
+            lambda tx: price_difference(tx, services.catalogue, candidates, today=today, month=first, mode=mode)
+        )
+    data = [
+        shapes.PriceComparison(
+            workspace=row.workspace,
+            model=row.model,
+            requests=row.requests,
+            charged=format_usd(row.charged_micro_usd),
+            at_present=format_usd(row.old_micro_usd),
+            at_new=format_usd(row.new_micro_usd),
+            difference=format_usd(row.difference_micro_usd),
+        )
+        for row in found.rows
+    ]
+    await exchange.respond_json(
+        shapes.PriceDifference(
+            month=f"{first:%Y-%m}",
+            mode=mode,
+            currency=CURRENCY,
+            new_versions={model: prices.version for model, prices in found.changed.items()},
+            difference=format_usd(found.difference_micro_usd),
+            data=data,
+        )
+    )
+
+
+async def list_margins(exchange: Exchange, services: Services) -> None:
+    """Send what is left of a month's charges, by model and provider; by default of this month. Raises InvalidRequest."""
+    query = parse_query(exchange, MarginQuery)
+    month = read_month(query.month) or services.pipeline.today().replace(day=1)
+    found = await services.database.read(lambda tx: margins(tx, query.mode, month, month_after(month)))
+    data = [
+        shapes.WorkspaceMargin(
+            month=row.month,
+            model=row.model,
+            provider=row.provider,
+            requests=row.requests,
+            charged=format_usd(row.charged_micro_usd),
+            refunded=format_usd(row.refunded_micro_usd),
+            adjusted=format_usd(row.adjusted_micro_usd),
+            reported=format_exact(row.reported_pico_usd),
+            estimated=format_exact(row.estimated_pico_usd),
+            absorbed=format_exact(row.absorbed_pico_usd),
+            margin=format_exact(row.margin_pico_usd),
+            unknown_calls=row.unknown_calls,
+        )
+        for row in found
+    ]
+    await exchange.respond_json(
+        shapes.MarginList(month=f"{month:%Y-%m}", mode=query.mode, currency=CURRENCY, data=data)
+    )
+
+
+async def accept_finding(exchange: Exchange, services: Services) -> None:
+    """Explain a finding by taking over what the provider bills. Raises FindingNotFound, Conflict, InvalidRequest."""
+    finding_id: str = exchange.path_parameters["finding"].replace("\0", "")
+    asked = await read_fields(exchange, services, shapes.FindingNote)
+    # Of a finding that is there, neither the provider nor its names of deployments are asked for again.
+    judge = Reconciliation(services.database, "", {})
+    await judge.accept(finding_id, note=asked.note, actor=exchange.operator)
+    await exchange.respond_json(shapes.AcceptedFinding(id=finding_id, accepted=True))
 
 
 async def list_findings(exchange: Exchange, services: Services) -> None:

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from omixa.api.exchange import Exchange
 from omixa.api.shapes import CallId, FindingId, RequestId
+from omixa.domain.access import Mode
 from omixa.errors import InvalidRequest
 from omixa.gateway.exports import Form
 from omixa.usage.analytics import Grouping, PeriodType, RequestState
@@ -31,6 +32,7 @@ _MAX_PARAMETERS = 20
 _MAX_SHOWN_CHARS = 80
 # What ids begin with.
 _KINDS: Mapping[str, str] = {"req": "request", "att": "call", "find": "finding"}
+_MONTH = re.compile(r"\d{4}-\d\d", re.ASCII)
 _PLACE = re.compile(r" - at `\$\.(\w+)`$")
 
 
@@ -131,6 +133,26 @@ class WorkspaceQuery(Query):
     first: Annotated[str, Meta(description="With which name the page begins: `next_first` of the page before.")] = ""
 
 
+class MixQuery(Query):
+    """Of how long the calls are counted."""
+
+    hours: Annotated[Literal["1", "6", "24"], Meta(description="The last hours.")] = "6"
+
+
+class MarginQuery(Query):
+    """Of which month."""
+
+    month: Annotated[str, Meta(description="A UTC month such as 2026-11; the present one where it is empty.")] = ""
+    mode: Annotated[Mode, Meta(description="Real money or play money.")] = "live"
+
+
+class DifferenceQuery(Query):
+    """Whose usage is rated."""
+
+    month: Annotated[str, Meta(description="A UTC month such as 2026-11; the last one where it is empty.")] = ""
+    mode: Annotated[Mode, Meta(description="Real money or play money.")] = "live"
+
+
 class FindingQuery(Query):
     """Which page of the findings."""
 
@@ -180,6 +202,19 @@ def parse_query(exchange: Exchange, kind: type[Q], *, blank_is_missing: bool = F
         assert place is not None, "every known parameter has a place"
         name = place[1]
     raise InvalidRequest(f"{name} must be {_expectation(kind, name)}; got {_shown(values[name])}.", param=name)
+
+
+def read_month(text: str) -> datetime.date | None:
+    """Return the first day of a month such as 2026-11, None where nothing was written. Raises InvalidRequest."""
+    if not text:
+        return None
+    try:
+        if not _MONTH.fullmatch(text):
+            raise ValueError
+        # Behind it comes one more, which the last month of all does not have.
+        return datetime.date.fromisoformat(f"{text}-01") if text < "9999-12" else datetime.date(9999, 11, 1)
+    except ValueError as error:
+        raise InvalidRequest("Write a month as 2026-11.", param="month") from error
 
 
 def query_schemas(kind: type[Query]) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from omixa.billing.budgets import Period
 from omixa.billing.lots import LotKind
 from omixa.catalogue.files import Count, Positive
 from omixa.domain.access import Mode, ResponseFormat, Role, Scope
+from omixa.domain.accounts import Auth
 from omixa.domain.images import ImageFormat
 from omixa.domain.models import MaskPolicy, ParameterType, TransparencyPolicy, UsageField
 from omixa.usage.analytics import CorrectionKind, PeriodType, RequestState
@@ -51,6 +52,7 @@ Operation = Literal["generation", "edit"]
 GivenAmount = Annotated[
     str, Meta(pattern=r"^\d{1,10}(\.\d{1,6})?$", description="US dollars, as a decimal.", examples=["25.00"])
 ]
+Reason = Annotated[str, Meta(max_length=500, description="For the audit log.")]
 Currency = Annotated[str, Meta(description="ISO 4217.", examples=["USD"])]
 
 
@@ -1281,3 +1283,267 @@ class AuditEntryList(Shape, tag_field="object", tag="list"):
 
     data: list[AuditEntry]
     next_before: Annotated[int | None, Meta(description="Where the next page begins; null on the last one.")]
+
+
+class AcceptedFinding(Shape, tag_field="object", tag="finding"):
+    """A finding that is explained: what the provider bills is the cost of the call."""
+
+    id: FindingId
+    accepted: Literal[True]
+
+
+class FindingNote(Shape):
+    """Why what the provider bills is right."""
+
+    note: Reason
+
+
+class OperatedCall(Shape):
+    """A call to a provider with what it costs the operator."""
+
+    attempt: Positive
+    image: Count
+    route: RouteName
+    state: Annotated[str, Meta(description="`ok`, how it failed, or `sent` while it runs.", examples=["failed_free"])]
+    provider_request_id: str | None
+    http_status: Annotated[int | None, Meta(description="What the provider answered; null without an answer.")]
+    code: Annotated[str | None, Meta(description="The error, as its page in the documentation has it.")]
+    diagnostics: Annotated[str | None, Meta(description="What the provider said besides.")]
+    cost: Annotated[ExactAmount | None, Meta(description="What it costs the operator, in USD, where that is known.")]
+    cost_basis: Annotated[str | None, Meta(description="How that is known.", examples=["reported", "estimated"])]
+    sent_at: Instant
+    ended_at: Instant | None
+
+
+class OperatedRequest(Shape, tag_field="object", tag="operated_request"):
+    """A request of any workspace as the operator sees it. Prompts and pictures are the customer's and not part of it."""
+
+    id: RequestId
+    workspace: str
+    mode: Mode
+    key_id: str
+    model: str
+    operation: Operation
+    state: RequestState
+    outcome: str | None
+    held_amount: Amount
+    billed_amount: Amount | None
+    refunded_amount: Amount
+    adjusted_amount: Amount
+    created_at: Instant
+    ended_at: Instant | None
+    calls: list[OperatedCall]
+
+
+class RouteCalls(Shape):
+    """How the calls of a deployment ended."""
+
+    route: RouteName
+    calls: Count
+    failed: Count
+    errors: Annotated[dict[str, Count], Meta(description="How many failed with each error, the most frequent first.")]
+
+
+class RouteCallsList(Shape, tag_field="object", tag="list"):
+    """How the last calls of the deployments ended; those that made none are left out."""
+
+    hours: Positive
+    is_cut: Annotated[bool, Meta(description="Whether there were more calls than are counted, the last 5,000.")]
+    data: list[RouteCalls]
+
+
+AccountModels = Annotated[
+    list[str], Meta(max_length=500, description="What it serves; empty: all that the provider has.")
+]
+AccountKey = Annotated[str, Meta(description="Its key or token. It is stored encrypted and never told again.")]
+
+
+class NewAccount(Shape):
+    """An account at a provider to store."""
+
+    name: Annotated[str, Meta(description="What its routes begin with. It stays for ever.", examples=["sweden"])]
+    provider: str
+    endpoint: Annotated[str, Meta(description="Its address; empty: the provider's own.")] = ""
+    auth: Annotated[Auth, Meta(description="How it shows who it is.")] = "api_key"
+    credential: AccountKey | None = None
+    models: AccountModels = []
+    deployment: Annotated[str, Meta(description="How the provider calls the model, where that is another name.")] = ""
+    region: str = ""
+    weight: int = 1
+    priority: int = 0
+    requests_per_minute: Annotated[int, Meta(description="0: no limit.")] = 0
+    images_per_minute: Annotated[int, Meta(description="0: no limit.")] = 0
+    concurrency: Annotated[int, Meta(description="0: no limit.")] = 0
+
+
+class AccountChange(Shape):
+    """What is to be changed of an account; the rest stays. What the key is bound to changes only together with the key."""
+
+    provider: str | UnsetType = UNSET
+    endpoint: str | UnsetType = UNSET
+    auth: Auth | UnsetType = UNSET
+    credential: AccountKey | UnsetType = UNSET
+    models: AccountModels | UnsetType = UNSET
+    deployment: str | UnsetType = UNSET
+    region: str | UnsetType = UNSET
+    weight: int | UnsetType = UNSET
+    priority: int | UnsetType = UNSET
+    requests_per_minute: int | UnsetType = UNSET
+    images_per_minute: int | UnsetType = UNSET
+    concurrency: int | UnsetType = UNSET
+
+
+class RemovedAccount(Shape, tag_field="object", tag="removed_account"):
+    """An account that is forgotten, with its key."""
+
+    name: str
+    removed: Literal[True]
+
+
+class OperatedWallet(Shape):
+    """What a workspace has in one mode, and what all of its keys together may spend."""
+
+    mode: Mode
+    posted: Amount
+    held: Amount
+    available: Amount
+    credit: list[Credit]
+    budgets: list[Budget]
+
+
+class OperatedMember(Shape):
+    """Who belongs to a workspace."""
+
+    name: str
+    role: Role
+
+
+class OperatedWorkspaceDetails(Shape, tag_field="object", tag="workspace"):
+    """A workspace: what is set for it, what it has, and who belongs to it."""
+
+    id: str
+    name: str
+    markup_ppm: MarkupPpm
+    requests_per_minute: RateLimit
+    images_per_minute: RateLimit
+    concurrent_images: RateLimit
+    retention_hours: Annotated[Count | None, Meta(description="How long results are kept; null: as is usual.")]
+    response_format: ResponseFormat
+    allowed_providers: Annotated[list[str] | None, Meta(description="Where its requests may go; null: everywhere.")]
+    allowed_regions: list[str] | None
+    created_at: Instant
+    suspended_at: Annotated[Instant | None, Meta(description="Since when it may not spend; null: it may.")]
+    active_keys: Count
+    members: list[OperatedMember]
+    wallets: list[OperatedWallet]
+
+
+class CreditGrant(Shape):
+    """Credit to grant. It stays granted."""
+
+    amount: GivenAmount
+    mode: Mode
+    reason: Reason
+    kind: Annotated[LotKind, Meta(description="Promotions burn first.")] = "paid"
+    expires: Annotated[datetime.date | None, Meta(description="Its last UTC day; null: it does not expire.")] = None
+    reference: Annotated[
+        str | None, Meta(description="Names this grant: with the reference of an earlier one, nothing is booked again.")
+    ] = None
+
+
+class MarkupChange(Shape):
+    """What a workspace pays above the price lists, from its next request on."""
+
+    markup_ppm: MarkupPpm
+    reason: Reason
+
+
+class WorkspaceBudgetChange(Shape):
+    """What all keys of a workspace together may spend in one mode; what is not given stays."""
+
+    mode: Mode
+    budget_day: KeyBudget | UnsetType = UNSET
+    budget_month: KeyBudget | UnsetType = UNSET
+
+
+GivenRate = Annotated[int | None, Meta(description="0 is no limit, null what is usual on this server.")]
+
+
+class WorkspaceLimitChange(Shape):
+    """How often a workspace may ask, in each of its modes; what is not given stays."""
+
+    requests_per_minute: GivenRate | UnsetType = UNSET
+    images_per_minute: GivenRate | UnsetType = UNSET
+    concurrent_images: GivenRate | UnsetType = UNSET
+
+
+class WorkspaceResultChange(Shape):
+    """How results of a workspace are kept and come back; what is not given stays."""
+
+    retention_hours: Annotated[
+        int | UnsetType | None, Meta(description="0 is until they are delivered, null what is usual on this server.")
+    ] = UNSET
+    response_format: ResponseFormat | UnsetType = UNSET
+
+
+class Resumption(Shape):
+    """Why a suspended workspace may spend again."""
+
+    reason: Reason
+
+
+class WorkspaceMargin(Shape):
+    """What is left of a month's charges for a model after what a provider costs. Absorbed is what nobody was charged for."""
+
+    month: str
+    model: str
+    provider: str
+    requests: Count
+    charged: Amount
+    refunded: Amount
+    adjusted: Amount
+    reported: Annotated[ExactAmount, Meta(description="Costs as the provider has reported them.")]
+    estimated: Annotated[ExactAmount, Meta(description="Costs that are estimated.")]
+    absorbed: ExactAmount
+    margin: SignedExactAmount
+    unknown_calls: Annotated[Count, Meta(description="Calls of which it is not known whether the provider charges.")]
+
+
+class MarginList(Shape, tag_field="object", tag="list"):
+    """What is left of a month's charges, by model and provider."""
+
+    month: str
+    mode: Mode
+    currency: Currency
+    data: list[WorkspaceMargin]
+
+
+class PriceComparison(Shape):
+    """What a workspace's usage of a model costs by the price list in force and by the new one."""
+
+    workspace: str
+    model: str
+    requests: Count
+    charged: Annotated[Amount, Meta(description="What was charged.")]
+    at_present: Annotated[Amount, Meta(description="By the list in force.")]
+    at_new: Annotated[Amount, Meta(description="By the new list.")]
+    difference: Amount
+
+
+class PriceDifference(Shape, tag_field="object", tag="price_difference"):
+    """Who would pay how much more, by the usage of a month. Nothing is changed by asking."""
+
+    month: str
+    mode: Mode
+    currency: Currency
+    new_versions: Annotated[dict[str, str], Meta(description="The lists that are not in force, by model.")]
+    difference: Amount
+    data: list[PriceComparison]
+
+
+class PriceFile(Shape):
+    """A model file that is in no catalogue yet, and whose usage is rated by its newest price list."""
+
+    file: Annotated[str, Meta(max_length=60_000, description="The text of the file, in TOML.")]
+    month: Annotated[str, Meta(description="A UTC month such as 2026-11; the last one where it is empty.")] = ""
+    mode: Mode = "live"

@@ -20,10 +20,11 @@ async def list_credit(exchange: Exchange, services: Services) -> None:
     """Send the lots that have something left, in the order in which they burn."""
     principal = exchange.principal
     found = await services.database.read(lambda tx: lots.list_lots(tx, principal.workspace_id, principal.mode))
-    await exchange.respond_json(shapes.CreditList(currency=CURRENCY, data=[_lot(one) for one in found]))
+    await exchange.respond_json(shapes.CreditList(currency=CURRENCY, data=[credit_shape(one) for one in found]))
 
 
-def _lot(one: Lot) -> shapes.Credit:
+def credit_shape(one: Lot) -> shapes.Credit:
+    """Return a lot as it is sent."""
     expires_at_ms = one.terms.expires_at_ms
     return shapes.Credit(
         id=one.id,

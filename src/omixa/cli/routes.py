@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from omixa.cli.context import EXIT_IO_ERROR, Context, fail, json_option, print_json, print_table, run
+from omixa.cli.context import EXIT_IO_ERROR, Context, actor, fail, json_option, print_json, print_table, run
 from omixa.domain.access import UNCONSTRAINED, Constraints
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _ask(context: Context, server: str | None, method: str, path: str, body: obj
     address = (server or _address(settings)).rstrip("/")
 
     async def issue(office: Any) -> Any:
-        return office.workspaces.operator_tokens().issue(now_s=int(time.time()))
+        return office.workspaces.operator_tokens().issue(actor=actor(), now_s=int(time.time()))
 
     token = context.run(issue)
     status, answer = run(_exchange(method, f"{address}/api/v1{path}", token.reveal(), body))

@@ -123,6 +123,6 @@ def make_token(context: Context) -> None:
     """Print a token with which a program may call the API of operators, /api/v1/operator/…, for a minute."""
 
     async def issue(office: BackOffice) -> str:
-        return office.workspaces.operator_tokens().issue(now_s=int(time.time())).reveal()
+        return office.workspaces.operator_tokens().issue(actor=actor(), now_s=int(time.time())).reveal()
 
     click.echo(context.run(issue))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from omixa.billing.prices import list_prices
 from omixa.billing.rerating import PriceComparison, compare_prices
-from omixa.catalogue.loader import Catalogue
+from omixa.catalogue.loader import Catalogue, CatalogueError, read_candidate
 from omixa.domain.access import Mode
 from omixa.domain.models import Model, PriceList
 from omixa.domain.times import month_after, start_of
+from omixa.errors import InvalidRequest
 from omixa.storage.database import Transaction
 
 Standing = Literal["in force", "to come", "over", "withdrawn"]
@@ -39,6 +41,22 @@ class PriceDifference:
     def difference_micro_usd(self) -> int:
         """Return how much more the others cost, below zero less."""
         return sum(row.difference_micro_usd for row in self.rows)
+
+
+def read_candidate_text(text: str, directory: Path | None) -> Model:
+    """Return the model of a file's text that is in no catalogue yet. Raises InvalidRequest.
+
+    It may take parameters from a catalogue's directory, by default from the catalogue that comes with Omixa.
+    """
+    if not text.strip():
+        raise InvalidRequest("Put the text of a model file into the field.", param="file")
+    try:
+        model = read_candidate(text.encode(errors="replace"), directory)
+    except CatalogueError as error:
+        raise InvalidRequest(str(error), param="file") from error
+    if not model.price_lists:
+        raise InvalidRequest("The model of this file has no price list.", param="file")
+    return model
 
 
 def published_lists(tx: Transaction, catalogue: Catalogue, today: datetime.date) -> list[PublishedList]:

@@ -119,7 +119,7 @@ async def _send_one(visit: Visit, error: OmixaError | None = None) -> None:
         line=_line(view, visit.services.router.standings()),
         given=given,
         **_choices(visit),
-        calls=[visit.operator_call("accounts"), visit.operator_call("audit", target=name)],
+        calls=[visit.operator_call(f"accounts/{name}"), visit.operator_call("audit", target=name)],
         commands=[f"omixa accounts change {name} --help"],
     )
 

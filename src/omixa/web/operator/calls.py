@@ -70,6 +70,6 @@ async def show_request(visit: Visit) -> None:
         request=found,
         steps=timeline(found.created_at_ms, found.ended_at_ms, found.calls),
         explained={code for code in codes if code and visit.site.page(f"docs/errors/{code}") is not None},
-        calls=[visit.operator_call("calls")],
+        calls=[visit.operator_call(f"requests/{request_id}")],
         commands=[f"omixa usage show {request_id} --json"],
     )

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from msgspec import Meta
-
-from omixa.api.queries import Query, parse_query
+from omixa.api.queries import MarginQuery, parse_query, read_month
 from omixa.billing.margins import Margin, margins
-from omixa.domain.access import Mode
 from omixa.domain.money import PICO_PER_MICRO, format_percent
 from omixa.domain.times import month_after
 from omixa.errors import OmixaError
 from omixa.gateway.receipt import format_exact
 from omixa.web.console.visit import Visit
-from omixa.web.operator.months import months_until, read_month
-
-
-class MarginQuery(Query):
-    """Of which month."""
-
-    month: Annotated[str, Meta(description="A UTC month such as 2026-11; the present one where it is empty.")] = ""
-    mode: Annotated[Mode, Meta(description="Real money or play money.")] = "live"
+from omixa.web.operator.months import months_until
 
 
 async def show_margins(visit: Visit) -> None:
@@ -47,7 +35,7 @@ async def show_margins(visit: Visit) -> None:
         month=f"{month:%Y-%m}",
         months=months_until(today),
         mode_of=query.mode,
-        calls=[visit.operator_call("prices")],
+        calls=[visit.operator_call("margins", month=f"{month:%Y-%m}", mode=query.mode)],
         commands=[f"omixa prices margin --month {month:%Y-%m} --mode {query.mode} --json"],
     )
 

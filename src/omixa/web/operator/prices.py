@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from msgspec import Meta
-
-from omixa.api.queries import Query, parse_query
-from omixa.catalogue.loader import CatalogueError, read_candidate
+from omixa.api.queries import DifferenceQuery, parse_query, read_month
 from omixa.domain.access import Mode
 from omixa.domain.models import Model
 from omixa.domain.money import format_percent
 from omixa.domain.times import month_before
 from omixa.errors import InvalidRequest, OmixaError
-from omixa.gateway.price_lists import PriceDifference, price_difference, published_lists
+from omixa.gateway.price_lists import PriceDifference, price_difference, published_lists, read_candidate_text
 from omixa.web.console.visit import Visit
-from omixa.web.operator.months import months_until, read_month
-
-
-class DifferenceQuery(Query):
-    """Whose usage is rated."""
-
-    month: Annotated[str, Meta(description="A UTC month such as 2026-11; the last one where it is empty.")] = ""
-    mode: Annotated[Mode, Meta(description="Real money or play money.")] = "live"
+from omixa.web.operator.months import months_until
 
 
 async def show_prices(visit: Visit) -> None:
@@ -54,7 +44,7 @@ async def compare_file(visit: Visit) -> None:
     form = visit.form
     text, mode = form.exact("file"), form.text("mode")
     try:
-        model = _read_file(visit, text)
+        model = read_candidate_text(text, _directory(visit))
     except InvalidRequest as error:
         await _send(visit, form.text("month"), _mode(mode), (), text=text, error=error)
         return
@@ -68,18 +58,6 @@ def _mode(text: str) -> Mode:
 def _directory(visit: Visit) -> Path | None:
     configured = visit.services.settings.catalogue_dir
     return Path(configured) if configured else None
-
-
-def _read_file(visit: Visit, text: str) -> Model:
-    if not text.strip():
-        raise InvalidRequest("Put the text of a model file into the field.", param="file")
-    try:
-        model = read_candidate(text.encode(errors="replace"), _directory(visit))
-    except CatalogueError as error:
-        raise InvalidRequest(str(error), param="file") from error
-    if not model.price_lists:
-        raise InvalidRequest("The model of this file has no price list.", param="file")
-    return model
 
 
 async def _send(
@@ -117,6 +95,6 @@ async def _send(
         months=months_until(today),
         mode_of=mode,
         text=text,
-        calls=[visit.operator_call("prices")],
+        calls=[visit.operator_call("prices/difference", month=f"{first:%Y-%m}", mode=mode)],
         commands=[f"omixa prices diff {'FILE ' if text else ''}--month {first:%Y-%m} --mode {mode} --json"],
     )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Final
 from urllib.parse import urlencode, urlsplit
 
-from msgspec import Meta
-
-from omixa.api.queries import Query, parse_query
+from omixa.api.queries import MixQuery, parse_query
 from omixa.domain.money import format_percent
 from omixa.errors import RouteNotFound
 from omixa.routing.router import Standing
@@ -19,12 +17,6 @@ from omixa.web.console.visit import Visit
 
 HOURS: Final[Mapping[str, str]] = {"1": "hour", "6": "6 hours", "24": "day"}
 _NONE: Final = CallMix(0, {})
-
-
-class RoutesQuery(Query):
-    """Of how long the calls are counted."""
-
-    hours: Annotated[Literal["1", "6", "24"], Meta(description="The last hours.")] = "6"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +45,7 @@ class RouteLine:
 
 async def show_routes(visit: Visit) -> None:
     """Send the page."""
-    query = parse_query(visit.exchange, RoutesQuery, blank_is_missing=True)
+    query = parse_query(visit.exchange, MixQuery, blank_is_missing=True)
     window_ms = int(query.hours) * 3_600_000
     mix = await visit.services.database.read(lambda tx: operators.call_mix(tx, since_ms=tx.now_ms() - window_ms))
     lines = [RouteLine(one, mix.get(one.deployment.id, _NONE)) for one in visit.services.router.standings()]
@@ -72,7 +64,7 @@ async def show_routes(visit: Visit) -> None:
         choices=HOURS,
         is_cut=sum(one.calls for one in mix.values()) >= operators.MAX_CALLS,
         most=operators.MAX_CALLS,
-        calls=[visit.operator_call("routes"), visit.operator_call("calls")],
+        calls=[visit.operator_call("routes"), visit.operator_call("routes/calls", hours=query.hours)],
         commands=["omixa routes show --json", "omixa routes test MODEL"],
     )
 

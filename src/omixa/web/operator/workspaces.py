@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import get_args
 from urllib.parse import urlencode
 
-from omixa.access import people, store
-from omixa.access.people import PersonRow
-from omixa.access.store import WorkspaceRow
+from omixa.access import store
 from omixa.api.queries import WorkspaceQuery, given, parse_query
-from omixa.billing import budgets, ledger, lots
-from omixa.billing.budgets import PERIODS, Budget, Period
-from omixa.billing.ledger import Balance, workspace_account
-from omixa.billing.lots import Lot, LotKind, LotTerms
+from omixa.billing.budgets import PERIODS, Budget
+from omixa.billing.lots import LotKind, LotTerms
 from omixa.billing.pricing import MAX_MARKUP_PPM, MIN_MARKUP_PPM
 from omixa.domain.access import Mode, ResponseFormat
 from omixa.domain.ids import new_id
 from omixa.domain.times import end_of
 from omixa.errors import InvalidRequest, OmixaError
+from omixa.gateway.workspace_view import read_workspace
 from omixa.gateway.workspaces import HOUR_MS, MAX_RETENTION_HOURS, ResultChanges
-from omixa.storage.database import Transaction
 from omixa.usage import holdings
 from omixa.web.console.charts import share
 from omixa.web.console.visit import Visit, nothing_here
@@ -57,29 +52,6 @@ async def list_workspaces(visit: Visit) -> None:
 # --------------------------------------------------------------------------------------------------------------------- one
 
 
-@dataclass(frozen=True, slots=True)
-class Wallet:
-    """What a workspace has in one mode, and what all of its keys together may spend."""
-
-    mode: Mode
-    balance: Balance
-    lots: Sequence[Lot]
-    budgets: Mapping[Period, Budget]
-
-    def share(self, period: Period) -> int:
-        """Return how much of a budget is spent, in per mille."""
-        one = self.budgets[period]
-        return share(one.spent_micro_usd, one.limit_micro_usd)
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    workspace: WorkspaceRow
-    wallets: Sequence[Wallet]
-    members: Sequence[PersonRow]
-    keys: int
-
-
 async def show_workspace(visit: Visit) -> None:
     """Send a workspace."""
     await _send(visit)
@@ -87,7 +59,7 @@ async def show_workspace(visit: Visit) -> None:
 
 async def _send(visit: Visit, error: OmixaError | None = None) -> None:
     name = _name(visit)
-    read = await visit.services.database.read(partial(_read, name=name))
+    read = await visit.services.database.read(lambda tx: read_workspace(tx, name))
     if read is None:
         raise nothing_here()
     settings = visit.services.settings
@@ -100,6 +72,7 @@ async def _send(visit: Visit, error: OmixaError | None = None) -> None:
         error=error,
         workspace=read.workspace,
         wallets=read.wallets,
+        spent=_spent,
         members=read.members,
         keys=read.keys,
         periods=PERIODS,
@@ -118,7 +91,7 @@ async def _send(visit: Visit, error: OmixaError | None = None) -> None:
         # What was written is not lost by a mistake.
         given={one: visit.form.text(one) for one in ("amount", "reason", "expires", "markup_ppm")} if error else {},
         calls=[
-            visit.operator_call("workspaces", first=name, limit=1),
+            visit.operator_call(f"workspaces/{name}"),
             visit.operator_call("audit", target=read.workspace.id),
         ],
         commands=[
@@ -127,24 +100,8 @@ async def _send(visit: Visit, error: OmixaError | None = None) -> None:
     )
 
 
-def _read(tx: Transaction, name: str) -> _Read | None:
-    workspace = store.read_workspace(tx, name)
-    if workspace is None:
-        return None
-    wallets = [_wallet(tx, workspace.id, mode) for mode in _MODES]
-    keys = sum(key.revoked_at_ms is None for key in store.list_keys(tx, name))
-    return _Read(workspace, wallets, people.list_people(tx, name), keys)
-
-
-def _wallet(tx: Transaction, workspace_id: str, mode: Mode) -> Wallet:
-    account_id = workspace_account(tx, workspace_id, mode)
-    own = [one for one in budgets.list_budgets(tx, account_id) if one.subject.key_id is None]
-    return Wallet(
-        mode,
-        ledger.balance(tx, account_id),
-        lots.list_lots(tx, workspace_id, mode),
-        {one.period: one for one in own},
-    )
+def _spent(budget: Budget) -> int:
+    return share(budget.spent_micro_usd, budget.limit_micro_usd)
 
 
 def _name(visit: Visit) -> str:
