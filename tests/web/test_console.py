@@ -31,6 +31,7 @@ from omixa.usage import search
 from omixa.web.console.routes import ROUTES, ConsoleRoute
 from omixa.web.pages import POLICY
 from tests.support.console import PASSWORD, Browser, browser, form_token, invited, signed_in, text_of
+from tests.support.document import Document
 from tests.support.imagefiles import encoded
 from tests.support.payments import API_KEY, WEBHOOK_SECRET, FakeStripe, paid, running_stripe, signed
 from tests.support.postgres import Cluster
@@ -489,15 +490,19 @@ def test_a_page_of_the_console_stays_below_its_weight(house: Gateway, acme: Team
 
 
 def test_every_call_that_a_page_names_gives_an_answer(house: Gateway, acme: Team, owner: Browser) -> None:
-    named = set()
+    named, changes = set(), set()
+    document = Document(owner.get("/openapi.json").json())
     with house.client(acme.key) as client:
         for path in pages_of(acme):
             for source in re.findall(r'<pre[^>]*id="call-\d+">(.*?)</pre>', owner.get(path).text, re.DOTALL):
-                found = re.search(r"'http://[^/]+/api/v1([^']+)'", html.unescape(re.sub("<[^>]*>", "", source)))
+                text = html.unescape(re.sub("<[^>]*>", "", source))
+                found = re.search(r"'http://[^/]+/api/v1([^']+)'", text)
                 assert found is not None, source
                 call = found[1]
                 named.add(call.partition("?")[0])
-                if "/live" not in path:
+                if "-X " in text:
+                    changes.add(document.operation(text.split()[2], f"/api/v1{call}")["operationId"])
+                elif "/live" not in path:
                     answer = client.get(f"/api/v1{call}")
                     # Of a request that failed there are no pictures.
                     assert answer.status_code == 200 or call == f"/requests/{acme.failed}/images", call
@@ -506,6 +511,12 @@ def test_every_call_that_a_page_names_gives_an_answer(house: Gateway, acme: Team
         *("/usage/export", "/usage/forecast", "/usage/requests", "/usage/rollups"),
     } <= named
     assert f"/requests/{acme.made}/receipt" in named
+    assert changes == {
+        *("createKey", "changeKey", "rollKey", "revokeKey", "inviteMember", "removeMember", "changeAlertSettings"),
+    }
+    # Whoever may not change it is not told how.
+    for page in ("keys", "settings", "wallet"):
+        assert "OMIXA_MANAGEMENT_KEY" not in acme.browsers["viewer"].get(f"{acme.home}/{page}").text
 
 
 def test_the_overview_says_what_the_api_says(house: Gateway, acme: Team, owner: Browser) -> None:

@@ -30,6 +30,7 @@ from omixa.usage import operators
 from omixa.web.console.routes import ROUTES, ConsoleRoute
 from omixa.web.pages import POLICY
 from tests.support.console import Browser, browser, made_operator, operated, signed_in, text_of
+from tests.support.document import Document
 from tests.support.servers import SIMULATOR_API_KEY, Gateway, Simulator, running_gateway, running_simulator
 from tests.web.test_pages import Tags
 
@@ -240,7 +241,8 @@ def test_pages_keep_the_rules_of_all_pages(house: Gateway, operator: Browser) ->
 
 
 def test_every_call_that_a_page_names_gives_an_answer(house: Gateway, operator: Browser, token: httpx.Client) -> None:
-    named = set()
+    named, changes = set(), set()
+    document = Document(token.get("/openapi.json").json())
     for path in operated(house, "initech"):
         for source in re.findall(r'<pre[^>]*id="call-\d+">(.*?)</pre>', operator.get(f"/{path}").text, re.DOTALL):
             text = html.unescape(re.sub("<[^>]*>", "", source))
@@ -248,9 +250,16 @@ def test_every_call_that_a_page_names_gives_an_answer(house: Gateway, operator: 
             found = re.search(r"'http://[^/]+/api/v1([^']+)'", text)
             assert found is not None, source
             named.add(found[1].partition("?")[0])
+            if "-X " in text:
+                changes.add(document.operation(text.split()[2], f"/api/v1{found[1]}")["operationId"])
+                continue
             assert token.get(f"/api/v1{found[1]}").status_code == 200, found[1]
-    twins = {"routes", "accounts", "calls", "prices", "workspaces", "findings", "audit"}
+    twins = {"routes", "accounts", "calls", "prices", "prices/difference", "workspaces", "findings", "margins", "audit"}
     assert {f"/operator/{name}" for name in twins} <= named
+    assert changes >= {
+        *("addAccount", "changeAccount", "disableAccount", "removeAccount", "enableRoute", "grantCredit", "setMarkup"),
+        *("setWorkspaceBudgets", "setWorkspaceLimits", "setWorkspaceResults"),
+    }
 
 
 def test_what_is_broken_is_seen_and_put_right(

@@ -125,7 +125,11 @@ async def _send_list(visit: Visit, *, error: OmixaError | None = None, new: NewK
         max_name=MAX_KEY_NAME,
         tomorrow=utc_date(now_ms) + datetime.timedelta(days=1),
         commands=[f"omixa keys list --workspace {visit.member.workspace} --json"],
-        calls=[visit.call("keys"), visit.call("usage/rollups", period_type="month", group_by="key")],
+        calls=[
+            visit.call("keys"),
+            visit.call("usage/rollups", period_type="month", group_by="key"),
+            *visit.change("manage_keys", "POST", "keys", name="shop", budget_month="25.00"),
+        ],
     )
 
 
@@ -231,6 +235,9 @@ async def _send_one(visit: Visit, *, error: OmixaError | None = None) -> None:
             visit.call(f"keys/{key_id}"),
             visit.call("usage/requests", key_id=key_id),
             visit.call("usage/rollups", group_by="key"),
+            *visit.change("manage_keys", "PATCH", f"keys/{key_id}", budget_month="25.00"),
+            *visit.change("manage_keys", "POST", f"keys/{key_id}/roll", overlap_hours=24),
+            *visit.change("manage_keys", "POST", f"keys/{key_id}/revoke"),
         ],
     )
 

@@ -40,6 +40,9 @@ class ConsoleRoute:
 
     `operates` is what an operator does there, on the pages of the gateway as a whole; they are for nobody else.
 
+    `twins` are the operations of the API by which a program gets or does the same. Only the door has none: who signs in, and how,
+    is between a person and their browser.
+
     `for_everybody` marks what is there before anybody has signed in.
     """
 
@@ -48,6 +51,7 @@ class ConsoleRoute:
     handler: Handler
     action: Action | None
     operates: OperatorAction | None = None
+    twins: tuple[str, ...] = ()
     for_everybody: bool = False
     is_offered: Callable[[Services], bool] = always
 
@@ -70,54 +74,229 @@ ROUTES: Final = (
     ConsoleRoute("POST", "/console/profile/passkeys/{passkey}/remove", passkeys.remove, None),
     ConsoleRoute("POST", "/sign-out", door.sign_out, None),
     ConsoleRoute("POST", "/sign-out-everywhere", door.sign_out_everywhere, None),
-    ConsoleRoute("GET", _WORKSPACE, overview.show_overview, "read"),
-    ConsoleRoute("GET", f"{_WORKSPACE}/requests", requests.list_requests, "read"),
-    ConsoleRoute("GET", f"{_WORKSPACE}/requests.csv", requests.requests_csv, "read"),
-    ConsoleRoute("GET", f"{_WORKSPACE}/requests/{{request}}", requests.show_request, "read"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/requests/{{request}}/delete", requests.delete_pictures, "delete_pictures"),
-    ConsoleRoute("GET", f"{_WORKSPACE}/pictures", pictures.show_pictures, "see_pictures"),
-    ConsoleRoute("GET", f"{_WORKSPACE}/usage", usage.show_usage, "read"),
-    ConsoleRoute("GET", f"{_WORKSPACE}/usage.csv", usage.usage_csv, "read"),
-    ConsoleRoute("GET", f"{_WORKSPACE}/wallet", wallet.show_wallet, "read"),
-    ConsoleRoute("GET", f"{_WORKSPACE}/wallet/statements/{{month}}.csv", wallet.statement_csv, "read"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/wallet/alert", wallet.change_alert, "manage_alerts"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/wallet/topups", wallet.order_topup, "buy_credit", is_offered=sells_credit),
-    ConsoleRoute("GET", f"{_WORKSPACE}/settings", settings.show_settings, "read"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/settings", settings.change_settings, "manage_settings"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/settings/members", settings.invite, "manage_members"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/settings/members/remove", settings.remove, "manage_members"),
-    ConsoleRoute("GET", f"{_WORKSPACE}/keys", keys.list_keys, "read"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/keys", keys.create_key, "manage_keys"),
-    ConsoleRoute("GET", f"{_WORKSPACE}/keys/{{key}}", keys.show_key, "read"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/keys/{{key}}/limits", keys.change_key, "manage_keys"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/keys/{{key}}/roll", keys.roll_key, "manage_keys"),
-    ConsoleRoute("POST", f"{_WORKSPACE}/keys/{{key}}/revoke", keys.revoke_key, "manage_keys"),
-    ConsoleRoute("GET", _GATEWAY, gateway.show_overview, None, "see_gateway"),
-    ConsoleRoute("GET", f"{_GATEWAY}/routes", routing.show_routes, None, "see_gateway"),
-    ConsoleRoute("POST", f"{_GATEWAY}/routes/enable", routing.enable_route, None, "manage_routes"),
-    ConsoleRoute("GET", f"{_GATEWAY}/calls", calls.list_calls, None, "see_gateway"),
-    ConsoleRoute("GET", f"{_GATEWAY}/requests", calls.find_request, None, "see_gateway"),
-    ConsoleRoute("GET", f"{_GATEWAY}/requests/{{request}}", calls.show_request, None, "see_gateway"),
-    ConsoleRoute("GET", f"{_GATEWAY}/accounts", accounts.list_accounts, None, "see_gateway"),
-    ConsoleRoute("POST", f"{_GATEWAY}/accounts", accounts.add_account, None, "manage_accounts"),
-    ConsoleRoute("GET", f"{_GATEWAY}/accounts/{{account}}", accounts.show_account, None, "see_gateway"),
-    ConsoleRoute("POST", f"{_GATEWAY}/accounts/{{account}}", accounts.change_account, None, "manage_accounts"),
-    ConsoleRoute("POST", f"{_GATEWAY}/accounts/{{account}}/enable", accounts.enable_account, None, "manage_accounts"),
-    ConsoleRoute("POST", f"{_GATEWAY}/accounts/{{account}}/disable", accounts.disable_account, None, "manage_accounts"),
-    ConsoleRoute("POST", f"{_GATEWAY}/accounts/{{account}}/remove", accounts.remove_account, None, "manage_accounts"),
-    ConsoleRoute("GET", f"{_GATEWAY}/prices", prices.show_prices, None, "see_gateway"),
-    ConsoleRoute("GET", f"{_GATEWAY}/prices/difference", prices.show_difference, None, "see_gateway"),
-    ConsoleRoute("POST", f"{_GATEWAY}/prices/difference", prices.compare_file, None, "compare_prices"),
-    ConsoleRoute("GET", f"{_GATEWAY}/workspaces", workspaces.list_workspaces, None, "see_gateway"),
-    ConsoleRoute("GET", f"{_GATEWAY}/workspaces/{{name}}", workspaces.show_workspace, None, "see_gateway"),
-    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/credit", workspaces.grant, None, "manage_workspaces"),
-    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/markup", workspaces.set_markup, None, "manage_workspaces"),
-    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/budgets", workspaces.set_budgets, None, "manage_workspaces"),
-    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/limits", workspaces.set_limits, None, "manage_workspaces"),
-    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/results", workspaces.set_results, None, "manage_workspaces"),
-    ConsoleRoute("POST", f"{_GATEWAY}/workspaces/{{name}}/resume", workspaces.resume, None, "manage_workspaces"),
-    ConsoleRoute("GET", f"{_GATEWAY}/findings", findings.list_findings, None, "see_gateway"),
-    ConsoleRoute("POST", f"{_GATEWAY}/findings/{{finding}}/accept", findings.accept, None, "explain_findings"),
-    ConsoleRoute("GET", f"{_GATEWAY}/margins", margins.show_margins, None, "see_gateway"),
-    ConsoleRoute("GET", f"{_GATEWAY}/audit", audit.list_entries, None, "see_gateway"),
+    ConsoleRoute(
+        "GET",
+        _WORKSPACE,
+        overview.show_overview,
+        "read",
+        twins=("getBalance", "listBudgets", "listRollups", "listRequests"),
+    ),
+    ConsoleRoute("GET", f"{_WORKSPACE}/requests", requests.list_requests, "read", twins=("listRequests",)),
+    ConsoleRoute(
+        "GET", f"{_WORKSPACE}/requests.csv", requests.requests_csv, "read", twins=("listRequests", "exportUsage")
+    ),
+    ConsoleRoute(
+        "GET",
+        f"{_WORKSPACE}/requests/{{request}}",
+        requests.show_request,
+        "read",
+        twins=("getRequest", "getRequestReceipt", "listRequestPictures"),
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_WORKSPACE}/requests/{{request}}/delete",
+        requests.delete_pictures,
+        "delete_pictures",
+        twins=("deleteRequestResult",),
+    ),
+    ConsoleRoute(
+        "GET",
+        f"{_WORKSPACE}/pictures",
+        pictures.show_pictures,
+        "see_pictures",
+        twins=("listRequests", "listRequestPictures"),
+    ),
+    ConsoleRoute("GET", f"{_WORKSPACE}/usage", usage.show_usage, "read", twins=("listRollups", "getForecast")),
+    ConsoleRoute("GET", f"{_WORKSPACE}/usage.csv", usage.usage_csv, "read", twins=("listRollups",)),
+    ConsoleRoute(
+        "GET",
+        f"{_WORKSPACE}/wallet",
+        wallet.show_wallet,
+        "read",
+        twins=("getBalance", "listCredit", "getForecast", "getAlertSettings", "listStatements"),
+    ),
+    ConsoleRoute(
+        "GET", f"{_WORKSPACE}/wallet/statements/{{month}}.csv", wallet.statement_csv, "read", twins=("getStatement",)
+    ),
+    ConsoleRoute(
+        "POST", f"{_WORKSPACE}/wallet/alert", wallet.change_alert, "manage_alerts", twins=("changeAlertSettings",)
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_WORKSPACE}/wallet/topups",
+        wallet.order_topup,
+        "buy_credit",
+        is_offered=sells_credit,
+        twins=("createTopUp",),
+    ),
+    ConsoleRoute(
+        "GET",
+        f"{_WORKSPACE}/settings",
+        settings.show_settings,
+        "read",
+        twins=("getResultSettings", "listRoutes", "listMembers"),
+    ),
+    ConsoleRoute(
+        "POST", f"{_WORKSPACE}/settings", settings.change_settings, "manage_settings", twins=("changeResultSettings",)
+    ),
+    ConsoleRoute("POST", f"{_WORKSPACE}/settings/members", settings.invite, "manage_members", twins=("inviteMember",)),
+    ConsoleRoute(
+        "POST", f"{_WORKSPACE}/settings/members/remove", settings.remove, "manage_members", twins=("removeMember",)
+    ),
+    ConsoleRoute("GET", f"{_WORKSPACE}/keys", keys.list_keys, "read", twins=("listKeys", "listRollups")),
+    ConsoleRoute("POST", f"{_WORKSPACE}/keys", keys.create_key, "manage_keys", twins=("createKey",)),
+    ConsoleRoute("GET", f"{_WORKSPACE}/keys/{{key}}", keys.show_key, "read", twins=("getKey", "listRequests")),
+    ConsoleRoute("POST", f"{_WORKSPACE}/keys/{{key}}/limits", keys.change_key, "manage_keys", twins=("changeKey",)),
+    ConsoleRoute("POST", f"{_WORKSPACE}/keys/{{key}}/roll", keys.roll_key, "manage_keys", twins=("rollKey",)),
+    ConsoleRoute("POST", f"{_WORKSPACE}/keys/{{key}}/revoke", keys.revoke_key, "manage_keys", twins=("revokeKey",)),
+    ConsoleRoute(
+        "GET",
+        _GATEWAY,
+        gateway.show_overview,
+        None,
+        "see_gateway",
+        twins=("listOperatedRoutes", "listRouteCalls", "listOpenFindings", "listPublishedPrices", "getReadiness"),
+    ),
+    ConsoleRoute(
+        "GET",
+        f"{_GATEWAY}/routes",
+        routing.show_routes,
+        None,
+        "see_gateway",
+        twins=("listOperatedRoutes", "listRouteCalls"),
+    ),
+    ConsoleRoute(
+        "POST", f"{_GATEWAY}/routes/enable", routing.enable_route, None, "manage_routes", twins=("enableRoute",)
+    ),
+    ConsoleRoute("GET", f"{_GATEWAY}/calls", calls.list_calls, None, "see_gateway", twins=("listFailedCalls",)),
+    ConsoleRoute("GET", f"{_GATEWAY}/requests", calls.find_request, None, "see_gateway", twins=("getOperatedRequest",)),
+    ConsoleRoute(
+        "GET",
+        f"{_GATEWAY}/requests/{{request}}",
+        calls.show_request,
+        None,
+        "see_gateway",
+        twins=("getOperatedRequest",),
+    ),
+    ConsoleRoute("GET", f"{_GATEWAY}/accounts", accounts.list_accounts, None, "see_gateway", twins=("listAccounts",)),
+    ConsoleRoute("POST", f"{_GATEWAY}/accounts", accounts.add_account, None, "manage_accounts", twins=("addAccount",)),
+    ConsoleRoute(
+        "GET", f"{_GATEWAY}/accounts/{{account}}", accounts.show_account, None, "see_gateway", twins=("getAccount",)
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/accounts/{{account}}",
+        accounts.change_account,
+        None,
+        "manage_accounts",
+        twins=("changeAccount",),
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/accounts/{{account}}/enable",
+        accounts.enable_account,
+        None,
+        "manage_accounts",
+        twins=("enableAccount",),
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/accounts/{{account}}/disable",
+        accounts.disable_account,
+        None,
+        "manage_accounts",
+        twins=("disableAccount",),
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/accounts/{{account}}/remove",
+        accounts.remove_account,
+        None,
+        "manage_accounts",
+        twins=("removeAccount",),
+    ),
+    ConsoleRoute("GET", f"{_GATEWAY}/prices", prices.show_prices, None, "see_gateway", twins=("listPublishedPrices",)),
+    ConsoleRoute(
+        "GET",
+        f"{_GATEWAY}/prices/difference",
+        prices.show_difference,
+        None,
+        "see_gateway",
+        twins=("getPriceDifference",),
+    ),
+    ConsoleRoute(
+        "POST", f"{_GATEWAY}/prices/difference", prices.compare_file, None, "compare_prices", twins=("comparePrices",)
+    ),
+    ConsoleRoute(
+        "GET", f"{_GATEWAY}/workspaces", workspaces.list_workspaces, None, "see_gateway", twins=("listWorkspaces",)
+    ),
+    ConsoleRoute(
+        "GET",
+        f"{_GATEWAY}/workspaces/{{name}}",
+        workspaces.show_workspace,
+        None,
+        "see_gateway",
+        twins=("getWorkspace",),
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/workspaces/{{name}}/credit",
+        workspaces.grant,
+        None,
+        "manage_workspaces",
+        twins=("grantCredit",),
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/workspaces/{{name}}/markup",
+        workspaces.set_markup,
+        None,
+        "manage_workspaces",
+        twins=("setMarkup",),
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/workspaces/{{name}}/budgets",
+        workspaces.set_budgets,
+        None,
+        "manage_workspaces",
+        twins=("setWorkspaceBudgets",),
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/workspaces/{{name}}/limits",
+        workspaces.set_limits,
+        None,
+        "manage_workspaces",
+        twins=("setWorkspaceLimits",),
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/workspaces/{{name}}/results",
+        workspaces.set_results,
+        None,
+        "manage_workspaces",
+        twins=("setWorkspaceResults",),
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/workspaces/{{name}}/resume",
+        workspaces.resume,
+        None,
+        "manage_workspaces",
+        twins=("resumeWorkspace",),
+    ),
+    ConsoleRoute(
+        "GET", f"{_GATEWAY}/findings", findings.list_findings, None, "see_gateway", twins=("listOpenFindings",)
+    ),
+    ConsoleRoute(
+        "POST",
+        f"{_GATEWAY}/findings/{{finding}}/accept",
+        findings.accept,
+        None,
+        "explain_findings",
+        twins=("acceptFinding",),
+    ),
+    ConsoleRoute("GET", f"{_GATEWAY}/margins", margins.show_margins, None, "see_gateway", twins=("listMargins",)),
+    ConsoleRoute("GET", f"{_GATEWAY}/audit", audit.list_entries, None, "see_gateway", twins=("listAuditEntries",)),
 )

@@ -89,7 +89,12 @@ async def _send(
         invited=invited,
         welcome=welcome,
         commands=[f"omixa users list --workspace {workspace} --json"],
-        calls=[visit.call("settings/results"), visit.call("routes")],
+        calls=[
+            visit.call("settings/results"),
+            visit.call("routes"),
+            *visit.change("manage_members", "POST", "settings/members", name="ada@example.org", role="developer"),
+            *visit.change("manage_members", "DELETE", "settings/members/ada@example.org"),
+        ],
     )
 
 

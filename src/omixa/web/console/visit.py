@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
+from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
@@ -150,6 +152,21 @@ class Visit:
         given = {name: value for name, value in query.items() if value not in (None, "")}
         question = f"?{urlencode(given)}" if given else ""
         return f"curl '{self.place.address}/api/v1/{path}{question}' \\\n  -H \"Authorization: Bearer $OMIXA_API_KEY\""
+
+    def change(self, action: Action, method: str, path: str, **body: object) -> list[str]:
+        """Return the call of the API that changes the same, with a key that has the scope; none for whoever may not do it."""
+        return [self._change(method, path, body, "$OMIXA_MANAGEMENT_KEY")] if self.may(action) else []
+
+    def operator_change(self, method: str, path: str, **body: object) -> str:
+        """Return the call of the operators' API that changes the same, as a command of a shell on the server."""
+        return self._change(method, f"operator/{path}", body, "$(omixa users token)")
+
+    def _change(self, method: str, path: str, body: Mapping[str, object], key: str) -> str:
+        lines = [f"curl -X {method} '{self.place.address}/api/v1/{path}'", f'-H "Authorization: Bearer {key}"']
+        if body:
+            given = shlex.quote(msgspec.json.format(msgspec.json.encode(body), indent=0).decode())
+            lines += ['-H "Content-Type: application/json"', f"-d {given}"]
+        return " \\\n  ".join(lines)
 
     def operator_call(self, path: str, **query: str | int | None) -> str:
         """Return the call of the operators' API that gives the same, as a command of a shell on the server."""

@@ -71,6 +71,7 @@ async def _send(
             visit.call("credit"),
             visit.call("usage/forecast"),
             visit.call("settings/alert"),
+            *visit.change("manage_alerts", "PATCH", "settings/alert", below="5.00", email="ada@example.org"),
             visit.call("statements"),
             visit.call("usage/export", what="transfers", since=f"{read.outlook.month}-01"),
         ],

@@ -66,7 +66,11 @@ async def _send_list(visit: Visit, error: OmixaError | None = None) -> None:
         # A key that was written is not sent back.
         given={name: visit.form.text(name) for name in ("name", *_TEXTS)} if error is not None else {},
         **_choices(visit),
-        calls=[visit.operator_call("accounts"), visit.operator_call("routes")],
+        calls=[
+            visit.operator_call("accounts"),
+            visit.operator_call("routes"),
+            visit.operator_change("POST", "accounts", name="sweden", provider="foundry", credential="…"),
+        ],
         commands=["omixa accounts list --json", "omixa accounts add NAME --provider PROVIDER"],
     )
 
@@ -119,7 +123,13 @@ async def _send_one(visit: Visit, error: OmixaError | None = None) -> None:
         line=_line(view, visit.services.router.standings()),
         given=given,
         **_choices(visit),
-        calls=[visit.operator_call(f"accounts/{name}"), visit.operator_call("audit", target=name)],
+        calls=[
+            visit.operator_call(f"accounts/{name}"),
+            visit.operator_call("audit", target=name),
+            visit.operator_change("PATCH", f"accounts/{name}", weight=2),
+            visit.operator_change("POST", f"accounts/{name}/{'disable' if view.enabled else 'enable'}"),
+            visit.operator_change("DELETE", f"accounts/{name}"),
+        ],
         commands=[f"omixa accounts change {name} --help"],
     )
 

@@ -68,7 +68,10 @@ async def _send(visit: Visit, error: OmixaError | None = None) -> None:
         count=count,
         is_first=after is None,
         further=None if next_after is None else urlencode({"after": next_after}),
-        calls=[visit.operator_call("findings", after=after)],
+        calls=[
+            visit.operator_call("findings", after=after),
+            *(visit.operator_change("POST", f"findings/{one.id}/accept", note="…") for one in found[:1]),
+        ],
         commands=[
             "omixa reconcile import FILE --provider PROVIDER",
             "omixa reconcile report --provider PROVIDER --json",

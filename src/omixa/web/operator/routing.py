@@ -64,7 +64,8 @@ async def show_routes(visit: Visit) -> None:
         choices=HOURS,
         is_cut=sum(one.calls for one in mix.values()) >= operators.MAX_CALLS,
         most=operators.MAX_CALLS,
-        calls=[visit.operator_call("routes"), visit.operator_call("routes/calls", hours=query.hours)],
+        calls=[visit.operator_call("routes"), visit.operator_call("routes/calls", hours=query.hours)]
+        + [visit.operator_change("POST", "routes/enable", route=line.standing.deployment.id) for line in lines[:1]],
         commands=["omixa routes show --json", "omixa routes test MODEL"],
     )
 

@@ -93,6 +93,13 @@ async def _send(visit: Visit, error: OmixaError | None = None) -> None:
         calls=[
             visit.operator_call(f"workspaces/{name}"),
             visit.operator_call("audit", target=read.workspace.id),
+            visit.operator_change(
+                "POST", f"workspaces/{name}/credit", amount="25.00", mode="live", reason="invoice 4711"
+            ),
+            visit.operator_change("PATCH", f"workspaces/{name}/markup", markup_ppm=100_000, reason="ten percent"),
+            visit.operator_change("PATCH", f"workspaces/{name}/budgets", mode="live", budget_month="25.00"),
+            visit.operator_change("PATCH", f"workspaces/{name}/limits", requests_per_minute=60),
+            visit.operator_change("PATCH", f"workspaces/{name}/results", retention_hours=24),
         ],
         commands=[
             f"omixa {command} --workspace {name} --help" for command in ("credits grant", "workspaces set-markup")
