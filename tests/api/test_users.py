@@ -123,3 +123,26 @@ def test_keys_have_a_last_day_and_are_rolled(omixa: Omixa) -> None:
                 statuses.append(client.get("/api/v1/balance").status_code)
         assert statuses == [200, 401, 200]
     assert {row["name"] for row in omixa.json("keys", "list")} == {"site"}
+
+
+def test_a_key_that_manages_is_made_for_somebody_who_may_give_it(omixa: Omixa) -> None:
+    omixa("users", "invite", "ada@example.org", "--role", "admin")
+    omixa("users", "invite", "bob@example.org", "--role", "developer")
+    create = ("keys", "create", "--mode", "live")
+    for wrong, told in (
+        (("--scope", "manage_keys"), "go together"),
+        (("--for", "ada@example.org"), "go together"),
+        (("--scope", "everything", "--for", "ada@example.org"), "manage_members"),
+        (("--scope", "manage_keys", "--for", "bob@example.org"), "acts for an owner or an admin"),
+        (("--scope", "manage_keys", "--for", "nobody"), "acts for an owner or an admin"),
+        (("--scope", "manage_keys", "--for", "ada@example.org", "--budget-day", "5"), "makes no pictures"),
+    ):
+        answer = omixa.run(*create, *wrong)
+        assert (answer.returncode != 0, told in answer.stderr) == (True, True), answer.stderr
+    assert omixa.json("keys", "list") == []
+    omixa(*create, "--scope", "manage_keys", "--scope", "manage_alerts", "--for", "Ada@Example.org")
+    omixa(*create)
+    assert sorted(row["scopes"] for row in omixa.json("keys", "list")) == ["", "manage_keys manage_alerts"]
+    # Whoever leaves takes it along.
+    omixa("users", "remove", "ada@example.org")
+    assert [bool(row["revoked"]) for row in omixa.json("keys", "list") if row["scopes"]] == [True]
