@@ -1,7 +1,7 @@
 """`python -m bench.ledger`: how many requests one workspace can hold and capture in a second, and how long that takes each.
 
-Measured at the ledger's surface, in one process: no HTTP, no pictures. Each pair is two transactions that have to be durable,
-and requests of the same moment share them, as in the server.
+Measured at the ledger's surface, in one process and on the server's kind of event loop: no HTTP, no pictures, no pricing. Each
+pair is two transactions that have to be durable, and requests of the same moment share them, as in the server.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import uvloop
 
 from bench.load import percentile_ms
 from bench.machine import facts
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines: list[Line] = []
     paces: list[Pace] = []
     for name, place in _places(options.data):
-        sustained, pace = asyncio.run(_measure(name, place, options.rounds, options.seconds))
+        sustained, pace = uvloop.run(_measure(name, place, options.rounds, options.seconds))
         lines += sustained
         paces.append(pace)
     text = _table(lines, paces, options.data)
@@ -108,15 +110,15 @@ async def _measure(name: str, place: Place, rounds: int, seconds: float) -> tupl
     try:
         customer = await database.write(lambda tx: add_customer(tx, credit=CREDIT))
         node = NodeIdentity(NODE, await database.write(lambda tx: register_node(tx, NODE)))
-        settlement = Settlement(database, node)
-        await _round(settlement, customer, AT_ONCE[-1], seconds)
+        pairs = Pairs(Settlement(database, node), customer)
+        await pairs.sustained(AT_ONCE[-1], seconds)
         rates: dict[int, list[float]] = {number: [] for number in AT_ONCE}
         paced: list[tuple[float, float]] = []
         for _ in range(rounds):
-            paced.append(await _paced_round(settlement, customer, seconds))
+            paced.append(await pairs.paced(seconds))
             print(f"{name:<10} {PACE} pairs/s: p50 {paced[-1][0]:.2f} ms, p99 {paced[-1][1]:.2f} ms", flush=True)
             for number in AT_ONCE:
-                rates[number].append(await _round(settlement, customer, number, seconds))
+                rates[number].append(await pairs.sustained(number, seconds))
                 print(f"{name:<10} {number:>4} at a time {rates[number][-1]:>8.0f} pairs/s", flush=True)
         found = await database.read(verify)
     finally:
@@ -127,41 +129,47 @@ async def _measure(name: str, place: Place, rounds: int, seconds: float) -> tupl
     return [Line(name, number, rates[number]) for number in AT_ONCE], pace
 
 
-async def _round(settlement: Settlement, customer: Customer, at_once: int, seconds: float) -> float:
-    begin = time.perf_counter()
-    pairs = await asyncio.gather(*(_client(settlement, customer, begin + seconds) for _ in range(at_once)))
-    return sum(pairs) / (time.perf_counter() - begin)
+class Pairs:
+    """Requests of one customer, each held and captured."""
 
+    def __init__(self, settlement: Settlement, customer: Customer) -> None:
+        self._settlement = settlement
+        self._customer = customer
+        self._record = a_record(customer, "", ONE_PICTURE, HOLD)
 
-async def _client(settlement: Settlement, customer: Customer, end: float) -> int:
-    pairs = 0
-    while time.perf_counter() < end:
-        await _pair(settlement, customer)
-        pairs += 1
-    return pairs
+    async def sustained(self, at_once: int, seconds: float) -> float:
+        """Return how many come through in a second when so many are always under way."""
+        begin = time.perf_counter()
+        pairs = await asyncio.gather(*(self._client(begin + seconds) for _ in range(at_once)))
+        return sum(pairs) / (time.perf_counter() - begin)
 
+    async def _client(self, end: float) -> int:
+        pairs = 0
+        while time.perf_counter() < end:
+            await self._pair()
+            pairs += 1
+        return pairs
 
-async def _paced_round(settlement: Settlement, customer: Customer, seconds: float) -> tuple[float, float]:
-    """Return the median and the 99th percentile of what a pair takes, in ms, when pairs come at a steady pace."""
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
-    running: list[asyncio.Task[float]] = []
-    for number in range(round(PACE * seconds)):
-        await asyncio.sleep(begin + number / PACE - loop.time())
-        running.append(loop.create_task(_pair(settlement, customer)))
-    ordered = sorted(await asyncio.gather(*running))
-    return percentile_ms(ordered, 0.50) or 0.0, percentile_ms(ordered, 0.99) or 0.0
+    async def paced(self, seconds: float) -> tuple[float, float]:
+        """Return the median and the 99th percentile of what a pair takes, in ms, when pairs come at a steady pace."""
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        running: list[asyncio.Task[float]] = []
+        for number in range(round(PACE * seconds)):
+            await asyncio.sleep(begin + number / PACE - loop.time())
+            running.append(loop.create_task(self._pair()))
+        ordered = sorted(await asyncio.gather(*running))
+        return percentile_ms(ordered, 0.50) or 0.0, percentile_ms(ordered, 0.99) or 0.0
 
-
-async def _pair(settlement: Settlement, customer: Customer) -> float:
-    """Hold and capture one request; return the seconds that took."""
-    begin = time.perf_counter()
-    request_id = new_id("req")
-    call = a_call(request_id)
-    await settlement.authorise(a_hold(customer, request_id, HOLD, settlement.node), [call])
-    record = a_record(customer, request_id, ONE_PICTURE, HOLD)
-    await settlement.capture(record, a_result(request_id), [succeeded(call)])
-    return time.perf_counter() - begin
+    async def _pair(self) -> float:
+        """Hold and capture one request; return the seconds that took."""
+        begin = time.perf_counter()
+        request_id = new_id("req")
+        call = a_call(request_id)
+        await self._settlement.authorise(a_hold(self._customer, request_id, HOLD, self._settlement.node), [call])
+        record = replace(self._record, request_id=request_id)
+        await self._settlement.capture(record, a_result(request_id), [succeeded(call)])
+        return time.perf_counter() - begin
 
 
 def _table(lines: Sequence[Line], paces: Sequence[Pace], data: Path) -> str:
