@@ -242,6 +242,25 @@ def test_a_server_that_stops_hangs_up(tmp_path: Path, impatience: Callable[[int]
     assert (call.state, call.cost_basis, call.late_at_ms) == ("unknown", "estimated", None)
 
 
+@FORMS
+def test_a_call_is_listened_to_beyond_the_deadline_of_its_request(
+    tmp_path: Path, several_deployments: Simulator, stream: bool
+) -> None:
+    with (
+        running_faulty_gateway(tmp_path, several_deployments, run_deadline_s=1.0) as gateway,
+        customer(gateway.gateway, "default") as buyer,
+    ):
+        several_deployments.play("slow=2")
+        outcome = buyer.ask(stream=stream)
+        assert outcome.error is not None
+        assert outcome.error["code"] == "provider_timeout"
+        wait_until_late(gateway, outcome)
+        (call,) = gateway.attempts(outcome.request_id)
+        assert (call["state"], call["cost_basis"]) == ("failed_billed", "reported")
+        assert gateway.charges(outcome.request_id) == []
+        assert gateway.findings() == []
+
+
 def test_nobody_listens_where_the_operator_does_not_want_it(
     tmp_path: Path, several_deployments: Simulator, impatience: Callable[[int], None]
 ) -> None:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from omixa.errors import UpstreamTimeout
 from omixa.providers.late import MAX_TEXT_BYTES, PictureFilter, Waiting
+from omixa.usage.operators import ProviderCallRow
+from omixa.web.console.charts import timeline
 
 SHORT = st.text(max_size=40)
 LONG = st.integers(MAX_TEXT_BYTES + 1, 3 * MAX_TEXT_BYTES).map(lambda length: "A/+" * (length // 3 + 1))
@@ -69,3 +71,24 @@ def test_a_call_is_given_up_once_and_for_good() -> None:
     assert waiting.give_up(UpstreamTimeout("two"))
     assert waiting.give_up(UpstreamTimeout("three"))
     assert asked == ["one", "two"]
+
+
+def test_the_time_line_says_that_an_answer_came_late() -> None:
+    call = ProviderCallRow(
+        n=1,
+        image_index=0,
+        deployment="west/MAI-Image-2.5",
+        state="failed_billed",
+        provider_request_id="theirs-1",
+        upstream_status=200,
+        error_code="provider_timeout",
+        diagnostics=None,
+        cost_pico_usd=7,
+        cost_basis="reported",
+        sent_at_ms=1_000,
+        ended_at_ms=3_000,
+        late_at_ms=3_500,
+    )
+    _, step, _ = timeline(900, 3_100, [call])
+    assert step.note == "west/MAI-Image-2.5: provider_timeout, HTTP 200, answered late after 2.5 s"
+    assert (step.look, step.duration_ms) == ("bad", 2_000)

@@ -232,6 +232,7 @@ TAMPERED: dict[str, tuple[set[str], list[str], list[str]]] = {
     ),
     "a cost that nobody knows": ({"I10"}, ["UPDATE attempt SET cost_basis = NULL WHERE state = 'failed_free'"], []),
     "a success without a cost": ({"I10"}, ["UPDATE attempt SET cost_basis = 'none' WHERE state = 'ok'"], []),
+    "a success that came late": ({"I10"}, ["UPDATE attempt SET late_at_ms = 1 WHERE state = 'ok'"], []),
     "a request with a foreign account": (
         {"I1", "I11", "I5 pins", "budgets"},
         ["UPDATE request SET account_id = (SELECT id FROM account WHERE posted = 5) WHERE state = 'held'"],
