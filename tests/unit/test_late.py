@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omixa.errors import UpstreamTimeout
+from omixa.errors import UpstreamError, UpstreamProtocol, UpstreamTimeout
 from omixa.providers.late import MAX_TEXT_BYTES, PictureFilter, Waiting
+from omixa.providers.transport import HttpTransport
+from omixa.providers.wire import Timeouts, WireEvent, WireRequest
 from omixa.usage.operators import ProviderCallRow
 from omixa.web.console.charts import timeline
 
@@ -92,3 +96,66 @@ def test_the_time_line_says_that_an_answer_came_late() -> None:
     _, step, _ = timeline(900, 3_100, [call])
     assert step.note == "west/MAI-Image-2.5: provider_timeout, HTTP 200, answered late after 2.5 s"
     assert (step.look, step.duration_ms) == ("bad", 2_000)
+
+
+# -------------------------------------------------------------------------------------------------- over a connection
+
+PICTURE = "A" * 4_000_000
+SAID = {"usage": {"output_tokens": 7}}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def heard_late(media_type: str, body: bytes) -> tuple[bytes, list[WireEvent], list[UpstreamError]]:
+    """Return what is kept of an answer that is given up when half of it has come, its events, and with what it was given up."""
+    given_up, reasons, events = asyncio.Event(), list[UpstreamError](), list[WireEvent]()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body[: len(body) // 2])
+        await given_up.wait()
+        writer.write(body[len(body) // 2 :])
+        await writer.drain()
+        writer.close()
+
+    def part(error: UpstreamError) -> bool:
+        reasons.append(error)
+        given_up.set()
+        return True
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server, HttpTransport() as http:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        limits = Timeouts(first_byte_s=20, total_s=1, waiting=Waiting(part))
+        response = await http.send(WireRequest(url, {}, (b"{}",)), limits, events.append)
+    return response.body, events, reasons
+
+
+async def test_of_an_answer_that_is_given_up_half_way_only_its_picture_is_lost() -> None:
+    body = json.dumps({"data": [{"b64_json": PICTURE}], **SAID}).encode()
+    kept, _, (reason,) = await heard_late("application/json", body)
+    assert json.loads(kept) == {"data": [{"b64_json": ""}], **SAID}
+    assert isinstance(reason, UpstreamTimeout)
+    assert reason.message == "The provider's answer arrived too slowly."
+
+
+async def test_of_events_too() -> None:
+    data = json.dumps({"type": "image_generation.completed", "b64_json": PICTURE, **SAID})
+    kept, (event,), _ = await heard_late("text/event-stream", f"data: {data}\n\n".encode())
+    assert json.loads(event.body) == {"type": "image_generation.completed", "b64_json": "", **SAID}
+    assert kept == b""
+
+
+async def test_of_a_picture_by_itself_nothing_is_kept() -> None:
+    assert (await heard_late("image/png", b"x" * 4_000_000))[0] == b""
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"), [("text/html", b"x" * 100_000), ("application/json", b"[" + b"1," * 400_000)]
+)
+async def test_what_is_no_picture_takes_no_more_memory_than_is_set(media_type: str, body: bytes) -> None:
+    with pytest.raises(UpstreamProtocol):
+        await heard_late(media_type, body)
