@@ -45,6 +45,7 @@ DAY_MS = 86_400_000
 def disk(tmp_path: Path, place: Place) -> Iterator[DiskLedger]:
     with disk_ledger(tmp_path, place, credit=10_000_000) as opened:
         yield opened
+        assert not [one for one in opened.verify().findings if one.invariant == "sums of margins"]
 
 
 def read(
@@ -237,3 +238,25 @@ def test_prices_are_compared_for_each_workspace(disk: DiskLedger) -> None:
     assert compare(old=True, new=True) == compare(old=False, new=True) == [expected]
     assert expected.difference_micro_usd == 200_000 - charged
     assert compare(old=True, new=False) == compare(old=True, new=True, since_ms=disk.clock.now_ms + DAY_MS) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE margin_day SET charged = charged + 1",
+        "DELETE FROM margin_day",
+        "UPDATE margin_progress SET until_id = ''",
+        "UPDATE margin_progress SET until_id = until_id || 'x'",
+        "UPDATE attempt SET cost_pico_usd = cost_pico_usd + 1",
+    ],
+)
+def test_sums_that_are_not_those_of_the_requests_are_found(tmp_path: Path, place: Place, statement: str) -> None:
+    with disk_ledger(tmp_path, place, credit=10_000_000) as disk:
+        request_id, call = disk.hold(50_000, request_id=an_id(disk, 1))
+        record = a_record(disk.customer, request_id, ONE_PICTURE, 50_000)
+        disk.call(disk.settlement.capture(record, a_result(request_id), [succeeded(call)]))
+        disk.clock.now_ms += DAY_MS
+        assert add_all_up(disk) == 1
+        disk.tamper(statement)
+        found = {one.invariant for one in disk.verify().findings}
+        assert "sums of margins" in found

@@ -9,6 +9,7 @@ from itertools import groupby
 import msgspec
 from sqlalchemy import bindparam, case, func, literal_column, or_, select
 
+from omixa.billing import margins
 from omixa.billing.invariants import Checked, Snapshot, fault_unless
 from omixa.billing.prices import load_prices
 from omixa.billing.pricing import rate
@@ -295,6 +296,16 @@ def days_of_corrections_add_up(at: Snapshot) -> Checked:
     count = at.tx.first(_correction_day_count)
     stored = 0 if count is None else count["days"]
     yield "correction_day", fault_unless(stored == days, f"{stored} days are stored, the transfers make {days}")
+
+
+def days_of_margins_add_up(at: Snapshot) -> Checked:
+    """Check that the sums behind margins are those of the requests that were added up, with what their calls cost now."""
+    for day, stored, expected in margins.stored_and_expected(at.tx):
+        yield day, fault_unless(stored == expected, f"the day says {stored}, its requests {expected}")
+    yield (
+        "margin_progress",
+        fault_unless(margins.reaches_a_request(at.tx), "they have come to no request that has ended"),
+    )
 
 
 def _day_key(row: Row) -> tuple[str, str, str, str, str, int]:

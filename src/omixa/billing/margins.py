@@ -22,7 +22,7 @@ from sqlalchemy import BigInteger, Integer, bindparam, func, literal_column, sel
 from omixa.domain.access import Mode
 from omixa.domain.ids import first_id
 from omixa.domain.money import PICO_PER_MICRO
-from omixa.domain.times import start_of, utc_date
+from omixa.domain.times import DAY_MS, start_of, utc_date
 from omixa.storage.database import Row, Transaction
 from omixa.storage.statements import insert_into
 from omixa.storage.tables import attempt, is_correction, margin_day, margin_progress, request, transfer
@@ -98,22 +98,41 @@ _first_call = (
 _first_provider = _first_call.where(attempt.c.state == literal_column("'ok'")).scalar_subquery()
 _made_by = func.coalesce(_first_provider, _first_call.scalar_subquery(), literal_column("''")).label("made_by")
 _between = (request.c.id > bindparam("after"), request.c.id <= bindparam("until"))
-_charges = select(request.c.mode, request.c.model, request.c.ended_at_ms, request.c.charge_amount, _made_by).where(
-    *_between, request.c.state == literal_column("'captured'")
+_day = (request.c.ended_at_ms // literal_column(str(DAY_MS), BigInteger)).label("day")
+_charges = (
+    select(
+        request.c.mode,
+        _day,
+        request.c.model,
+        _made_by,
+        func.count().label("requests"),
+        func.sum(request.c.charge_amount).label("charged"),
+    )
+    .where(*_between, request.c.state == literal_column("'captured'"))
+    .group_by(request.c.mode, _day, request.c.model, _made_by)
 )
+_cost_of = (request.c.state.label("request_state"), attempt.c.state, attempt.c.cost_basis)
 _costs = (
     select(
         request.c.mode,
+        _day,
         request.c.model,
-        request.c.ended_at_ms,
-        request.c.state.label("request_state"),
         attempt.c.provider,
-        attempt.c.state,
-        attempt.c.cost_basis,
-        attempt.c.cost_pico_usd,
+        *_cost_of,
+        func.count().label("calls"),
+        func.sum(attempt.c.cost_pico_usd).label("cost_pico_usd"),
     )
     .join(attempt, attempt.c.request_id == request.c.id)
     .where(*_between, request.c.ended_at_ms.is_not(None))
+    .group_by(
+        request.c.mode,
+        _day,
+        request.c.model,
+        attempt.c.provider,
+        request.c.state,
+        attempt.c.state,
+        attempt.c.cost_basis,
+    )
 )
 _of_days = select(margin_day).where(
     margin_day.c.mode == bindparam("of_mode"),
@@ -169,18 +188,24 @@ def _added_up(tx: Transaction, after: str, until: str) -> dict[_Key, Sums]:
     """Return the sums of the requests behind one until another, as far as they have ended."""
     found: defaultdict[_Key, Sums] = defaultdict(Sums)
     for row in tx.each(_charges, after=after, until=until):
-        found[row["mode"], _day(row), row["model"], row["made_by"]].update(requests=1, charged=row["charge_amount"])
+        found[(*_day_and_model(row), row["made_by"])].update(requests=row["requests"], charged=int(row["charged"]))
     for row in tx.each(_costs, after=after, until=until):
-        found[row["mode"], _day(row), row["model"], row["provider"]].update(_cost_of(row))
+        found[(*_day_and_model(row), row["provider"])].update(_cost(row))
     return found
 
 
-def _cost_of(call: Row) -> Sums:
-    """Return in which sum a call counts."""
+def _day_and_model(row: Row) -> tuple[str, str, str]:
+    return row["mode"], utc_date(row["day"] * DAY_MS).isoformat(), row["model"]
+
+
+def _cost(row: Row) -> Sums:
+    """Return in which sum calls count."""
     kind = "absorbed_pico_usd"
-    if call["request_state"] == "captured" and call["state"] == "ok":
-        kind = "reported_pico_usd" if call["cost_basis"] == "reported" else "estimated_pico_usd"
-    return Sums({kind: call["cost_pico_usd"] or 0, "unknown_calls": int(call["state"] == "unknown")})
+    if row["request_state"] == "captured" and row["state"] == "ok":
+        kind = "reported_pico_usd" if row["cost_basis"] == "reported" else "estimated_pico_usd"
+    return Sums(
+        {kind: int(row["cost_pico_usd"] or 0), "unknown_calls": row["calls"] if row["state"] == "unknown" else 0}
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- add up
@@ -217,18 +242,19 @@ _insert_day = insert_into(margin_day)
 _call = (
     select(
         attempt.c.request_id,
-        attempt.c.provider,
-        attempt.c.state,
-        attempt.c.cost_basis,
-        attempt.c.cost_pico_usd,
         request.c.mode,
+        _day,
         request.c.model,
-        request.c.ended_at_ms,
-        request.c.state.label("request_state"),
+        attempt.c.provider,
+        *_cost_of,
+        literal_column("1").label("calls"),
+        attempt.c.cost_pico_usd,
     )
     .join(request, request.c.id == attempt.c.request_id)
     .where(attempt.c.id == bindparam("attempt_id"))
 )
+_all_days = select(margin_day)
+_ended = select(request.c.id).where(request.c.id == bindparam("request_id"), request.c.ended_at_ms.is_not(None))
 
 
 def next_portion(tx: Transaction) -> Portion | None:
@@ -263,10 +289,10 @@ def changing_cost(tx: Transaction, attempt_id: str) -> Iterator[None]:
     after = tx.first(_call, attempt_id=attempt_id)
     if before is None or after is None or before["request_id"] > _reached(tx)["until_id"]:
         return
-    more = _cost_of(after)
-    more.subtract(_cost_of(before))
+    more = _cost(after)
+    more.subtract(_cost(before))
     if any(more.values()):
-        _add_to_day_of(tx, (after["mode"], _day(after), after["model"], after["provider"]), more)
+        _add_to_day_of(tx, (*_day_and_model(after), after["provider"]), more)
 
 
 def _add_to_day_of(tx: Transaction, key: _Key, sums: Sums) -> None:
@@ -282,5 +308,23 @@ def _reached(tx: Transaction) -> Row:
     return row
 
 
-def _day(row: Row) -> str:
-    return utc_date(row["ended_at_ms"]).isoformat()
+# --------------------------------------------------------------------------------------------------------------- verify
+
+
+def reaches_a_request(tx: Transaction) -> bool:
+    """Tell whether the sums have come to a request that has ended, or have not begun."""
+    until = _reached(tx)["until_id"]
+    return until == "" or tx.first(_ended, request_id=until) is not None
+
+
+def stored_and_expected(tx: Transaction) -> Iterator[tuple[str, Mapping[str, int], Mapping[str, int]]]:
+    """Give for each day, model and provider what is stored, and what the requests come to that were added up."""
+    stored = {(row["mode"], row["day"], row["model"], row["provider"]): row for row in tx.each(_all_days)}
+    expected = _added_up(tx, "", _reached(tx)["until_id"])
+    for key in sorted({*stored, *expected}):
+        row, sums = stored.get(key), expected.get(key, Sums())
+        yield (
+            " ".join(key),
+            {name: 0 if row is None else int(row[name]) for name in _SUMS},
+            {name: sums[name] for name in _SUMS},
+        )

@@ -36,6 +36,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     "budgets": budget_evidence.budgets_count_every_request,
     "sums": evidence.days_add_up,
     "sums of corrections": evidence.days_of_corrections_add_up,
+    "sums of margins": evidence.days_of_margins_add_up,
 }
 
 
