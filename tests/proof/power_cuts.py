@@ -40,7 +40,7 @@ from tests.support.powercut import CutPlace, Disk, DiskVfs
 CREDIT = 10**12
 HOLD = 50_000
 # A ledger that has seen so many cuts is given up for a new one.
-CUTS_OF_A_LEDGER = 25
+CUTS_OF_A_LEDGER = 50
 CUTS_BETWEEN_VERIFICATIONS = 10
 # The machine dies at one of so many calls of the disk from its start.
 MAX_CALLS = 300
