@@ -393,6 +393,9 @@ def test_no_key_passes_on_what_it_may(
         ):
             document.check(answer)
             assert code_of(answer) == (403, "scoped_key")
+        spending = client.patch(f"{API}/keys/{key_id}", json={"budget_day": "5"})
+        document.check(spending)
+        assert (code_of(spending), "no budgets" in spending.text) == ((400, "invalid_value"), True)
     assert state_of(gateway) == before
     # To take it away is always right.
     assert client.post(f"{API}/keys/{other.key_id}/revoke").status_code == 200

@@ -73,12 +73,15 @@ class Allowances:
     ) -> list[Budget]:
         """Set budgets of a key, with an `owner` of one of theirs, and return all that it has now.
 
-        Raises NotFound, or InvalidRequest for a limit out of range.
+        Raises NotFound, or InvalidRequest for a limit out of range and for a key that manages, which spends nothing.
         """
         require_limits(limits)
 
         def operation(tx: Transaction) -> list[Budget]:
             found = require_key(tx, key_id, owner)
+            key = store.find_key(tx, found.workspace_id, found.mode, key_id)
+            if key is not None and key.scopes and any(limit is not None for limit in limits.values()):
+                raise InvalidRequest("A key with scopes makes no pictures, so it has no budgets.", param="budget")
             subject = Subject(ledger.workspace_account(tx, found.workspace_id, found.mode), key_id)
             changes = set_limits(tx, subject, limits)
             store.audit(tx, actor=actor, action="key.budget_set", target=key_id, details={"budgets": changes})

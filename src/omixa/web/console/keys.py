@@ -235,11 +235,18 @@ async def _send_one(visit: Visit, *, error: OmixaError | None = None) -> None:
             visit.call(f"keys/{key_id}"),
             visit.call("usage/requests", key_id=key_id),
             visit.call("usage/rollups", group_by="key"),
-            *visit.change("manage_keys", "PATCH", f"keys/{key_id}", budget_month="25.00"),
-            *visit.change("manage_keys", "POST", f"keys/{key_id}/roll", overlap_hours=24),
+            *(() if read.key.scopes else _changes(visit, key_id)),
             *visit.change("manage_keys", "POST", f"keys/{key_id}/revoke"),
         ],
     )
+
+
+def _changes(visit: Visit, key_id: str) -> list[str]:
+    """Return the calls that change a key. One with scopes is changed by people alone."""
+    return [
+        *visit.change("manage_keys", "PATCH", f"keys/{key_id}", budget_month="25.00"),
+        *visit.change("manage_keys", "POST", f"keys/{key_id}/roll", overlap_hours=24),
+    ]
 
 
 def _read_one(visit: Visit, tx: Transaction, key_id: str) -> _Read | None:
