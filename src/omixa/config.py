@@ -45,7 +45,9 @@ FILES = "file:"
 ENVIRONMENT_PREFIX = "OMIXA_"
 
 # Names that start like options and belong to clients and to the command line.
-_NOT_OPTIONS = frozenset({"OMIXA_API_KEY", "OMIXA_BASE_URL", "OMIXA_CONFIG", "OMIXA_SIGNING_SECRET"})
+_NOT_OPTIONS = frozenset(
+    {"OMIXA_API_KEY", "OMIXA_BASE_URL", "OMIXA_CONFIG", "OMIXA_MANAGEMENT_KEY", "OMIXA_SIGNING_SECRET"}
+)
 
 _MIB = 1 << 20
 

@@ -31,6 +31,7 @@ from omixa.web.guide import CHAPTERS
 from omixa.web.samples import LANGUAGES, Language, checked_on, sample, samples
 from omixa.webhooks import sign
 from tests.support.clients import NODE, ROOT, environment, missing
+from tests.support.console import invited
 from tests.support.servers import Gateway
 
 CATALOGUE = load_catalogue()
@@ -289,6 +290,19 @@ def blocks(client: httpx.Client) -> list[Block]:
     ]
 
 
+def management_key(gateway: Gateway, name: str) -> str:
+    """Let somebody in whom the guide names, and return a key that makes keys in their name."""
+    invited(gateway, name, "admin")
+
+    async def create(services: Any) -> str:
+        _, secret = await services.workspaces.create_key(
+            workspace="default", mode="live", name="", models=None, actor="test", scopes=["manage_keys"], acts_for=name
+        )
+        return str(secret.reveal())
+
+    return gateway.call(create)
+
+
 def test_what_the_guide_prints_runs(gateway: Gateway, test_client: httpx.Client, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("needs curl")
@@ -308,6 +322,7 @@ def test_what_the_guide_prints_runs(gateway: Gateway, test_client: httpx.Client,
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     given = {
         "OMIXA_API_KEY": key,
+        "OMIXA_MANAGEMENT_KEY": management_key(gateway, "ada@example.org"),
         "OMIXA_SIGNING_SECRET": "omx_sign_x",
         "OMIXA_DATA_DIR": gateway.settings.data_dir,
         "PATH": programs,
