@@ -14,7 +14,7 @@ from omixa.access.envelopes import MasterKey, generate_master_key
 from omixa.catalogue.loader import load_catalogue
 from omixa.domain.access import Secret
 from omixa.domain.accounts import ProviderAccount
-from omixa.errors import Conflict, InvalidRequest, NotFound, OmixaError
+from omixa.errors import AccountNotFound, Conflict, InvalidRequest, OmixaError
 from omixa.gateway.accounts import UNREADABLE, Accounts, KeySource
 from omixa.storage import tables
 from omixa.storage.database import Database
@@ -263,7 +263,7 @@ def test_a_name_is_given_once_and_unknown_ones_are_told(office: Office) -> None:
         lambda accounts: accounts.enable("nobody", actor="test"),
         lambda accounts: accounts.remove("nobody", actor="test"),
     ):
-        assert refusal(lambda work=work: office.do(work))[0] is NotFound  # type: ignore[misc]
+        assert refusal(lambda work=work: office.do(work))[0] is AccountNotFound  # type: ignore[misc]
 
 
 def test_what_no_longer_fits_is_left_out_and_told_once(office: Office, caplog: pytest.LogCaptureFixture) -> None:
