@@ -45,6 +45,7 @@ from omixa.gateway.provenance import Credentials, sample
 from omixa.gateway.rehearsals import Rehearsals
 from omixa.gateway.replay import Replays
 from omixa.gateway.results import Results
+from omixa.gateway.routes import Routes
 from omixa.gateway.run import Runs
 from omixa.gateway.settlement import Settlement
 from omixa.gateway.thumbnails import Thumbnails
@@ -145,6 +146,7 @@ class Services(BackOffice):
 
     tokenizer: Tokenizer
     router: Router
+    routes: Routes
     runs: Runs
     results: Results
     deletion: Deletion
@@ -292,6 +294,7 @@ async def open_services(
                 fail_stop=office.fail_stop,
                 tokenizer=tokenizer,
                 router=router,
+                routes=Routes(office.database, router),
                 runs=runs,
                 results=results,
                 deletion=Deletion(office.database, office.blobs),

@@ -290,6 +290,9 @@ def test_what_is_broken_is_seen_and_put_right(
         assert operator.get(f"/operator/requests?id={request_id}").headers["location"].endswith(request_id)
         used = operator.post("/operator/routes/enable", "/operator/routes", route=ROUTE)
         assert used.status_code == 303
+        (entry,) = token.get("/api/v1/operator/audit?limit=1").json()["data"]
+        assert (entry["action"], entry["target"]) == ("route.enabled", ROUTE)
+        assert ROUTE in entry["details"]["deployments"]
         assert "out of use" not in text_of(operator.get("/operator").text)
         made = client.post(CREATE, json={**BODY, "prompt": "again"})
         assert made.status_code == 200

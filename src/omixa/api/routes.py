@@ -9,7 +9,7 @@ from omixa.api import shapes
 from omixa.api.exchange import Exchange
 from omixa.api.intake import JSON
 from omixa.catalogue.bodies import parse_body
-from omixa.errors import InvalidRequest, RouteNotFound
+from omixa.errors import InvalidRequest
 from omixa.routing.router import Standing
 from omixa.services import Services
 
@@ -57,9 +57,7 @@ async def enable_route(exchange: Exchange, services: Services) -> None:
     if not isinstance(route, str) or not route:
         code = "missing_required_parameter" if route is None else "invalid_type"
         raise InvalidRequest("Give route, the name of a deployment or of an account.", code=code, param="route")
-    enabled = services.router.enable(route)
-    if not enabled:
-        raise RouteNotFound(f"There is no deployment {route[:80]}.", param="route")
+    enabled = await services.routes.enable(route, actor=exchange.operator)
     await exchange.respond_json(shapes.EnabledRoutes(data=enabled))
 
 

@@ -536,7 +536,9 @@ class Router:
 
     def enable(self, name: str) -> list[str]:
         """Use an account again, named by itself or by a deployment, as if nothing had happened; return its ids."""
-        found = [route for route in self._routes if name in (route.deployment.id, route.deployment.account)]
+        # What is served inside this process belongs to no account.
+        names = {name} - {""}
+        found = [route for route in self._routes if names & {route.deployment.id, route.deployment.account}]
         accounts = {route.deployment.account for route in found} - {""}
         found = [route for route in self._routes if route in found or route.deployment.account in accounts]
         for route in found:

@@ -9,7 +9,6 @@ from urllib.parse import urlencode, urlsplit
 
 from omixa.api.queries import MixQuery, parse_query
 from omixa.domain.money import format_percent
-from omixa.errors import RouteNotFound
 from omixa.routing.router import Standing
 from omixa.usage import operators
 from omixa.usage.operators import CallMix
@@ -72,7 +71,5 @@ async def show_routes(visit: Visit) -> None:
 
 async def enable_route(visit: Visit) -> None:
     """Use a deployment's account again, as if nothing had happened."""
-    name = visit.form.text("route")
-    if not visit.services.router.enable(name):
-        raise RouteNotFound(f"There is no deployment {name[:80]}.", param="route")
+    await visit.services.routes.enable(visit.form.text("route"), actor=visit.visitor.person_id)
     await visit.redirect("operator/routes")
