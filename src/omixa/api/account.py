@@ -21,7 +21,7 @@ from omixa.billing.prices import load_prices
 from omixa.billing.pricing import Charge, rate
 from omixa.domain.access import Principal
 from omixa.domain.money import format_usd
-from omixa.domain.times import end_of, iso_time, start_of
+from omixa.domain.times import end_of, iso_time, iso_time_or_none, start_of
 from omixa.errors import InvalidRequest, RequestNotFound
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
 from omixa.gateway.run import TimedCall
@@ -146,7 +146,7 @@ def _summary(summary: RequestSummary) -> dict[str, Any]:
         "id": summary.id,
         "created": summary.created_at_ms // 1000,
         "created_at": iso_time(summary.created_at_ms),
-        "ended_at": _time_or_none(summary.ended_at_ms),
+        "ended_at": iso_time_or_none(summary.ended_at_ms),
         "duration_ms": None if summary.ended_at_ms is None else summary.ended_at_ms - summary.created_at_ms,
         "state": summary.state,
         "outcome": summary.outcome,
@@ -159,8 +159,8 @@ def _summary(summary: RequestSummary) -> dict[str, Any]:
         "refunded_amount": format_usd(summary.refunded_micro_usd),
         "adjusted_amount": format_usd(summary.adjusted_micro_usd),
         "currency": CURRENCY,
-        "result_expires_at": _time_or_none(summary.result_expires_at_ms),
-        "result_deleted_at": _time_or_none(summary.result_deleted_at_ms),
+        "result_expires_at": iso_time_or_none(summary.result_expires_at_ms),
+        "result_deleted_at": iso_time_or_none(summary.result_deleted_at_ms),
         "joined_requests": summary.joined_requests,
         "parked_from": summary.parked_from,
     }
@@ -279,7 +279,3 @@ def _given(value: T | UnsetType) -> T | None:
 
 def _day(day: datetime.date | UnsetType) -> str | None:
     return None if isinstance(day, UnsetType) else day.isoformat()
-
-
-def _time_or_none(at_ms: int | None) -> str | None:
-    return None if at_ms is None else iso_time(at_ms)

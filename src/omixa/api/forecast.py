@@ -6,7 +6,7 @@ from omixa.api import shapes
 from omixa.api.exchange import Exchange
 from omixa.billing.ledger import CURRENCY
 from omixa.domain.money import format_usd
-from omixa.domain.times import iso_time
+from omixa.domain.times import iso_time, iso_time_or_none
 from omixa.gateway.outlook import BudgetOutlook, read_outlook
 from omixa.services import Services
 
@@ -25,7 +25,7 @@ async def get_forecast(exchange: Exchange, services: Services) -> None:
             month_expected_amount=format_usd(found.month_expected_micro_usd),
             available=format_usd(found.available_micro_usd),
             runway_days=found.runway_days,
-            lasts_until=_time_or_none(found.lasts_until_ms),
+            lasts_until=iso_time_or_none(found.lasts_until_ms),
             budgets=[_budget(one) for one in found.budgets],
         )
     )
@@ -41,10 +41,6 @@ def _budget(one: BudgetOutlook) -> shapes.BudgetForecast:
         spent=format_usd(budget.spent_micro_usd),
         held=format_usd(budget.held_micro_usd),
         expected=format_usd(one.expected_micro_usd),
-        exhausted_at=_time_or_none(one.exhausted_at_ms),
+        exhausted_at=iso_time_or_none(one.exhausted_at_ms),
         resets_at=iso_time(budget.resets_at_ms),
     )
-
-
-def _time_or_none(at_ms: int | None) -> str | None:
-    return None if at_ms is None else iso_time(at_ms)

@@ -19,7 +19,7 @@ from omixa.api.fields import read_budgets, read_fields, read_last_day
 from omixa.billing import budgets
 from omixa.billing.budgets import Budget
 from omixa.domain.access import Principal, Secret
-from omixa.domain.times import iso_time
+from omixa.domain.times import iso_time, iso_time_or_none
 from omixa.errors import InvalidRequest, KeyNotFound
 from omixa.gateway.workspaces import HOUR_MS
 from omixa.services import Services
@@ -155,10 +155,6 @@ def _shape(one: KeyRow, limits: Sequence[Budget], now_ms: int) -> shapes.Key:
         images_per_minute=one.limits.images_per_minute,
         concurrent_images=one.limits.concurrent_images,
         created_at=iso_time(one.created_at_ms),
-        expires_at=_time_or_none(one.expires_at_ms),
-        revoked_at=_time_or_none(one.revoked_at_ms),
+        expires_at=iso_time_or_none(one.expires_at_ms),
+        revoked_at=iso_time_or_none(one.revoked_at_ms),
     )
-
-
-def _time_or_none(at_ms: int | None) -> str | None:
-    return None if at_ms is None else iso_time(at_ms)

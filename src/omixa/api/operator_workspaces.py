@@ -13,7 +13,7 @@ from omixa.api.queries import WorkspaceQuery, given, parse_query
 from omixa.api.wallet import credit_shape
 from omixa.billing.lots import LotTerms
 from omixa.domain.money import format_usd
-from omixa.domain.times import iso_time
+from omixa.domain.times import iso_time, iso_time_or_none
 from omixa.errors import InvalidRequest, WorkspaceNotFound
 from omixa.gateway.workspace_view import Wallet, WorkspaceView, read_workspace
 from omixa.gateway.workspaces import HOUR_MS, ResultChanges
@@ -37,7 +37,7 @@ async def list_workspaces(exchange: Exchange, services: Services) -> None:
             requests=one.requests,
             markup_ppm=one.markup_ppm,
             created_at=iso_time(one.created_at_ms),
-            suspended_at=None if one.suspended_at_ms is None else iso_time(one.suspended_at_ms),
+            suspended_at=iso_time_or_none(one.suspended_at_ms),
         )
         for one in page.holdings
     ]
@@ -163,7 +163,7 @@ def _shape(view: WorkspaceView) -> shapes.OperatedWorkspaceDetails:
         allowed_providers=None if constraints.providers is None else sorted(constraints.providers),
         allowed_regions=None if constraints.regions is None else sorted(constraints.regions),
         created_at=iso_time(one.created_at_ms),
-        suspended_at=None if one.suspended_at_ms is None else iso_time(one.suspended_at_ms),
+        suspended_at=iso_time_or_none(one.suspended_at_ms),
         active_keys=view.keys,
         members=[shapes.OperatedMember(name=member.name, role=member.role) for member in view.members],
         wallets=[_wallet(wallet) for wallet in view.wallets],

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 from omixa.access import audit
 from omixa.api import shapes
 from omixa.api.exchange import Exchange
@@ -28,7 +26,7 @@ from omixa.billing.margins import margins
 from omixa.domain.access import Mode
 from omixa.domain.models import Model
 from omixa.domain.money import format_usd
-from omixa.domain.times import iso_time, month_after, month_before
+from omixa.domain.times import iso_time, iso_time_or_none, month_after, month_before
 from omixa.errors import RequestNotFound
 from omixa.gateway.price_lists import price_difference, published_lists, read_candidate_text
 from omixa.gateway.receipt import format_exact
@@ -90,27 +88,23 @@ async def get_operated_request(exchange: Exchange, services: Services) -> None:
 
 
 def _request(found: OperatorView) -> shapes.OperatedRequest:
-    kept = msgspec.convert(
-        {
-            "id": found.id,
-            "workspace": found.workspace,
-            "mode": found.mode,
-            "key_id": found.key_id,
-            "model": found.model,
-            "operation": found.operation,
-            "state": found.state,
-            "outcome": found.outcome,
-            "held_amount": format_usd(found.hold_amount),
-            "billed_amount": None if found.charge_amount is None else format_usd(found.charge_amount),
-            "refunded_amount": format_usd(found.refunded_amount),
-            "adjusted_amount": format_usd(found.adjusted_amount),
-            "created_at": iso_time(found.created_at_ms),
-            "ended_at": None if found.ended_at_ms is None else iso_time(found.ended_at_ms),
-            "calls": [],
-        },
-        shapes.OperatedRequest,
+    return shapes.OperatedRequest(
+        id=found.id,
+        workspace=found.workspace,
+        mode=found.mode,
+        key_id=found.key_id,
+        model=found.model,
+        operation=found.operation,
+        state=found.state,
+        outcome=found.outcome,
+        held_amount=format_usd(found.hold_amount),
+        billed_amount=None if found.charge_amount is None else format_usd(found.charge_amount),
+        refunded_amount=format_usd(found.refunded_amount),
+        adjusted_amount=format_usd(found.adjusted_amount),
+        created_at=iso_time(found.created_at_ms),
+        ended_at=iso_time_or_none(found.ended_at_ms),
+        calls=[_call(one) for one in found.calls],
     )
-    return msgspec.structs.replace(kept, calls=[_call(one) for one in found.calls])
 
 
 def _call(one: ProviderCallRow) -> shapes.OperatedCall:
@@ -126,7 +120,7 @@ def _call(one: ProviderCallRow) -> shapes.OperatedCall:
         cost=None if one.cost_pico_usd is None else format_exact(one.cost_pico_usd),
         cost_basis=one.cost_basis,
         sent_at=iso_time(one.sent_at_ms),
-        ended_at=None if one.ended_at_ms is None else iso_time(one.ended_at_ms),
+        ended_at=iso_time_or_none(one.ended_at_ms),
     )
 
 

@@ -18,7 +18,7 @@ from omixa.api.receipt_text import receipt_text
 from omixa.billing.receipts import Call, Receipt, read_receipt
 from omixa.domain.images import share_tokens
 from omixa.domain.money import format_usd
-from omixa.domain.times import iso_time
+from omixa.domain.times import iso_time, iso_time_or_none
 from omixa.errors import RequestInProgress, RequestNotFound
 from omixa.gateway.idempotency import RUNNING_RETRY_AFTER_S
 from omixa.gateway.receipt import format_exact, line_item_json, usage_json
@@ -166,8 +166,8 @@ def _call(call: Call) -> shapes.ReceiptCall:
         route=call.deployment,
         outcome="ok" if call.state == "ok" else call.error_code or call.state,
         sent_at=iso_time(call.sent_at_ms),
-        ended_at=None if call.ended_at_ms is None else iso_time(call.ended_at_ms),
-        late_at=None if call.late_at_ms is None else iso_time(call.late_at_ms),
+        ended_at=iso_time_or_none(call.ended_at_ms),
+        late_at=iso_time_or_none(call.late_at_ms),
         cost_amount=format_exact(call.cost_pico_usd or 0),
         cost_basis=call.cost_basis or "none",
     )

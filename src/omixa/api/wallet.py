@@ -12,7 +12,7 @@ from omixa.billing import alerts, lots
 from omixa.billing.ledger import CURRENCY
 from omixa.billing.lots import Lot
 from omixa.domain.money import format_usd
-from omixa.domain.times import iso_time
+from omixa.domain.times import iso_time, iso_time_or_none
 from omixa.services import Services
 
 
@@ -34,7 +34,7 @@ def credit_shape(one: Lot) -> shapes.Credit:
         remaining=format_usd(one.remaining),
         priority=one.terms.priority,
         effective_at=iso_time(one.effective_at_ms),
-        expires_at=None if expires_at_ms is None else iso_time(expires_at_ms),
+        expires_at=iso_time_or_none(expires_at_ms),
     )
 
 

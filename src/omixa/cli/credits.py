@@ -10,7 +10,7 @@ from omixa.billing.lots import Lot, LotKind, LotTerms
 from omixa.cli.context import MODES, Context, actor, json_option, print_json, print_table, workspace_option
 from omixa.domain.access import Mode
 from omixa.domain.money import format_usd, parse_usd
-from omixa.domain.times import iso_time, start_of
+from omixa.domain.times import iso_time, iso_time_or_none, start_of
 
 LOT_FIELDS = ("id", "kind", "priority", "amount", "remaining", "pinned", "effective", "expires")
 
@@ -107,5 +107,5 @@ def _row(lot: Lot) -> tuple[object, ...]:
         format_usd(lot.remaining),
         format_usd(lot.pinned),
         iso_time(lot.effective_at_ms),
-        None if expires is None else iso_time(expires),
+        iso_time_or_none(expires),
     )

@@ -11,7 +11,7 @@ from omixa.cli.context import MODES, Context, actor, json_option, print_json, pr
 from omixa.cli.limits import limit_options, print_limits, require_some_change, told
 from omixa.domain.access import UNCONSTRAINED, Constraints, Mode, ResponseFormat
 from omixa.domain.money import format_usd
-from omixa.domain.times import iso_time
+from omixa.domain.times import iso_time, iso_time_or_none
 from omixa.gateway.workspaces import HOUR_MS, MAX_RETENTION_HOURS, ResultChanges, RouteChanges
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def list_workspaces(context: Context, as_json: bool) -> None:
             "" if row.constraints == UNCONSTRAINED else str(row.constraints),
             _results_told(row.result_retention_ms, row.response_format, row.keep_prompts),
             iso_time(row.created_at_ms),
-            None if row.suspended_at_ms is None else iso_time(row.suspended_at_ms),
+            iso_time_or_none(row.suspended_at_ms),
         )
         for row in found
     ]

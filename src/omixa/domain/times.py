@@ -27,6 +27,11 @@ def iso_time(at_ms: int) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
 
 
+def iso_time_or_none(at_ms: int | None) -> str | None:
+    """Return the same of a time that may not have come."""
+    return None if at_ms is None else iso_time(at_ms)
+
+
 def start_of(day: datetime.date) -> int:
     """Return the Unix milliseconds at which a UTC day begins."""
     return int(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()) * 1000

@@ -12,6 +12,7 @@ from omixa.domain.access import Mode
 from omixa.domain.ids import first_id
 from omixa.storage.database import Row, Transaction
 from omixa.storage.tables import attempt, has_failed, parked_result, request, workspace
+from omixa.usage.analytics import RequestState
 
 # Of a busy gateway the last calls of a time say enough, and reading so many takes a few milliseconds.
 MAX_CALLS = 5_000
@@ -45,11 +46,11 @@ class OperatorView:
 
     id: str
     workspace: str
-    mode: str
+    mode: Mode
     key_id: str
     model: str
-    operation: str
-    state: str
+    operation: Literal["generation", "edit"]
+    state: RequestState
     outcome: str | None
     hold_amount: int
     charge_amount: int | None
