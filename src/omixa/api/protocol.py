@@ -80,6 +80,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self._upgrade_offered:
             super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Pass a piece of the body that comes alone on as it is.
+
+        uvicorn adds every piece to a bytearray and makes bytes of that: two copies of each megabyte.
+        """
+        waiting: bytes | bytearray = self.cycle.body
+        if not waiting:
+            # Added to no bytes, a piece is itself, and so are the bytes that are made of it.
+            self.cycle.body = b""  # type: ignore[assignment]
+        elif isinstance(waiting, bytes):
+            # Small pieces that come together are many, and would all be copied for each of them.
+            self.cycle.body = bytearray(waiting)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Let the request's body end."""
         if not self._upgrade_offered:
